@@ -1,0 +1,1 @@
+"""The vocabulary of the Kubernetes API; knows nothing of kaito.sh."""
