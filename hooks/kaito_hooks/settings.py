@@ -1,0 +1,172 @@
+"""What an operator of the hooks may set: this module alone reads the environment.
+
+Names follow Kaito and gpu-provisioner where they have one: existing installations keep theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kaito_hooks.errors import InvalidSettings
+
+DEFAULT_PRESET_REGISTRY = "mcr.microsoft.com/aks/kaito"
+DEFAULT_COMPUTE_CAPABILITIES = "7.5 8.0 8.6 8.9 9.0 10.0 12.0"
+PUBLIC_ARM = "https://management.azure.com"
+
+ARM_ENDPOINTS = frozenset(
+    {
+        PUBLIC_ARM,
+        "https://management.chinacloudapi.cn",
+        "https://management.usgovcloudapi.net",
+    }
+)
+"""The only hosts besides loopback that may be set: each call carries a token that deletes nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSettings:
+    """Settings of the Workspace hook."""
+
+    preset_registry: str
+    """Registry and path before the names of the model images."""
+    transfer_image: str
+    """Image that checks, pulls and pushes."""
+    tuning_image: str
+    inference_image: str
+    compute_capabilities: tuple[str, ...]
+    """CUDA compute capabilities for which the runtime images hold code."""
+    presets_file: Path | None = None
+    """Replaces the presets that travel with the package."""
+    hook_token: str = field(default="", repr=False)
+    """What Metacontroller must send as bearer token; empty lets everyone call."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> WorkspaceSettings:
+        """Raise `InvalidSettings` that names the variable."""
+        env = os.environ if environ is None else environ
+        presets_file = _optional(env, "KAITO_PRESETS_FILE")
+        if presets_file and not Path(presets_file).is_file():
+            raise InvalidSettings(f"KAITO_PRESETS_FILE must name a file, found '{presets_file}'")
+        return cls(
+            preset_registry=_optional(env, "PRESET_REGISTRY_NAME", DEFAULT_PRESET_REGISTRY).rstrip(
+                "/"
+            ),
+            transfer_image=_required(env, "KAITO_TRANSFER_IMAGE"),
+            tuning_image=_required(env, "KAITO_TUNING_IMAGE"),
+            inference_image=_required(env, "KAITO_INFERENCE_IMAGE"),
+            compute_capabilities=_compute_capabilities(env),
+            presets_file=Path(presets_file) if presets_file else None,
+            hook_token=_token(env),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """Settings of the Machine hook."""
+
+    subscription_id: str
+    resource_group: str
+    cluster_name: str
+    location: str
+    install_id: str
+    """Tells the pools of this installation from those of another one in the same cluster."""
+    arm_endpoint: str = PUBLIC_ARM
+    os_sku: str = "Ubuntu"
+    subnet_id: str = ""
+    zones: tuple[str, ...] = ()
+    spot: bool = False
+    hook_token: str = field(default="", repr=False)
+    """What Metacontroller must send as bearer token; empty lets everyone call."""
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether ARM is a stand-in on this host: plain HTTP and no credential of Azure."""
+        return is_loopback(self.arm_endpoint)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> MachineSettings:
+        """Raise `InvalidSettings` that names the variable."""
+        env = os.environ if environ is None else environ
+        return cls(
+            subscription_id=_required(env, "ARM_SUBSCRIPTION_ID"),
+            resource_group=_required(env, "ARM_RESOURCE_GROUP"),
+            cluster_name=_required(env, "AZURE_CLUSTER_NAME"),
+            location=_required(env, "LOCATION"),
+            install_id=_optional(env, "KAITO_INSTALL_ID", "kaito"),
+            arm_endpoint=_arm_endpoint(env),
+            os_sku=_choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
+            subnet_id=_optional(env, "KAITO_POOL_SUBNET_ID"),
+            zones=tuple(_words(env, "KAITO_POOL_ZONES")),
+            spot=_choice(env, "KAITO_POOL_PRIORITY", ("Regular", "Spot")) == "Spot",
+            hook_token=_token(env),
+        )
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether the endpoint is plain HTTP on an address that can't leave this host."""
+    parts = urlsplit(endpoint)
+    try:
+        return parts.scheme == "http" and ip_address(parts.hostname or "").is_loopback
+    except ValueError:  # A name, which someone else may resolve.
+        return False
+
+
+def _arm_endpoint(env: Mapping[str, str]) -> str:
+    endpoint = _optional(env, "ARM_ENDPOINT", PUBLIC_ARM).rstrip("/")
+    if endpoint not in ARM_ENDPOINTS and not is_loopback(endpoint):
+        known = ", ".join(sorted(ARM_ENDPOINTS))
+        raise InvalidSettings(
+            f"ARM_ENDPOINT must be one of {known} or plain HTTP on a loopback address, "
+            f"found '{endpoint}'"
+        )
+    return endpoint
+
+
+def _compute_capabilities(env: Mapping[str, str]) -> tuple[str, ...]:
+    name = "KAITO_RUNTIME_COMPUTE_CAPABILITIES"
+    found = _words(env, name) or DEFAULT_COMPUTE_CAPABILITIES.split()
+    for item in found:
+        if not re.fullmatch(r"\d{1,2}\.\d", item):
+            raise InvalidSettings(f"{name} must hold numbers such as '8.0', found '{item}'")
+    return tuple(found)
+
+
+def _token(env: Mapping[str, str]) -> str:
+    path = _optional(env, "KAITO_HOOK_TOKEN_FILE")
+    if not path:
+        return ""
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidSettings(f"KAITO_HOOK_TOKEN_FILE can't be read at '{path}'") from None
+    if not token or not token.isascii():
+        raise InvalidSettings("KAITO_HOOK_TOKEN_FILE must hold a token of ASCII characters")
+    return token
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = _optional(env, name, choices[0])
+    if value not in choices:
+        raise InvalidSettings(f"{name} must be one of {', '.join(choices)}, found '{value}'")
+    return value
+
+
+def _words(env: Mapping[str, str], name: str) -> list[str]:
+    return env.get(name, "").replace(",", " ").split()
+
+
+def _optional(env: Mapping[str, str], name: str, default: str = "") -> str:
+    return env.get(name, "").strip() or default
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = _optional(env, name)
+    if not value:
+        raise InvalidSettings(f"{name} must be set")
+    return value

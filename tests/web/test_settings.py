@@ -1,0 +1,92 @@
+import pytest
+
+from kaito_hooks.errors import InvalidSettings
+from kaito_hooks.settings import MachineSettings, WorkspaceSettings, is_loopback
+
+MACHINE = {
+    "ARM_SUBSCRIPTION_ID": "sub",
+    "ARM_RESOURCE_GROUP": "rg",
+    "AZURE_CLUSTER_NAME": "aks",
+    "LOCATION": "westeurope",
+}
+WORKSPACE = {
+    "KAITO_TRANSFER_IMAGE": "r/transfer:1",
+    "KAITO_TUNING_IMAGE": "r/tuning:1",
+    "KAITO_INFERENCE_IMAGE": "r/inference:1",
+}
+
+
+def test_defaults_need_the_least_that_can_be_said():
+    machine = MachineSettings.from_environ(MACHINE)
+    assert machine.arm_endpoint == "https://management.azure.com"
+    assert not machine.is_stand_in
+    workspace = WorkspaceSettings.from_environ(WORKSPACE)
+    assert workspace.preset_registry == "mcr.microsoft.com/aks/kaito"
+    assert workspace.compute_capabilities[0] == "7.5"
+    assert workspace.presets_file is None
+
+
+@pytest.mark.parametrize("name", MACHINE)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_a_missing_setting_of_the_machine_hook_is_named(name, value):
+    env = {key: item for key, item in MACHINE.items() if key != name}
+    if value is not None:
+        env[name] = value
+    with pytest.raises(InvalidSettings, match=name):
+        MachineSettings.from_environ(env)
+
+
+@pytest.mark.parametrize("name", WORKSPACE)
+def test_a_missing_setting_of_the_workspace_hook_is_named(name):
+    with pytest.raises(InvalidSettings, match=name):
+        WorkspaceSettings.from_environ({k: v for k, v in WORKSPACE.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAITO_RUNTIME_COMPUTE_CAPABILITIES", "8.0 nine"),
+        ("KAITO_PRESETS_FILE", "/nonexistent/presets.yaml"),
+        ("KAITO_HOOK_TOKEN_FILE", "/nonexistent/token"),
+    ],
+)
+def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
+    with pytest.raises(InvalidSettings, match=name):
+        WorkspaceSettings.from_environ({**WORKSPACE, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAITO_POOL_OS_SKU", "Windows"),
+        ("KAITO_POOL_PRIORITY", "spot"),
+        ("ARM_ENDPOINT", "http://management.azure.com"),
+        ("ARM_ENDPOINT", "https://management.azure.com.example.org"),
+        ("ARM_ENDPOINT", "http://localhost:8080"),
+        ("ARM_ENDPOINT", "http://127.0.0.1.example.org"),
+        ("ARM_ENDPOINT", "http://127.0.0.1@example.org"),
+    ],
+)
+def test_a_malformed_setting_of_the_machine_hook_is_named(name, value):
+    with pytest.raises(InvalidSettings, match=name):
+        MachineSettings.from_environ({**MACHINE, name: value})
+
+
+def test_a_stand_in_is_an_address_on_this_host():
+    env = {**MACHINE, "ARM_ENDPOINT": "http://127.0.0.1:8080/"}
+    assert MachineSettings.from_environ(env).is_stand_in
+    assert is_loopback("http://[::1]:1")
+    assert not is_loopback("https://127.0.0.1")
+
+
+def test_lists_may_be_separated_by_blanks_or_commas(tmp_path):
+    env = {**WORKSPACE, "KAITO_RUNTIME_COMPUTE_CAPABILITIES": "7.0, 8.0 9.0"}
+    assert WorkspaceSettings.from_environ(env).compute_capabilities == ("7.0", "8.0", "9.0")
+
+
+def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("hunter2\n")
+    settings = MachineSettings.from_environ({**MACHINE, "KAITO_HOOK_TOKEN_FILE": str(file)})
+    assert settings.hook_token == "hunter2"
+    assert "hunter2" not in repr(settings)
