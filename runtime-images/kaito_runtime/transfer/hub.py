@@ -1,0 +1,84 @@
+"""Weights from the Hugging Face hub (or a mirror named by `HF_ENDPOINT`)."""
+
+import os
+import shutil
+from pathlib import Path
+
+from kaito_runtime.outcome import Failure, Reason
+
+# Copies of the same weights in formats that are not loaded here.
+_IGNORED = [
+    "*.gguf",
+    "*.onnx",
+    "*.onnx_data",
+    "*.h5",
+    "*.msgpack",
+    "*.tflite",
+    "*.ot",
+    "original/*",
+    "onnx/*",
+    "coreml/*",
+    "*.md",
+    ".gitattributes",
+]
+_PICKLED = ["*.bin", "*.pt", "*.pth"]
+
+
+def download_model(repository: str, revision: str, folder: Path) -> None:
+    """Write a repository's files at one revision to a folder."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        info = huggingface_hub.model_info(repository, revision=revision)
+        names = [sibling.rfilename for sibling in info.siblings or []]
+        has_safetensors = any(name.endswith(".safetensors") for name in names)
+        huggingface_hub.snapshot_download(
+            repository,
+            revision=info.sha or revision,
+            local_dir=folder,
+            ignore_patterns=[*_IGNORED, *(_PICKLED if has_safetensors else [])],
+        )
+    except errors.GatedRepoError:
+        raise _unreachable(repository, _access_remedy(repository)) from None
+    except errors.RepositoryNotFoundError:
+        raise _unreachable(
+            repository, f"the hub has no such repository, or it is private: {_token_state()}"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise _unreachable(
+            repository, f'it has no revision "{revision}"; write one it has'
+        ) from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "an error"
+        raise _unreachable(repository, f"the hub answered {status}; {_token_state()}") from None
+    except errors.HFValidationError:
+        raise _unreachable(repository, 'write the repository as "organisation/name"') from None
+    except OSError as error:
+        if error.errno is not None and error.filename is not None:
+            raise  # the disk, not the network
+        raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
+    except Exception as error:
+        # The hub's client raises the errors of whichever HTTP library it was built with.
+        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests"):
+            raise
+        raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+
+
+def _token_state() -> str:
+    if os.environ.get("HF_TOKEN"):
+        return "is the token in HF_TOKEN allowed to read it?"
+    return "HF_TOKEN is not set, so only public repositories can be read"
+
+
+def _access_remedy(repository: str) -> str:
+    return f"access must be granted first: accept its licence on the hub; {_token_state()}"
+
+
+def _unreachable(repository: str, cause: str) -> Failure:
+    return Failure(Reason.WEIGHTS_UNREACHABLE, f'weights repository "{repository}": {cause}')

@@ -1,0 +1,128 @@
+"""Fetch weights, data or an adapter into a folder of the pod.
+
+python -m kaito_runtime.transfer.pull adapter --image REF@sha256:... --to /mnt/adapter/NAME
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kaito_runtime import outcome
+from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.paths import in_root
+from kaito_runtime.transfer import hub, web
+from kaito_runtime.transfer.credentials import find_credential
+from kaito_runtime.transfer.images import unpack_image
+from kaito_runtime.transfer.reference import parse_reference
+from kaito_runtime.transfer.registry import Repository
+from kaito_runtime.transfer.transport import Transport
+
+ADAPTER_PATH = DATA_PATH = "/data"
+"""Kaito's layout: adapter images and data images hold their files here."""
+_PARTIAL = ".partial-"
+
+
+def pull_image(
+    image: str,
+    path: str,
+    to: Path,
+    credentials: Sequence[Path],
+    label: str,
+    transport: Transport | None = None,
+) -> dict[str, Any]:
+    """Write the files below `path` of an image to a folder, every digest verified."""
+    try:
+        reference = parse_reference(image)
+    except ValueError as error:
+        raise Failure(Reason.IMAGE_INVALID, str(error)) from None
+    credential = find_credential(credentials, reference.registry)
+    repository = Repository(reference, credential, transport or Transport())
+    started = time.monotonic()
+    with complete_or_nothing(to) as partial:
+        digest = unpack_image(repository, path, partial, label)
+        counted = _counted(partial)
+    return {**counted, "seconds": _since(started), "digest": digest}
+
+
+def pull_urls(urls: Sequence[str], to: Path, transport: Transport | None = None) -> dict[str, Any]:
+    """Write the files of these URLs to a folder."""
+    started = time.monotonic()
+    with complete_or_nothing(to) as partial:
+        web.download_all(urls, partial, transport or Transport())
+        counted = _counted(partial)
+    return {**counted, "seconds": _since(started)}
+
+
+def pull_repository(repository: str, revision: str, to: Path) -> dict[str, Any]:
+    """Write the model of a Hugging Face repository to a folder."""
+    started = time.monotonic()
+    with complete_or_nothing(to) as partial:
+        hub.download_model(repository, revision, partial)
+        counted = _counted(partial)
+    return {**counted, "seconds": _since(started)}
+
+
+@contextmanager
+def complete_or_nothing(to: Path) -> Iterator[Path]:
+    """Give a folder to fill; its files move to `to` only when the block ends without error.
+
+    The folder lies inside `to`, which may be a mounted volume: a rename stays on one file system.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    for left_over in to.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left_over)
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=to))
+    try:
+        yield partial
+        for path in partial.iterdir():
+            target = to / path.name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            path.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
+    """Pull what the command line names."""
+    parser = argparse.ArgumentParser(prog="kaito_runtime.transfer.pull", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind in ("weights", "data", "adapter"):
+        command = kinds.add_parser(kind)
+        source = command.add_mutually_exclusive_group(required=True)
+        source.add_argument("--image")
+        if kind == "weights":
+            source.add_argument("--repository")
+            command.add_argument("--revision", default="main")
+            command.add_argument("--path", default="/workspace/weights")
+        if kind == "data":
+            source.add_argument("--url", action="extend", nargs="+")
+        command.add_argument("--to", required=True)
+        command.add_argument("--credentials", action="append", default=[])
+    flags = parser.parse_args(arguments)
+    to = in_root(flags.to)
+    credentials = [in_root(path) for path in flags.credentials]
+    if flags.kind == "weights" and flags.repository:
+        return pull_repository(flags.repository, flags.revision, to)
+    if flags.kind == "data" and flags.url:
+        return pull_urls(flags.url, to)
+    path = flags.path if flags.kind == "weights" else DATA_PATH
+    return pull_image(flags.image, path, to, credentials, flags.kind)
+
+
+def _counted(folder: Path) -> dict[str, int]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {"bytes": sum(path.stat().st_size for path in files), "files": len(files)}
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+if __name__ == "__main__":
+    outcome.run(main)
