@@ -1,11 +1,12 @@
 """What every part of the laptop cluster is written against: a small view of the Kubernetes API.
 
-Two implementations: in memory (`kaito_laptop.memory`) and a real API server through the official client.
+Two implementations: in memory (`kaito_laptop.memory`) and a real API server through the
+official client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -39,7 +40,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change, in the order in which the cluster made it."""
+    """One change, in the order in which the cluster made it.
+
+    Receivers share it and must not change it.
+    """
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: Manifest
@@ -80,6 +84,12 @@ class Invalid(ClusterError):
     status = 422
 
 
+class Forbidden(ClusterError):
+    """403."""
+
+    status = 403
+
+
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 
@@ -103,11 +113,16 @@ class Cluster(Protocol):
         namespace: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Sequence[Manifest]:
-        """All objects of a kind, of one namespace or of all (None), sorted by namespace and name."""
+        """All objects of a kind, of one namespace or of all, sorted by namespace and name."""
         ...
 
-    def watch(self, resources: Sequence[Resource]) -> Iterator[Event]:
-        """Start with an ADDED for each object that exists; ends when `close` of the iterator is called."""
+    def watch(
+        self, resources: Sequence[Resource], receive: Callable[[Event], None]
+    ) -> Callable[[], None]:
+        """Report each change, first an ADDED for each object; calling the answer ends it.
+
+        `receive` may only take note: it must not call the cluster.
+        """
         ...
 
     def create(self, manifest: Manifest) -> Manifest:

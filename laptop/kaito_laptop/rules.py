@@ -1,0 +1,96 @@
+"""The rules of `x-kubernetes-validations`, written in the Common Expression Language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from kaito_laptop.cluster import Manifest
+
+_REASONS = {
+    "FieldValueInvalid": "Invalid value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueRequired": "Required value",
+    "FieldValueDuplicate": "Duplicate value",
+}
+
+
+class BrokenRuleError(Exception):
+    """The rule itself cannot be read; the author of the CRD must mend it."""
+
+
+def causes(schema: Manifest, value: Any, old: Any, has_old: bool, field: str) -> Iterator[str]:
+    """Evaluate the rules of one schema node; those with `oldSelf` need an old value."""
+    for rule in schema.get("x-kubernetes-validations", ()):
+        expression = rule["rule"]
+        transition = "oldSelf" in expression
+        if transition and not has_old and not rule.get("optionalOldSelf"):
+            continue
+        verdict = _evaluate(expression, value, old if transition else None)
+        if verdict is True:
+            continue
+        message = _message(rule, value, old if transition else None)
+        if isinstance(verdict, str):
+            message = f"rule evaluation error: {verdict} ({message})"
+        at = field + rule.get("fieldPath", "") if field else rule.get("fieldPath", "").lstrip(".")
+        reason = _REASONS[rule.get("reason", "FieldValueInvalid")]
+        shown = f' "{type_name(value)}":' if reason == "Invalid value" else ""
+        yield f"{at or '<nil>'}: {reason}:{shown} {message}"
+
+
+def _message(rule: Manifest, value: Any, old: Any) -> str:
+    if "messageExpression" in rule:
+        answer = _run(rule["messageExpression"], value, old)
+        if isinstance(answer, str):
+            return str(answer)
+    return str(rule.get("message", f"failed rule: {rule['rule']}"))
+
+
+def _evaluate(expression: str, value: Any, old: Any) -> bool | str:
+    """Return the verdict, or why there is none."""
+    answer = _run(expression, value, old)
+    return str(answer) if isinstance(answer, Exception) else bool(answer)
+
+
+@cache
+def _program(expression: str) -> Any:
+    # Imported here: reading the grammar takes a third of a second, and not every cluster has rules.
+    from celpy import Environment
+    from celpy.celparser import CELParseError
+
+    environment = Environment()
+    try:
+        return environment.program(environment.compile(expression))
+    except CELParseError as error:
+        raise BrokenRuleError(f"{expression!r} is not CEL: {error}") from error
+
+
+def _run(expression: str, value: Any, old: Any) -> Any:
+    from celpy.adapter import json_to_cel
+    from celpy.evaluation import CELEvalError
+
+    program = _program(expression)
+    activation = {"self": json_to_cel(value)}
+    if old is not None:
+        activation["oldSelf"] = json_to_cel(old)
+    try:
+        return program.evaluate(activation)
+    except CELEvalError as error:
+        return error
+
+
+def type_name(value: Any) -> str:
+    """Name the type of a JSON value as OpenAPI does."""
+    match value:
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
