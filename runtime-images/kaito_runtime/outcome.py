@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -145,7 +146,7 @@ def unexpected(error: BaseException) -> Failure:
 def write_termination_message(content: Mapping[str, Any]) -> None:
     """Write one JSON line to the termination log, where there is one."""
     path = paths.in_root(paths.TERMINATION_LOG)
-    if paths.root() == paths.Path("/"):
+    if paths.root() == Path("/"):
         if not path.exists():  # not in a pod: leave the machine's /dev alone
             return
     else:
