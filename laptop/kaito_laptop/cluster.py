@@ -100,7 +100,7 @@ class Cluster(Protocol):
     """
 
     def resource(self, api_version: str, kind: str) -> Resource:
-        """Raise `NotFound` for a kind that the cluster does not know."""
+        """Find a kind by its name or by its plural; raise `NotFound` if it is not known."""
         ...
 
     def get(self, key: Key) -> Manifest:

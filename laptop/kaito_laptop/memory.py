@@ -59,7 +59,10 @@ class MemoryCluster:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": each}})
 
     def resource(self, api_version: str, kind: str) -> Resource:
-        """Return the kind, or raise `NotFound`."""
+        """Find a kind by its name or by its plural, or raise `NotFound`."""
+        for known in self._kinds.values():
+            if (known.resource.api_version, known.resource.plural) == (api_version, kind):
+                return known.resource
         return self._kind(api_version, kind).resource
 
     def resources(self) -> Sequence[Resource]:
