@@ -66,7 +66,8 @@ class SyncResponse:
     def to_json(self) -> Manifest:
         """The answer with children in a stable order.
 
-        A missing child is a deleted child and a null child kills Metacontroller, so the list is built here and nowhere else.
+        A missing child is a deleted child and a null child kills Metacontroller, so the list is
+        built here and nowhere else.
         """
         answer: Manifest = {
             "status": self.status,

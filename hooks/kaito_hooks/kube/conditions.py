@@ -1,6 +1,7 @@
 """Conditions as the Kubernetes API conventions want them, and the kstatus summary.
 
-`lastTransitionTime` moves only when `status` does, so an answer that is fed back as the observed status comes out the same.
+`lastTransitionTime` moves only when `status` does, so an answer that is fed back as the observed status comes
+out the same.
 """
 
 from __future__ import annotations

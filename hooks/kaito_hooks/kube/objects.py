@@ -63,12 +63,12 @@ def generation(manifest: object) -> int:
     return number(metadata(manifest).get("generation"))
 
 
-def labels(manifest: object) -> Mapping[str, str]:
+def labels_of(manifest: object) -> Mapping[str, str]:
     """The object's labels whose values are strings."""
     return _strings(metadata(manifest).get("labels"))
 
 
-def annotations(manifest: object) -> Mapping[str, str]:
+def annotations_of(manifest: object) -> Mapping[str, str]:
     """The object's annotations whose values are strings."""
     return _strings(metadata(manifest).get("annotations"))
 

@@ -1,0 +1,247 @@
+"""Parts of pods that every workload shares: the restricted security context, scratch space, GPUs, and what pods
+say of themselves.
+
+Source of the rules: Pod Security Standards, profile restricted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kaito_hooks.kube.objects import Manifest, get_in, mapping, number, sequence, text
+
+SCRATCH = "/workspace/scratch"
+"""Where the one writable folder of every container is mounted."""
+USER = 65532
+"""The non-root user of the runtime images."""
+
+TOLERATIONS: list[Manifest] = [
+    {"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"},
+    {"effect": "NoSchedule", "key": "sku", "operator": "Equal", "value": "gpu"},
+]
+"""Taints of GPU nodes (Kaito's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume of the pod and where containers see it."""
+
+    name: str
+    path: str
+    source: Mapping[str, Any]
+    read_only: bool = False
+
+    def volume(self) -> Manifest:
+        """The entry of the pod."""
+        return {"name": self.name, **self.source}
+
+    def mount(self) -> Manifest:
+        """The entry of a container."""
+        mount: Manifest = {"name": self.name, "mountPath": self.path}
+        if self.read_only:
+            mount["readOnly"] = True
+        return mount
+
+
+def scratch() -> Volume:
+    """The writable folder: home, caches and temporary files."""
+    return Volume("scratch", SCRATCH, {"emptyDir": {}})
+
+
+def shared_memory() -> Volume:
+    """/dev/shm in memory, for the collectives of torch."""
+    return Volume("dshm", "/dev/shm", {"emptyDir": {"medium": "Memory"}})
+
+
+def empty(name: str, path: str) -> Volume:
+    """A folder that lives as long as the pod."""
+    return Volume(name, path, {"emptyDir": {}})
+
+
+def docker_config(name: str, path: str, secret: str) -> Volume:
+    """The credentials of a docker-registry Secret.
+
+    Optional, so that a missing Secret is reported by the program that needs it, where a pod would wait in silence.
+    """
+    source = {
+        "secret": {
+            "secretName": secret,
+            "optional": True,
+            "defaultMode": 0o440,
+            "items": [{"key": ".dockerconfigjson", "path": ".dockerconfigjson"}],
+        }
+    }
+    return Volume(name, path, source, read_only=True)
+
+
+def environment(**extra: str) -> list[Manifest]:
+    """Variables that keep every program inside the scratch folder; empty values are left out."""
+    values = {
+        "HOME": SCRATCH,
+        "HF_HOME": f"{SCRATCH}/huggingface",
+        "TMPDIR": SCRATCH,
+        "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH}/inductor",
+        "TRITON_CACHE_DIR": f"{SCRATCH}/triton",
+        "USER": "kaito",
+        **extra,
+    }
+    return [{"name": key, "value": values[key]} for key in sorted(values) if values[key]]
+
+
+def container(
+    name: str,
+    image: str,
+    command: Sequence[str],
+    arguments: Sequence[str],
+    volumes: Sequence[Volume],
+    resources: Manifest,
+    env: Mapping[str, str] | None = None,
+) -> Manifest:
+    """A container that passes the restricted profile and says why it ended."""
+    return {
+        "name": name,
+        "image": image,
+        "command": list(command),
+        **({"args": list(arguments)} if arguments else {}),
+        "env": environment(**(env or {})),
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [volume.mount() for volume in volumes],
+    }
+
+
+def cpu_resources(cpu: str, memory: str) -> Manifest:
+    """Requests of a program without GPU."""
+    return {"requests": {"cpu": cpu, "memory": memory}}
+
+
+def gpu_resources(gpus: int) -> Manifest:
+    """Requests and limits of a program that holds GPUs."""
+    amount = {"nvidia.com/gpu": str(gpus)}
+    return {"limits": dict(amount), "requests": dict(amount)}
+
+
+def pod_spec(
+    init: Sequence[Manifest],
+    main: Manifest,
+    volumes: Sequence[Volume],
+    pull_secrets: Sequence[str] = (),
+) -> Manifest:
+    """The common part of a pod's spec."""
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [main],
+        "securityContext": {
+            "fsGroup": USER,
+            "runAsGroup": USER,
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [volume.volume() for volume in volumes],
+    }
+    if init:
+        spec["initContainers"] = list(init)
+    if pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in sorted(set(pull_secrets))]
+    return spec
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended."""
+
+    container: str
+    exit_code: int
+    reason: str
+    """The kubelet's word: Completed, Error, OOMKilled."""
+    message: str
+
+    def report(self) -> Mapping[str, Any]:
+        """The termination message as JSON, empty when it is none."""
+        try:
+            return mapping(json.loads(self.message))
+        except ValueError:
+            return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a container does not run yet."""
+
+    container: str
+    reason: str
+    message: str
+
+
+def container_statuses(pod: object) -> list[Mapping[str, Any]]:
+    """Of init containers, then of containers, in the order of the spec."""
+    return [
+        mapping(status)
+        for group in ("initContainerStatuses", "containerStatuses")
+        for status in sequence(get_in(pod, "status", group))
+    ]
+
+
+def ended(pod: object) -> list[Ended]:
+    """The containers that ended, in order; a restarted one by its last end."""
+    found = []
+    for status in container_statuses(pod):
+        state = get_in(status, "state", "terminated") or get_in(status, "lastState", "terminated")
+        if isinstance(state, Mapping):
+            found.append(
+                Ended(
+                    container=text(status.get("name")),
+                    exit_code=number(state.get("exitCode")),
+                    reason=text(state.get("reason")),
+                    message=text(state.get("message")),
+                )
+            )
+    return found
+
+
+def waiting(pod: object) -> list[Waiting]:
+    """The containers that wait, in order."""
+    found = []
+    for status in container_statuses(pod):
+        state = get_in(status, "state", "waiting")
+        if isinstance(state, Mapping):
+            found.append(
+                Waiting(
+                    text(status.get("name")), text(state.get("reason")), text(state.get("message"))
+                )
+            )
+    return found
+
+
+def unschedulable(pod: object) -> str:
+    """The scheduler's words when it finds no node; empty otherwise."""
+    for condition in sequence(get_in(pod, "status", "conditions")):
+        if (
+            mapping(condition).get("type") == "PodScheduled"
+            and condition.get("reason") == "Unschedulable"
+        ):
+            return text(condition.get("message")) or "no node fits"
+    return ""
+
+
+def is_disrupted(pod: object) -> bool:
+    """Whether the pod was taken away (eviction, preemption, lost node), which is no failure of its program."""
+    return any(
+        mapping(condition).get("type") == "DisruptionTarget" and condition.get("status") == "True"
+        for condition in sequence(get_in(pod, "status", "conditions"))
+    )
+
+
+def phase(pod: object) -> str:
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    return text(get_in(pod, "status", "phase"))

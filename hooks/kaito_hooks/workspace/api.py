@@ -1,0 +1,242 @@
+"""The typed Workspace (kaito.sh/v1alpha1): Kaito's fields at the top level, no spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube import labels
+from kaito_hooks.kube.objects import (
+    annotations_of,
+    generation,
+    get_in,
+    is_deleting,
+    mapping,
+    metadata,
+    name,
+    namespace,
+    number,
+    sequence,
+    text,
+    uid,
+)
+from kaito_hooks.workspace import reasons
+
+DEFAULT_INSTANCE_TYPE = "Standard_NC12s_v3"
+"""Kaito's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresetChoice:
+    """Which model, and whose image."""
+
+    name: str
+    private: bool
+    image: str
+    pull_secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Training data: URLs or an image."""
+
+    urls: tuple[str, ...]
+    image: str
+    pull_secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the adapter is pushed to, and the Secret that may."""
+
+    image: str
+    push_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The tuning section."""
+
+    preset: PresetChoice
+    method: str
+    """lora or qlora, in lower case."""
+    config: str
+    serve: bool
+    input: Input
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A Workspace whose shape is right; what it names may still not exist."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    count: int
+    instance_type: str
+    match_labels: Mapping[str, str]
+    preferred_nodes: tuple[str, ...]
+    tuning: Tuning | None
+    inference: PresetChoice | None
+    retry: str
+    load_balancer: bool
+    bypass_resource_checks: bool
+    created: str
+    """metadata.creationTimestamp."""
+
+    @property
+    def preset(self) -> PresetChoice:
+        """The preset of whichever section is there."""
+        chosen = self.tuning.preset if self.tuning else self.inference
+        assert chosen is not None
+        return chosen
+
+    @property
+    def serves(self) -> bool:
+        """Whether /chat is wanted."""
+        return self.tuning is None or self.tuning.serve
+
+
+def parse(parent: Mapping[str, Any]) -> Workspace:
+    """Raise `InvalidObject` for what can't be or is not built yet."""
+    resource = mapping(parent.get("resource"))
+    notes = annotations_of(parent)
+    _refuse_unsupported(parent)
+    tuning = _tuning(parent.get("tuning")) if parent.get("tuning") is not None else None
+    inference = _inference(parent.get("inference")) if parent.get("inference") is not None else None
+    if (tuning is None) == (inference is None):
+        raise InvalidObject(
+            reasons.WORKSPACE_INVALID, "Exactly one of `inference` and `tuning` must be specified"
+        )
+    return Workspace(
+        name=name(parent),
+        namespace=namespace(parent),
+        uid=uid(parent),
+        generation=generation(parent),
+        count=max(1, number(resource.get("count"), 1)),
+        instance_type=text(resource.get("instanceType")) or DEFAULT_INSTANCE_TYPE,
+        match_labels=_match_labels(resource.get("labelSelector")),
+        preferred_nodes=_strings(resource.get("preferredNodes")),
+        tuning=tuning,
+        inference=inference,
+        retry=notes.get(labels.RETRY, ""),
+        load_balancer=labels.is_truthy(notes.get(labels.ENABLE_LOAD_BALANCER, "")),
+        bypass_resource_checks=labels.is_truthy(notes.get(labels.BYPASS_RESOURCE_CHECKS, "")),
+        created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
+    )
+
+
+def config_maps(parent: Mapping[str, Any]) -> list[str]:
+    """Names of the ConfigMaps that the Workspace refers to."""
+    named = (get_in(parent, "tuning", "config"), get_in(parent, "inference", "config"))
+    return sorted({text(item) for item in named} - {""})
+
+
+NOT_YET: Mapping[tuple[str, ...], str] = {
+    ("inference", "template"): "Use `inference.preset`, or your own Deployment on the nodes",
+    (
+        "inference",
+        "adapters",
+    ): "Tune with `tuning`, which serves its adapter, or merge the adapters into an image",
+    ("inference", "config"): "Leave it out: the preset's arguments hold",
+    ("tuning", "input", "volumeSource"): "Use `tuning.input.urls` or `tuning.input.image`",
+    ("tuning", "output", "volumeSource"): "Use `tuning.output.image` with `imagePushSecret`",
+    (
+        "resource",
+        "maxHourlyCost",
+    ): "Leave it out, and compare `resource.instanceType` with Azure's price list",
+    (
+        "suspend",
+    ): "Delete the Workspace to free its nodes; an adapter that was pushed stays in its registry",
+}
+"""Fields that the CRD has and this version refuses, with what to do instead."""
+
+
+def _refuse_unsupported(parent: Mapping[str, Any]) -> None:
+    for path, remedy in NOT_YET.items():
+        if get_in(parent, *path) not in (None, False, "", [], {}):
+            raise InvalidObject(
+                reasons.NOT_SUPPORTED_YET, f"`{'.'.join(path)}` is not supported yet. {remedy}"
+            )
+
+
+def _tuning(raw: object) -> Tuning:
+    section = mapping(raw)
+    source = mapping(section.get("input"))
+    output = mapping(section.get("output"))
+    method = text(section.get("method")).lower()
+    if method not in ("lora", "qlora"):
+        raise InvalidObject(reasons.WORKSPACE_INVALID, "`tuning.method` must be 'lora' or 'qlora'")
+    urls, image = _strings(source.get("urls")), text(source.get("image"))
+    if bool(urls) == bool(image):
+        raise InvalidObject(
+            reasons.INPUT_INVALID,
+            "Exactly one of `urls` and `image` must be specified in `tuning.input`",
+        )
+    if not text(output.get("image")) or not text(output.get("imagePushSecret")):
+        raise InvalidObject(
+            reasons.OUTPUT_IMAGE_INVALID,
+            "`tuning.output.image` and `tuning.output.imagePushSecret` must be specified",
+        )
+    return Tuning(
+        preset=_preset(section.get("preset")),
+        method=method,
+        config=text(section.get("config")),
+        serve=section.get("serve") is not False,
+        input=Input(urls, image, _strings(source.get("imagePullSecrets"))),
+        output=Output(text(output.get("image")), text(output.get("imagePushSecret"))),
+    )
+
+
+def _inference(raw: object) -> PresetChoice:
+    return _preset(mapping(raw).get("preset"))
+
+
+def _preset(raw: object) -> PresetChoice:
+    preset = mapping(raw)
+    options = mapping(preset.get("presetOptions"))
+    choice = PresetChoice(
+        name=text(preset.get("name")),
+        private=preset.get("accessMode") == "private",
+        image=text(options.get("image")),
+        pull_secrets=_strings(options.get("imagePullSecrets")),
+    )
+    if not choice.name:
+        raise InvalidObject(reasons.PRESET_UNKNOWN, "`preset.name` must be specified")
+    if choice.private and not choice.image:
+        raise InvalidObject(
+            reasons.PRESET_PRIVATE,
+            "`presetOptions.image` must be specified when `accessMode` is 'private'",
+        )
+    return choice
+
+
+def _match_labels(raw: object) -> Mapping[str, str]:
+    """The selector as labels that a new node can be given."""
+    found = {
+        key: value
+        for key, value in mapping(get_in(raw, "matchLabels")).items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
+    for expression in sequence(get_in(raw, "matchExpressions")):
+        key, values = text(get_in(expression, "key")), _strings(get_in(expression, "values"))
+        if (
+            get_in(expression, "operator") != "In"
+            or len(values) != 1
+            or found.get(key, values[0]) != values[0]
+        ):
+            raise InvalidObject(
+                reasons.LABEL_SELECTOR_INVALID,
+                f"`resource.labelSelector.matchExpressions` has the key '{key}': only `In` with one value "
+                "can become a label of a new node; use `matchLabels`",
+            )
+        found[key] = values[0]
+    return found
+
+
+def _strings(raw: object) -> tuple[str, ...]:
+    return tuple(item for item in sequence(raw) if isinstance(item, str) and item)

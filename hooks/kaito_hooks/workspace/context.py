@@ -1,0 +1,30 @@
+"""Everything beside the observation that an answer depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kaito_hooks.presets import Presets
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of the runtime, and where preset images come from."""
+
+    registry: str
+    """Prefix of preset images that name no registry, such as mcr.microsoft.com/aks/kaito."""
+    transfer: str
+    tuning: str
+    inference: str
+    compute_capabilities: tuple[str, ...]
+    """What the torch build of the images holds code for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Presets, images and the time of the call."""
+
+    presets: Presets
+    images: Images
+    now: datetime

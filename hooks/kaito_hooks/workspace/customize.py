@@ -1,0 +1,47 @@
+"""What a Workspace wants to see beside its children: nodes, its own pods, and the ConfigMaps that it names.
+
+Never a Secret: whether one works is proven by the check Job, so no credential crosses a hook. Never a bare
+rule: each node's heartbeat would sync every Workspace. The answer depends on metadata and top-level fields
+only, as Metacontroller caches it by generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kaito_hooks.kube import labels
+from kaito_hooks.kube.objects import get_in, mapping, name, namespace, sequence, text, uid
+from kaito_hooks.metacontroller import RelatedRule
+from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE, config_maps
+
+
+def customize(parent: Mapping[str, Any]) -> list[RelatedRule]:
+    """The rules, narrow enough for a cluster of a thousand nodes."""
+    named = config_maps(parent)
+    rules = [
+        RelatedRule("v1", "nodes", match_labels={labels.WORKSPACE_UID: uid(parent)}),
+        _matching_nodes(parent),
+        RelatedRule(
+            "v1", "pods", namespace=namespace(parent), match_labels={labels.WORKSPACE: name(parent)}
+        ),
+    ]
+    if named:
+        rules.append(RelatedRule("v1", "configmaps", namespace=namespace(parent), names=named))
+    return rules
+
+
+def _matching_nodes(parent: Mapping[str, Any]) -> RelatedRule:
+    selector = mapping(get_in(parent, "resource", "labelSelector"))
+    match_labels = {
+        key: value
+        for key, value in mapping(selector.get("matchLabels")).items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
+    expressions = [
+        item for item in sequence(selector.get("matchExpressions")) if isinstance(item, Mapping)
+    ]
+    if not match_labels and not expressions:
+        instance_type = text(get_in(parent, "resource", "instanceType")) or DEFAULT_INSTANCE_TYPE
+        match_labels = {"node.kubernetes.io/instance-type": instance_type}
+    return RelatedRule("v1", "nodes", match_labels=match_labels, match_expressions=expressions)

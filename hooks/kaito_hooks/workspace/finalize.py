@@ -1,0 +1,37 @@
+"""The answer to /finalize: what runs goes first, the nodes after it. Idempotent, and called again after it said
+true.
+"""
+
+from __future__ import annotations
+
+from kaito_hooks.metacontroller import SyncResponse
+from kaito_hooks.workspace.context import Context
+from kaito_hooks.workspace.observed import Observed, kept
+from kaito_hooks.workspace.status import deleting_status
+
+WAIT_SECONDS = 10
+
+
+def finalize(observed: Observed, context: Context) -> SyncResponse:
+    """Finalized when no child is left; a Machine leaves only when its pool is proven gone.
+
+    Under foreground or orphan deletion the garbage collector sets the order, and the same rule holds.
+    Pods are not waited for: on a dead node they would never end, and the node must go.
+    """
+    running = [child for child in observed.all_children() if child["kind"] != "Machine"]
+    machines = list(observed.machines)
+    if not running and not machines:
+        return SyncResponse(
+            deleting_status(observed, "Everything is gone", context.now), finalized=True
+        )
+    message = (
+        f"Waits for {len(running)} children to end"
+        if running
+        else f"Waits for {len(machines)} Machines to go"
+    )
+    return SyncResponse(
+        status=deleting_status(observed, message, context.now),
+        children=[kept(machine) for machine in machines] if running else [],
+        resync_after_seconds=WAIT_SECONDS,
+        finalized=False,
+    )

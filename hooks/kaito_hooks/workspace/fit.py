@@ -1,0 +1,161 @@
+"""Whether the model and the size go together, before any node is asked for. Works in bytes; names a size that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube.quantities import gib
+from kaito_hooks.presets import InstanceType, Memory, Preset, Presets, capability
+from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.api import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A preset and the size that it runs on."""
+
+    preset: Preset
+    instance_type: InstanceType | None
+    """None for a GPU size of Azure that presets.yaml does not list."""
+    gpus: int
+    """GPUs that one pod asks for."""
+
+
+def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, ...]) -> Fit:
+    """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit."""
+    preset = _preset(workspace, presets)
+    size = _size(workspace, presets)
+    if size is None:
+        return Fit(preset, None, preset.gpus)
+    need = _need(workspace, preset)
+    count = workspace.count
+    if not workspace.bypass_resource_checks:
+        _check_memory(workspace, preset, need, size, count, presets)
+        _check_capability(preset, size, image_capabilities, need, count, presets)
+    return Fit(preset, size, size.gpus if workspace.tuning else min(preset.gpus, size.gpus))
+
+
+def _preset(workspace: Workspace, presets: Presets) -> Preset:
+    choice = workspace.preset
+    preset = presets.presets.get(choice.name)
+    if preset is None:
+        known = ", ".join(presets.tunable() if workspace.tuning else sorted(presets.presets))
+        raise InvalidObject(
+            reasons.PRESET_UNKNOWN,
+            f"The preset '{choice.name}' is unknown. `preset.name` must be one of: {known}",
+        )
+    if workspace.tuning and preset.lora is None:
+        raise InvalidObject(
+            reasons.PRESET_NOT_TUNABLE,
+            f"The preset '{preset.name}' can't be tuned. These can: {', '.join(presets.tunable())}",
+        )
+    if preset.private and not choice.private:
+        raise InvalidObject(
+            reasons.PRESET_PRIVATE,
+            f"The licence of '{preset.name}' forbids a public image. Set `preset.accessMode` to 'private' and "
+            "`preset.presetOptions.image` to an image of your own",
+        )
+    if preset.distributed:
+        raise InvalidObject(
+            reasons.NOT_SUPPORTED_YET,
+            f"The preset '{preset.name}' spans several processes, which is not supported yet",
+        )
+    if workspace.tuning and workspace.count > 1:
+        raise InvalidObject(
+            reasons.COUNT_NOT_SUPPORTED,
+            f"Tuning runs on one node, and `resource.count` is {workspace.count}; create a Workspace with count 1",
+        )
+    return preset
+
+
+def _size(workspace: Workspace, presets: Presets) -> InstanceType | None:
+    size = presets.instance_types.get(workspace.instance_type)
+    if size is None and not workspace.instance_type.startswith("Standard_N"):
+        raise InvalidObject(
+            reasons.INSTANCE_TYPE_UNKNOWN,
+            f"`resource.instanceType` is '{workspace.instance_type}', which is no GPU size of Azure. "
+            f"Known sizes: {', '.join(sorted(presets.instance_types))}",
+        )
+    return size
+
+
+def _need(workspace: Workspace, preset: Preset) -> Memory:
+    if workspace.tuning is None:
+        return preset.inference
+    tuning = preset.qlora if workspace.tuning.method == "qlora" else preset.lora
+    assert tuning is not None
+    return tuning
+
+
+def _fits(need: Memory, preset: Preset, size: InstanceType, count: int, tuning: bool) -> bool:
+    gpus = size.gpus * count
+    enough_gpus = tuning or gpus >= preset.gpus
+    return enough_gpus and size.memory * count >= need.total and size.memory_per_gpu >= need.per_gpu
+
+
+def _check_memory(
+    workspace: Workspace,
+    preset: Preset,
+    need: Memory,
+    size: InstanceType,
+    count: int,
+    presets: Presets,
+) -> None:
+    tuning = workspace.tuning is not None
+    if _fits(need, preset, size, count, tuning):
+        return
+    use = f"{workspace.tuning.method} tuning" if workspace.tuning else "inference"
+    each = f" and {gib(need.per_gpu)} on each GPU" if need.per_gpu else ""
+    gpus = "" if tuning else f" on {preset.gpus} GPU{'s' if preset.gpus > 1 else ''}"
+    nodes = f"{count} x " if count > 1 else ""
+    hint = ""
+    if workspace.tuning and workspace.tuning.method == "lora" and preset.qlora:
+        hint = f", or `tuning.method` 'qlora', which needs {gib(preset.qlora.total)}"
+    raise InvalidObject(
+        reasons.INSTANCE_TYPE_TOO_SMALL,
+        f"{preset.name} needs {gib(need.total)} of GPU memory{gpus}{each} for {use}; "
+        f"{nodes}{size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
+        f"{_suggest(need, preset, count, tuning, presets, (0, 0))}{hint}",
+    )
+
+
+def _check_capability(
+    preset: Preset,
+    size: InstanceType,
+    image_capabilities: tuple[str, ...],
+    need: Memory,
+    count: int,
+    presets: Presets,
+) -> None:
+    lowest = max(capability(preset.compute_capability), min(map(capability, image_capabilities)))
+    if capability(size.compute_capability) >= lowest:
+        return
+    raise InvalidObject(
+        reasons.COMPUTE_CAPABILITY_TOO_LOW,
+        f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}; {preset.name} and the "
+        f"runtime images need {lowest[0]}.{lowest[1]}. Create the Workspace with `resource.instanceType` "
+        f"{_suggest(need, preset, count, preset.lora is not None, presets, lowest)}",
+    )
+
+
+def _suggest(
+    need: Memory,
+    preset: Preset,
+    count: int,
+    tuning: bool,
+    presets: Presets,
+    lowest: tuple[int, int],
+) -> str:
+    """The cheapest size that fits and that Azure has not retired."""
+    fitting = [
+        size
+        for size in presets.instance_types.values()
+        if _fits(need, preset, size, count, tuning)
+        and not size.retired
+        and capability(size.compute_capability) >= lowest
+    ]
+    if not fitting:
+        return "of a larger size; none in presets.yaml is large enough"
+    best = min(fitting, key=lambda size: (size.hourly_cost, size.name))
+    return f"'{best.name}' ({best.describe()})"

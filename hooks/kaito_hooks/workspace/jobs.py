@@ -1,0 +1,166 @@
+"""What became of a Job: the check's and the tuning's. The nodes' logs go with the nodes, so the pod's last words
+are read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kaito_hooks.kube import labels, pods
+from kaito_hooks.kube.conditions import find
+from kaito_hooks.kube.objects import Manifest, annotations_of, get_in, is_deleting, text
+from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
+
+State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded", "failed"]
+"""stale: made from other inputs; leaving: it or its pods are still being deleted."""
+
+_IMAGE_TROUBLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The state of a Job for one fingerprint, with words for the owner of the Workspace."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    reports: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """(container, what it reported), for containers that ended well."""
+
+    def report(self, container: str) -> Mapping[str, Any]:
+        """What the container reported, empty when it has not."""
+        return dict(self.reports).get(container, {})
+
+
+def outcome(
+    observed: Observed, job_name: str, component: str, wanted_hash: str, failed: str
+) -> Outcome:
+    """The Job's state; `failed` is the reason when the pod gives none."""
+    job = observed.child("Job", job_name)
+    of_component = observed.pods(component)
+    mine = [
+        pod for pod in of_component if annotations_of(pod).get(labels.TUNING_HASH) == wanted_hash
+    ]
+    if job is None:
+        if observed.leaving("Job", job_name) or any(_lives(pod) for pod in of_component):
+            return Outcome("leaving")
+        return Outcome("absent", reports=_reports(mine))
+    if annotations_of(job).get(labels.TUNING_HASH) != wanted_hash:
+        return Outcome("stale")
+    if is_complete(job):
+        return Outcome("succeeded", reports=_reports(mine))
+    if is_failed(job):
+        return _failure(job, mine, failed)
+    return _progress(mine)
+
+
+def _lives(pod: Manifest) -> bool:
+    return is_deleting(pod) or pods.phase(pod) in ("Pending", "Running")
+
+
+def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for pod in of_job:
+        for end in pods.ended(pod):
+            if end.exit_code == 0 and end.report():
+                found[end.container] = end.report()
+    return tuple(sorted(found.items(), key=lambda item: item[0]))
+
+
+def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcome:
+    for pod in reversed(of_job):
+        for end in reversed(pods.ended(pod)):
+            if end.exit_code != 0:
+                reason, message = explain(end, fallback)
+                return Outcome("failed", reason, message)
+    said = find(get_in(job, "status", "conditions"), "Failed")
+    if said.get("reason") == "DeadlineExceeded":
+        return Outcome(
+            "failed",
+            reasons.TUNING_TIMED_OUT if fallback == reasons.TUNING_FAILED else fallback,
+            "The Job took longer than its deadline and was stopped",
+        )
+    return Outcome(
+        "failed", fallback, text(said.get("message")) or "The Job failed; its pod is gone"
+    )
+
+
+def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
+    """Reason and message of a container that failed."""
+    report = end.report()
+    said = text(report.get("reason"))
+    if said in reasons.RUNTIME:
+        return said, text(report.get("message"))
+    if end.reason == "OOMKilled":
+        return (
+            reasons.OUT_OF_MEMORY,
+            f"The container '{end.container}' was killed because the node ran out of memory; use a larger "
+            "`resource.instanceType`",
+        )
+    words = text(report.get("message")) or end.message.strip() or f"exit code {end.exit_code}"
+    return fallback, f"The container '{end.container}' failed: {_tail(words)}"
+
+
+def _progress(of_job: Sequence[Manifest]) -> Outcome:
+    current = [pod for pod in of_job if not is_deleting(pod) and not pods.is_disrupted(pod)]
+    if not current:
+        if of_job:
+            return Outcome(
+                "pending",
+                reasons.TUNING_DISRUPTED,
+                "The pod was taken away with its node and is started again",
+            )
+        return Outcome("pending")
+    pod = current[-1]
+    reports = _reports([pod])
+    trouble = trouble_of(pod)
+    if trouble:
+        return Outcome("pending", *trouble, reports=reports)
+    started = pods.phase(pod) == "Running" or bool(pods.ended(pod)) or _runs(pod)
+    return Outcome("running" if started else "pending", reports=reports)
+
+
+def trouble_of(pod: Manifest) -> tuple[str, str] | None:
+    """What keeps a pod from starting: no node, no image, a crash; None when nothing does."""
+    words = pods.unschedulable(pod)
+    if words:
+        return reasons.UNSCHEDULABLE, f"No node takes the pod: {words}"
+    for wait in pods.waiting(pod):
+        if wait.reason in _IMAGE_TROUBLE:
+            return (
+                reasons.IMAGE_PULL_FAILED,
+                f"The image of the container '{wait.container}' can't be pulled: {_tail(wait.message) or wait.reason}",
+            )
+        if wait.reason == "CrashLoopBackOff":
+            for end in reversed(pods.ended(pod)):
+                if end.container == wait.container:
+                    return explain(end, reasons.CONTAINER_CRASHED)
+            return (
+                reasons.CONTAINER_CRASHED,
+                f"The container '{wait.container}' ends again and again",
+            )
+    return None
+
+
+def running_container(of_job: Sequence[Manifest]) -> str:
+    """Name of the container that runs now, empty when none does."""
+    for pod in reversed(of_job):
+        for status in pods.container_statuses(pod):
+            if get_in(status, "state", "running") is not None:
+                return text(status.get("name"))
+    return ""
+
+
+def _runs(pod: Manifest) -> bool:
+    return any(
+        get_in(status, "state", "running") is not None for status in pods.container_statuses(pod)
+    )
+
+
+def _tail(words: str) -> str:
+    return words if len(words) <= 1000 else "…" + words[-999:]

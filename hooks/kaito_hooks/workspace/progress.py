@@ -1,0 +1,70 @@
+"""How far a tuning is, as a few questions that the answer is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kaito_hooks.workspace import api, check, reasons, tuning
+from kaito_hooks.workspace.jobs import Outcome, outcome
+from kaito_hooks.workspace.observed import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a tuning is."""
+
+    check: Outcome
+    job: Outcome
+    adapter: tuning.Adapter | None
+    """Made from the wanted inputs."""
+    previous: tuning.Adapter | None
+    """Made from other inputs."""
+
+    @property
+    def checked(self) -> bool:
+        """Whether data and push were proven for these inputs, by the check or by what came after it."""
+        return (
+            self.adapter is not None
+            or self.check.state == "succeeded"
+            or self.job.state in ("pending", "running", "succeeded", "failed")
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether a person must change something before anything else is tried."""
+        return self.adapter is None and (
+            self.job.state == "failed"
+            or self.lost_report
+            or (not self.checked and self.check.state == "failed")
+        )
+
+    @property
+    def lost_report(self) -> bool:
+        """The Job ended well, and nothing tells the digest any more."""
+        return self.job.state == "succeeded" and self.adapter is None
+
+    @property
+    def job_wanted(self) -> bool:
+        """Whether the GPU has training to do."""
+        return self.checked and not self.failed and self.adapter is None
+
+
+def progress_of(
+    observed: Observed, workspace: api.Workspace, section: api.Tuning, prepared: tuning.Inputs
+) -> Progress:
+    """The state of the check, the Job and the adapters for the inputs that are wanted now."""
+    job = outcome(observed, workspace.name, tuning.COMPONENT, prepared.hash, reasons.TUNING_FAILED)
+    made = tuning.adapter(observed, job, section, prepared.hash)
+    before = tuning.previous_adapter(observed)
+    return Progress(
+        check=outcome(
+            observed,
+            check.check_name(workspace),
+            check.COMPONENT,
+            prepared.hash,
+            reasons.CHECK_FAILED,
+        ),
+        job=job,
+        adapter=made,
+        previous=before if before and before.hash != prepared.hash else None,
+    )

@@ -1,0 +1,112 @@
+"""Every reason that a condition of a Workspace can carry, in one list; docs/workspace-api.md explains each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# The Workspace itself: its owner must change it.
+PRESET_UNKNOWN: Final = "PresetUnknown"
+PRESET_NOT_TUNABLE: Final = "PresetNotTunable"
+PRESET_PRIVATE: Final = "PresetPrivate"
+INSTANCE_TYPE_UNKNOWN: Final = "InstanceTypeUnknown"
+INSTANCE_TYPE_TOO_SMALL: Final = "InstanceTypeTooSmall"
+COMPUTE_CAPABILITY_TOO_LOW: Final = "ComputeCapabilityTooLow"
+LABEL_SELECTOR_INVALID: Final = "LabelSelectorInvalid"
+OUTPUT_IMAGE_INVALID: Final = "OutputImageInvalid"
+INPUT_INVALID: Final = "InputInvalid"
+CONFIG_MAP_MISSING: Final = "ConfigMapMissing"
+CONFIG_INVALID: Final = "ConfigInvalid"
+COUNT_NOT_SUPPORTED: Final = "CountNotSupported"
+NOT_SUPPORTED_YET: Final = "NotSupportedYet"
+WORKSPACE_INVALID: Final = "WorkspaceInvalid"
+CHILD_CONFLICT: Final = "ChildConflict"
+
+# The check: data and credentials, before any GPU.
+CHECK_PENDING: Final = "CheckPending"
+CHECK_RUNNING: Final = "CheckRunning"
+CHECK_SUCCEEDED: Final = "CheckSucceeded"
+CHECK_FAILED: Final = "CheckFailed"
+DATA_UNREACHABLE: Final = "DataUnreachable"
+DATA_UNREADABLE: Final = "DataUnreadable"
+DATA_COLUMNS_INVALID: Final = "DataColumnsInvalid"
+DATA_EMPTY: Final = "DataEmpty"
+PULL_DENIED: Final = "PullDenied"
+PUSH_DENIED: Final = "PushDenied"
+REGISTRY_UNREACHABLE: Final = "RegistryUnreachable"
+CREDENTIALS_INVALID: Final = "CredentialsInvalid"
+
+# Nodes.
+MACHINES_CREATING: Final = "CreateMachinePending"
+MACHINES_READY: Final = "MachinesReady"
+MACHINES_NOT_NEEDED: Final = "MachinesNotNeeded"
+MACHINE_NOT_READY: Final = "MachineNotReady"
+MACHINE_LOST: Final = "MachineLost"
+NODE_NOT_READY: Final = "NodeNotReady"
+RESOURCES_READY: Final = "workspaceResourceStatusSuccess"
+RESOURCES_PENDING: Final = "ResourcesPending"
+RESOURCES_RELEASED: Final = "ResourcesReleased"
+
+# Tuning and push.
+JOB_PENDING: Final = "JobPending"
+JOB_STARTED: Final = "JobStarted"
+TUNING_RUNNING: Final = "TuningRunning"
+TUNING_SUCCEEDED: Final = "TuningSucceeded"
+TUNING_FAILED: Final = "TuningFailed"
+TUNING_DISRUPTED: Final = "TuningDisrupted"
+TUNING_TIMED_OUT: Final = "TuningTimedOut"
+WEIGHTS_UNREACHABLE: Final = "WeightsUnreachable"
+WEIGHTS_INVALID: Final = "WeightsInvalid"
+IMAGE_NOT_FOUND: Final = "ImageNotFound"
+IMAGE_INVALID: Final = "ImageInvalid"
+DIGEST_MISMATCH: Final = "DigestMismatch"
+DISK_FULL: Final = "DiskFull"
+OUT_OF_MEMORY: Final = "OutOfMemory"
+LOSS_NOT_FINITE: Final = "LossNotFinite"
+RESULTS_MISSING: Final = "ResultsMissing"
+
+# Serving.
+INFERENCE_PENDING: Final = "InferencePending"
+INFERENCE_LOADING: Final = "InferenceLoading"
+INFERENCE_READY: Final = "WorkspaceInferenceStatusSuccess"
+INFERENCE_FAILED: Final = "InferenceFailed"
+RETUNING: Final = "Retuning"
+SERVING_NOT_REQUESTED: Final = "ServingNotRequested"
+ADAPTER_INVALID: Final = "AdapterInvalid"
+PORT_IN_USE: Final = "PortInUse"
+
+# Pods of any of them.
+UNSCHEDULABLE: Final = "Unschedulable"
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+CONTAINER_CRASHED: Final = "ContainerCrashed"
+
+# Whole.
+READY: Final = "WorkspaceReady"
+DELETING: Final = "WorkspaceDeleting"
+
+RUNTIME: Final = frozenset(
+    {
+        ADAPTER_INVALID,
+        CONFIG_INVALID,
+        CREDENTIALS_INVALID,
+        DATA_COLUMNS_INVALID,
+        DATA_EMPTY,
+        DATA_UNREACHABLE,
+        DATA_UNREADABLE,
+        DIGEST_MISMATCH,
+        DISK_FULL,
+        IMAGE_INVALID,
+        IMAGE_NOT_FOUND,
+        LOSS_NOT_FINITE,
+        OUT_OF_MEMORY,
+        OUTPUT_IMAGE_INVALID,
+        PORT_IN_USE,
+        PULL_DENIED,
+        PUSH_DENIED,
+        REGISTRY_UNREACHABLE,
+        RESULTS_MISSING,
+        TUNING_FAILED,
+        WEIGHTS_INVALID,
+        WEIGHTS_UNREACHABLE,
+    }
+)
+"""Reasons that a program of the runtime may give in its termination message (docs/pods.md)."""

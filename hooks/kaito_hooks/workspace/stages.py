@@ -1,0 +1,295 @@
+"""One condition per stage: what is missing, in words for the owner of the Workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kaito_hooks.kube.conditions import Condition, find, is_true
+from kaito_hooks.kube.labels import COMPONENT
+from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, text
+from kaito_hooks.presets import Presets
+from kaito_hooks.workspace import inference as serving
+from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace import status as statuses
+from kaito_hooks.workspace import tuning as tune
+from kaito_hooks.workspace.jobs import Outcome, running_container, trouble_of
+from kaito_hooks.workspace.machines import Nodes
+from kaito_hooks.workspace.observed import Observed, is_rolled_out
+
+_AGAIN = " Then run it again: kubectl annotate workspace {name} kaito.sh/retry=<any new value> --overwrite"
+_DOING = {
+    "weights": "The weights are being pulled",
+    "data": "The data is being pulled",
+    "train": "The model is being tuned",
+    tune.PUSHER: "The adapter is being pushed",
+}
+_PERSON = frozenset(
+    {
+        reasons.CHILD_CONFLICT,
+        reasons.ADAPTER_INVALID,
+        reasons.WEIGHTS_INVALID,
+        reasons.CONFIG_INVALID,
+        reasons.DIGEST_MISMATCH,
+        reasons.IMAGE_INVALID,
+    }
+)
+"""Reasons that trying again does not cure."""
+
+
+def inputs_checked(observed: Observed, check: Outcome, checked: bool) -> Condition:
+    """Step 2: data readable, push allowed."""
+    type_ = statuses.INPUTS_CHECKED
+    if checked:
+        return Condition(
+            type_, "True", reasons.CHECK_SUCCEEDED, "The data is readable and the push is allowed"
+        )
+    if check.state == "failed":
+        return Condition(type_, "False", check.reason, _with_retry(observed, check.message))
+    if check.reason:
+        return Condition(type_, "False", check.reason, check.message)
+    if check.state == "running":
+        return Condition(
+            type_, "False", reasons.CHECK_RUNNING, "The data and the push are being checked"
+        )
+    return Condition(
+        type_,
+        "Unknown",
+        reasons.CHECK_PENDING,
+        "The check of the data and the push is about to start",
+    )
+
+
+def nodes(
+    observed: Observed, planned: Nodes, wanted: bool, presets: Presets, released: bool = False
+) -> list[Condition]:
+    """Step 3: MachineReady and ResourceReady."""
+    if not wanted:
+        words = (
+            "No node is held" if released else "No node is asked for before the check has succeeded"
+        )
+        leaving = [name(m) for m in observed.machines]
+        words += f"; Machines on their way out: {', '.join(leaving)}" if leaving else ""
+        return [
+            Condition(statuses.MACHINE_READY, "False", reasons.RESOURCES_RELEASED, words),
+            Condition(statuses.RESOURCE_READY, "False", reasons.RESOURCES_RELEASED, words),
+        ]
+    machine = _machine_condition(planned, presets)
+    if planned.ready:
+        count = len(planned.slots) + len(planned.free)
+        resource = Condition(
+            statuses.RESOURCE_READY,
+            "True",
+            reasons.RESOURCES_READY,
+            f"{count} of {count} nodes are ready",
+        )
+    elif planned.unready_free:
+        resource = Condition(
+            statuses.RESOURCE_READY,
+            "False",
+            reasons.NODE_NOT_READY,
+            f"The node {planned.unready_free[0]} is in use and not Ready; mend it, or delete its Node object",
+        )
+    else:
+        resource = Condition(statuses.RESOURCE_READY, "False", machine.reason, machine.message)
+    return [machine, resource]
+
+
+def tuning(
+    observed: Observed,
+    job: Outcome,
+    adapter: tune.Adapter | None,
+    lost_report: bool,
+    job_wanted: bool,
+) -> list[Condition]:
+    """Step 4: JobStarted and TuningSucceeded."""
+    started, succeeded = statuses.JOB_STARTED, statuses.TUNING_SUCCEEDED
+    if adapter:
+        return [
+            Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
+            Condition(
+                succeeded,
+                "True",
+                reasons.TUNING_SUCCEEDED,
+                f"The adapter is {adapter.image}@{adapter.digest}",
+            ),
+        ]
+    if lost_report:
+        words = "The Job ended well, but its pod is gone and with it the digest of the adapter."
+        return [
+            Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
+            Condition(succeeded, "False", reasons.RESULTS_MISSING, _with_retry(observed, words)),
+        ]
+    if job.state == "failed":
+        return [
+            Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
+            Condition(succeeded, "False", job.reason, _with_retry(observed, job.message)),
+        ]
+    if job.state == "running":
+        container = running_container(observed.pods(tune.COMPONENT))
+        words = _DOING.get(container, "The tuning pod runs")
+        return [
+            Condition(started, "True", reasons.JOB_STARTED, "The tuning Job runs"),
+            Condition(succeeded, "False", reasons.TUNING_RUNNING, words),
+        ]
+    if job.reason:
+        return [
+            Condition(started, "False", job.reason, job.message),
+            Condition(succeeded, "False", job.reason, job.message),
+        ]
+    words = "The tuning Job is about to start" if job_wanted else "Waits for the check"
+    return [
+        Condition(
+            started, "Unknown" if job.state == "pending" else "False", reasons.JOB_PENDING, words
+        ),
+        Condition(succeeded, "False", reasons.JOB_PENDING, words),
+    ]
+
+
+def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condition:
+    """Step 5: /chat answers behind the Service, from this very spec."""
+    type_ = statuses.INFERENCE_READY
+    if wanted is None:
+        return Condition(
+            type_, "False", reasons.INFERENCE_PENDING, waits or "The Deployment is about to be made"
+        )
+    deployment = observed.child("Deployment", name(wanted))
+    if is_rolled_out(deployment, wanted):
+        return Condition(type_, "True", reasons.INFERENCE_READY, "/chat answers")
+    if deployment is None:
+        return Condition(
+            type_, "Unknown", reasons.INFERENCE_PENDING, "The Deployment is about to be made"
+        )
+    for pod in reversed(observed.pods(serving.COMPONENT)):
+        trouble = None if is_deleting(pod) else trouble_of(pod)
+        if trouble:
+            return Condition(type_, "False", *trouble)
+    return Condition(
+        type_, "False", reasons.INFERENCE_LOADING, waits or "The model is being loaded"
+    )
+
+
+def conflict(
+    observed: Observed,
+    condition: Condition,
+    children: Sequence[Manifest],
+    now: datetime,
+    seconds: int,
+) -> Condition:
+    """The condition, or ChildConflict when a child that was asked for never shows up.
+
+    Metacontroller skips an object of the same name that is not ours in silence, and writes no event.
+    """
+    child = _child_of(condition.type, observed, children)
+    if child is None:
+        return condition
+    before = find(observed.status.get("conditions"), condition.type)
+    told = before.get("reason") == reasons.CHILD_CONFLICT
+    if not told and (condition.status != "Unknown" or not _older(before, now, seconds)):
+        return condition
+    kind = child["kind"]
+    return replace(
+        condition,
+        status="Unknown",
+        reason=reasons.CHILD_CONFLICT,
+        message=f"The {kind} '{name(child)}' was asked for and does not show up. If one of that name exists that "
+        f"does not belong to this Workspace, rename or delete it: kubectl get {kind.lower()} {name(child)}",
+    )
+
+
+def is_creating(observed: Observed, children: Sequence[Manifest]) -> bool:
+    """Whether a child that is asked for is not there yet."""
+    return not all(is_observed(observed, child) for child in children)
+
+
+def is_observed(observed: Observed, child: Manifest) -> bool:
+    """Whether a child of that kind and name is there, be it on its way out."""
+    return any(name(other) == name(child) for other in observed.children.get(child["kind"], ()))
+
+
+def needs_a_person(
+    observed: Observed, conditions: Sequence[Condition], required: Sequence[str]
+) -> bool:
+    """Whether the first missing stage is one that waiting does not mend."""
+    by_type = {condition.type: condition for condition in conditions}
+    missing = next((by_type[type_] for type_ in required if by_type[type_].status != "True"), None)
+    if missing is None:
+        return False
+    if missing.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY):
+        return any(is_true(get_in(m, "status", "conditions"), "Stalled") for m in observed.machines)
+    return missing.reason in _PERSON
+
+
+def _child_of(type_: str, observed: Observed, children: Sequence[Manifest]) -> Manifest | None:
+    """The declared child behind a condition, if it is not observed."""
+    kinds = {
+        statuses.INPUTS_CHECKED: ("Job", "check"),
+        statuses.JOB_STARTED: ("Job", tune.COMPONENT),
+        statuses.INFERENCE_READY: ("Deployment", serving.COMPONENT),
+        statuses.MACHINE_READY: ("Machine", None),
+    }
+    if type_ not in kinds:
+        return None
+    kind, component = kinds[type_]
+    for child in children:
+        labels = get_in(child, "metadata", "labels") or {}
+        is_behind = child["kind"] == kind and component in (None, labels.get(COMPONENT))
+        if is_behind and not is_observed(observed, child):
+            return child
+    return None
+
+
+def _older(before: object, now: datetime, seconds: int) -> bool:
+    try:
+        since = datetime.fromisoformat(text(get_in(before, "lastTransitionTime")))
+    except ValueError:
+        return False
+    return (
+        get_in(before, "status") == "Unknown"
+        and bool(since.tzinfo)
+        and now - since >= timedelta(seconds=seconds)
+    )
+
+
+def _machine_condition(planned: Nodes, presets: Presets) -> Condition:
+    type_ = statuses.MACHINE_READY
+    if not planned.slots:
+        return Condition(type_, "True", reasons.MACHINES_NOT_NEEDED, "Nodes that exist are used")
+    if planned.machines_ready:
+        return Condition(
+            type_, "True", reasons.MACHINES_READY, f"{len(planned.slots)} Machines are ready"
+        )
+    waiting = next(slot for slot in planned.slots if not slot.is_ready)
+    if waiting.observed is None:
+        return Condition(
+            type_, "Unknown", reasons.MACHINES_CREATING, f"creating {len(planned.slots)} machines"
+        )
+    ready = find(get_in(waiting.observed, "status", "conditions"), "Ready")
+    reason = text(ready.get("reason")) or reasons.MACHINE_NOT_READY
+    message = text(ready.get("message")) or "The provider has not answered yet"
+    return Condition(
+        type_,
+        "False",
+        reason,
+        f"Machine {waiting.name}: {message}{_successors(waiting.observed, presets)}",
+    )
+
+
+def _successors(machine: Manifest, presets: Presets) -> str:
+    """For a size that Azure retired: what to take instead."""
+    stalled = is_true(get_in(machine, "status", "conditions"), "Stalled")
+    for requirement in get_in(machine, "spec", "requirements") or ():
+        if stalled and get_in(requirement, "key") == "node.kubernetes.io/instance-type":
+            for value in get_in(requirement, "values") or ():
+                size = presets.instance_types.get(value) if isinstance(value, str) else None
+                if size and size.retired:
+                    return (
+                        f". Azure retired {size.name} on {size.retired}; create the Workspace with "
+                        f"`resource.instanceType` {' or '.join(size.successors)}"
+                    )
+    return ""
+
+
+def _with_retry(observed: Observed, message: str) -> str:
+    return message.rstrip(". ") + "." + _AGAIN.format(name=name(observed.parent))
