@@ -1,0 +1,187 @@
+"""What to do about a Machine that is being deleted: it leaves when its pool is proven gone.
+
+There is no moment at which this gives up: a finalizer that goes too early leaks a paid node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kaito_hooks.kube.conditions import Condition
+from kaito_hooks.machine import absence, reasons, unclear
+from kaito_hooks.machine.hints import Attempt, LastError
+from kaito_hooks.machine.phases import as_before
+from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
+from kaito_hooks.machine.status import answer, last_error, until
+from kaito_hooks.machine.steps import (
+    Answer,
+    Deleted,
+    DeletePool,
+    ListPools,
+    Observed,
+    ReadPool,
+    Row,
+    Step,
+)
+from kaito_hooks.machine.trouble import EtagMismatch, ProviderError
+
+POLL_SECONDS = 15
+SHORTEST_SECONDS = 5
+"""Metacontroller calls again only after a resync that is asked for (contract row C50)."""
+BLOCKED_AFTER = timedelta(minutes=5)
+MISMATCHES_FOR = timedelta(minutes=2)
+"""After that, an etag that never matches must not keep a paid node alive (aks.md F4b)."""
+
+
+def decide(observed: Observed, now: datetime) -> Step:
+    """The first row that applies."""
+    for row in ROWS:
+        step = row(observed, now)
+        if step is not None:
+            return step
+    return gone(observed, now)
+
+
+def nameless(observed: Observed, now: datetime) -> Step | None:
+    """F1: no pool can ever have had that name."""
+    return None if observed.machine.can_have_pool else _leave(observed, now)
+
+
+def read(observed: Observed, now: datetime) -> Step | None:
+    """Only a deletion under way is watched through the shared list."""
+    if observed.pool is None:
+        hint = observed.hints.pool
+        return ReadPool(fresh=hint is None or hint.state != "Deleting")
+    if observed.is_fresh or isinstance(observed.pool, Unknown):
+        return None
+    is_deleting = isinstance(observed.pool, Ours) and observed.pool.is_deleting
+    return None if is_deleting else ReadPool(fresh=True)
+
+
+def unknown(observed: Observed, now: datetime) -> Step | None:
+    """F2: nothing usable was answered."""
+    if not isinstance(observed.pool, Unknown):
+        return None
+    return _troubled(observed, now, observed.pool.error)
+
+
+def deleting(observed: Observed, now: datetime) -> Step | None:
+    """F5: no second deletion."""
+    if not isinstance(observed.pool, Ours) or not observed.pool.is_deleting:
+        return None
+    return _wait(observed, now, POLL_SECONDS, "Azure deletes the agent pool.")
+
+
+def delete(observed: Observed, now: datetime) -> Step | None:
+    """F4: ours, read in this call, and deleted as it was read."""
+    pool = observed.pool
+    if not isinstance(pool, Ours):
+        return None
+    match observed.outcome:
+        case None if not pool.etag and not _never_matches(observed, now):
+            return _troubled(observed, now, EtagMismatch(detail="The agent pool has no etag."))
+        case None:
+            return DeletePool("" if _never_matches(observed, now) else pool.etag)
+        case Deleted():
+            pool = replace(pool, state="Deleting")
+            observed = replace(observed, pool=pool)
+            return _wait(observed, now, POLL_SECONDS, "Azure deletes the agent pool.")
+        case ProviderError() as error:
+            return _troubled(observed, now, error)
+    return None
+
+
+def prove(observed: Observed, now: datetime) -> Step | None:
+    """F3 and F6: that nothing of ours is there is made sure of twice."""
+    if not isinstance(observed.pool, Absent | Foreign):
+        return None
+    if observed.listing is None:
+        return ListPools()
+    doubt = absence.doubt_of(observed)
+    if doubt is not None:
+        return _troubled(observed, now, doubt)
+    left = absence.seconds_left(observed, now)
+    if left == 0:
+        return None
+    since = absence.since(observed, now)
+    text = "The agent pool is gone; the Machine goes when that is certain."
+    return _wait(observed, now, left, text, absent_since=since)
+
+
+def gone(observed: Observed, now: datetime) -> Answer:
+    """F7: proven."""
+    return _leave(observed, now)
+
+
+ROWS: tuple[Row, ...] = (nameless, unclear.paused, read, unknown, deleting, delete, prove)
+
+
+def _leave(observed: Observed, now: datetime) -> Answer:
+    since = absence.since(observed, now)
+    says = _conditions(observed, now, "The agent pool is gone.", None)
+    return answer(observed, now, 0, says, absent_since=since, finalized=True)
+
+
+def _troubled(observed: Observed, now: datetime, error: ProviderError) -> Answer:
+    """Called again after the wait; the trouble is shown, and after five minutes as one."""
+    seconds = error.wait
+    if isinstance(observed.pool, Unknown) or observed.listing is not None:
+        seconds = unclear.wait(observed, now, error)
+    elif isinstance(error, EtagMismatch) and _last_was_mismatch(observed):
+        seconds = POLL_SECONDS
+    seconds = max(seconds, SHORTEST_SECONDS)
+    says = _conditions(observed, now, error.message(observed.machine.size), error)
+    return answer(
+        observed,
+        now,
+        seconds,
+        says,
+        pool=observed.pool if isinstance(observed.pool, Ours) else observed.hints.pool,
+        attempt=until(Attempt(), now, seconds),
+        error=last_error(observed, error),
+        absent_since=observed.hints.absent_since,
+    )
+
+
+def _wait(
+    observed: Observed,
+    now: datetime,
+    seconds: int,
+    message: str,
+    absent_since: datetime | None = None,
+) -> Answer:
+    return answer(
+        observed,
+        now,
+        max(seconds, SHORTEST_SECONDS),
+        _conditions(observed, now, message, None),
+        pool=observed.pool if isinstance(observed.pool, Ours) else observed.hints.pool,
+        absent_since=absent_since,
+    )
+
+
+def _conditions(
+    observed: Observed, now: datetime, message: str, error: ProviderError | None
+) -> Sequence[Condition]:
+    phases = [item for item in as_before(observed) if item.type in reasons.PHASES]
+    ready = Condition(reasons.READY, "False", reasons.DELETING, message)
+    found = [*phases, ready, Condition("Reconciling", "True", reasons.DELETING, message)]
+    if error is not None:
+        found.append(Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message))
+        since = observed.machine.deleted_at
+        if since is not None and now - since >= BLOCKED_AFTER:
+            found.append(Condition(reasons.DELETION_BLOCKED, "True", error.reason, message))
+    return found
+
+
+def _last_was_mismatch(observed: Observed) -> bool:
+    error: LastError | None = observed.hints.error
+    return error is not None and error.reason == reasons.ETAG_MISMATCH
+
+
+def _never_matches(observed: Observed, now: datetime) -> bool:
+    since = observed.machine.deleted_at
+    is_old = since is not None and now - since >= MISMATCHES_FOR
+    return is_old and _last_was_mismatch(observed)

@@ -1,0 +1,145 @@
+"""From a virtual machine to a node that pods can use, and back: rows 10 to 14 of the table."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from kaito_hooks.machine import reasons, repair
+from kaito_hooks.machine.nodes import EPHEMERAL_TAINTS, GPU, Node
+from kaito_hooks.machine.phases import not_initialized, not_ready_now, not_registered
+from kaito_hooks.machine.provider import Ours
+from kaito_hooks.machine.status import answer
+from kaito_hooks.machine.steps import Observed, Step
+from kaito_hooks.machine.trouble import NoNode
+
+POLL_SECONDS = 15
+LOST_POLL_SECONDS = 30
+REGISTRATION_LIMIT = timedelta(minutes=15)
+"""Karpenter's: a virtual machine that has not joined by then never does."""
+LOST_AFTER = timedelta(minutes=10)
+"""Karpenter's node repair: a node that comes back does so earlier."""
+
+
+def is_usable(observed: Observed) -> bool:
+    """Whether one Node is ready for pods."""
+    return len(observed.nodes) == 1 and not _lacking(observed, observed.nodes[0])
+
+
+def lost(observed: Observed, now: datetime) -> Step | None:
+    """Row 14: it was ready and is not; whoever made the Machine may replace it."""
+    if not observed.hints.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
+        return None
+    node = observed.nodes[0] if observed.nodes else None
+    trouble = _gone(observed, node)
+    if trouble is None:
+        return None
+    reason, message = trouble
+    since = observed.hints.since(reasons.READY)
+    was_down = observed.hints.condition(reasons.READY)
+    if was_down and was_down.status == "False" and since and now - since >= LOST_AFTER:
+        reason = reasons.NODE_LOST
+        message = f"{message} It has been so for more than ten minutes: replace the Machine."
+    return answer(
+        observed,
+        now,
+        LOST_POLL_SECONDS,
+        not_ready_now(reason, message),
+        pool=_pool(observed),
+        attempt=observed.hints.attempt,
+        node=node or observed.hints.node,
+    )
+
+
+def missing(observed: Observed, now: datetime) -> Step | None:
+    """Row 10: the virtual machine has not joined; after 15 minutes it counts as failed."""
+    if observed.nodes:
+        return None
+    pool = _pool(observed)
+    if _never_joins(observed, pool, now):
+        return repair.delete(observed, now, NoNode())
+    says = not_registered(
+        reasons.NODE_NOT_FOUND, "The virtual machine was created and has not joined the cluster."
+    )
+    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=observed.hints.attempt)
+
+
+def registering(observed: Observed, now: datetime) -> Step | None:
+    """Row 11: which Node is the Machine's is not known."""
+    if len(observed.nodes) < 2:
+        return None
+    names = ", ".join(sorted(node.name for node in observed.nodes)[:4])
+    says = not_registered(
+        reasons.MULTIPLE_NODES_FOUND,
+        f"More than one Node carries the Machine's label: {names}. Scale the agent pool to one.",
+    )
+    pool = _pool(observed)
+    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=observed.hints.attempt)
+
+
+def initializing(observed: Observed, now: datetime) -> Step | None:
+    """Row 12: the Node is there, something on it is not."""
+    if observed.hints.is_true(reasons.INITIALIZED):
+        return None  # From then on `lost` decides: a cordoned node stays a node.
+    node = observed.nodes[0]
+    lacking = _lacking(observed, node)
+    if lacking is None:
+        return None
+    return answer(
+        observed,
+        now,
+        POLL_SECONDS,
+        not_initialized(*lacking),
+        pool=_pool(observed),
+        attempt=observed.hints.attempt,
+        node=node,
+    )
+
+
+def _lacking(observed: Observed, node: Node) -> tuple[str, str] | None:
+    """What keeps a Node that has just joined from being used."""
+    if not node.is_ready:
+        return reasons.NODE_NOT_READY, "The node has joined and is not ready yet."
+    if node.taints & observed.machine.startup_taints:
+        return reasons.STARTUP_TAINTS_EXIST, "A startup taint of the Machine is still on the node."
+    if node.taints & EPHEMERAL_TAINTS:
+        return (
+            reasons.KNOWN_EPHEMERAL_TAINTS_EXIST,
+            "The node still carries a taint that Kubernetes takes away when it is ready.",
+        )
+    if observed.machine.wants_gpu and node.gpus < 1:
+        return (
+            reasons.RESOURCE_NOT_REGISTERED,
+            f"The node is ready and offers no {GPU}: its driver or the device plugin is missing.",
+        )
+    return None
+
+
+def _gone(observed: Observed, node: Node | None) -> tuple[str, str] | None:
+    """What keeps a Node that was used from being used; taints are its administrator's business."""
+    pool = observed.pool
+    if isinstance(pool, Ours) and pool.stopped:
+        return reasons.NODE_NOT_READY, "The agent pool is stopped: start it again."
+    if node is None:
+        return reasons.NODE_NOT_READY, "The node was ready and is gone from the cluster."
+    if not node.is_ready:
+        return reasons.NODE_NOT_READY, "The node was ready and does not report any more."
+    if observed.machine.wants_gpu and node.gpus < 1:
+        return reasons.RESOURCE_NOT_REGISTERED, f"The node was ready and offers no {GPU} any more."
+    return None
+
+
+def _never_joins(observed: Observed, pool: Ours, now: datetime) -> bool:
+    """The pool's own age bounds what an edited status could bring about."""
+    since = observed.hints.since(reasons.LAUNCHED)
+    if not observed.hints.is_true(reasons.LAUNCHED) or since is None:
+        return False
+    if observed.hints.is_true(reasons.REGISTERED):
+        return False
+    is_old = pool.created is None or now - pool.created >= REGISTRATION_LIMIT
+    return is_old and now - since >= REGISTRATION_LIMIT
+
+
+def _pool(observed: Observed) -> Ours:
+    if not isinstance(observed.pool, Ours):
+        raise TypeError("a node is looked at only when the pool is ours")
+    return observed.pool

@@ -1,0 +1,150 @@
+"""What the Machine hook needs of a cloud: four calls, and answers that can't be misread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from kaito_hooks.machine.trouble import ProviderError
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRef:
+    """Names one pool and its owner."""
+
+    name: str
+    uid: str
+    """Of the Machine: a pool without it is Foreign, whatever its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint of a Node."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRequest:
+    """A pool of one node."""
+
+    ref: PoolRef
+    machine: str
+    """Namespace and name, for people who look at the pool."""
+    size: str
+    disk_gib: int | None
+    labels: Mapping[str, str]
+    taints: Sequence[Taint]
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The provider knows of no such pool; one such answer is no proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A pool of that name is not the Machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """The Machine's pool."""
+
+    state: str
+    """In the provider's words: Creating, Succeeded, Failed, Canceled, Deleting, or any other."""
+    etag: str = ""
+    error: ProviderError | None = None
+    """Why it failed."""
+    created: datetime | None = None
+    """When it was asked for, as the pool itself says."""
+    stopped: bool = False
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether its last operation ended badly; a virtual machine may exist and be paid for."""
+        return self.state in ("Failed", "Canceled")
+
+    @property
+    def is_deleting(self) -> bool:
+        """Whether a second deletion would be one too many."""
+        return self.state == "Deleting"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its last operation ended well."""
+        return self.state == "Succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No usable answer."""
+
+    error: ProviderError
+
+
+Pool = Absent | Foreign | Ours | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPool:
+    """One pool of the cluster, whoever owns it."""
+
+    name: str
+    uids: Sequence[str] = ()
+    """Of the Machine that it was made for, as its tag and its label say; empty for others."""
+    install: str = ""
+    """Which installation of the hook made it."""
+    state: str = ""
+    etag: str = field(default="", repr=False)
+    created: datetime | None = None
+    is_system: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All pools of the cluster, read completely."""
+
+    pools: Sequence[ListedPool]
+
+    def find(self, name: str) -> ListedPool | None:
+        """The pool of that name, whoever owns it."""
+        return next((pool for pool in self.pools if pool.name.lower() == name.lower()), None)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it can be the list of a living cluster: each has a pool of mode System."""
+        return any(pool.is_system for pool in self.pools)
+
+
+class Provider(Protocol):
+    """A cloud; each call is at most one request, is over within seconds, and is never repeated."""
+
+    def get(self, ref: PoolRef, fresh: bool) -> Pool:
+        """Say what is known of the pool; not fresh may be some seconds old and lack the etag."""
+        ...
+
+    def list(self) -> Listing | Unknown:
+        """Read all pools now."""
+        ...
+
+    def create(self, request: PoolRequest) -> str:
+        """Ask for a pool that must not exist yet, and return its state; raise `ProviderError`."""
+        ...
+
+    def delete(self, ref: PoolRef, etag: str) -> None:
+        """Ask to delete the pool if its etag is still that one; an empty one does not matter.
+
+        Raise `ProviderError`. Returning means that the request was accepted, not that the pool is
+        gone.
+        """
+        ...
+
+    def trouble(self) -> str:
+        """What keeps the provider from being used at all, in a few words; empty for nothing."""
+        ...

@@ -1,0 +1,177 @@
+"""What to do about a Machine that should exist: the transition table, in the order of its rows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube.conditions import Condition
+from kaito_hooks.machine import absence, creation, joining, reasons, repair, unclear
+from kaito_hooks.machine.api import wanted_pool
+from kaito_hooks.machine.phases import not_launched, ready
+from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
+from kaito_hooks.machine.status import answer
+from kaito_hooks.machine.steps import Observed, ReadPool, Row, Step
+
+POLL_SECONDS = 15
+SETTLED_SECONDS = 300
+HOPELESS_SECONDS = 600
+SLOW = timedelta(minutes=30)
+"""Pools of one node take 3 to 10 minutes."""
+
+
+def decide(observed: Observed, now: datetime) -> Step:
+    """The first row that applies."""
+    for row in ROWS:
+        step = row(observed, now)
+        if step is not None:
+            return step
+    return settled(observed, now)
+
+
+def invalid(observed: Observed, now: datetime) -> Step | None:
+    """Row 1: what can't be is said, and nothing is asked."""
+    try:
+        wanted_pool(observed.machine, now)
+    except InvalidObject as error:
+        says = not_launched(error.reason, error.message)
+        return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
+    return None
+
+
+def leaving(observed: Observed, now: datetime) -> Step | None:
+    """Nothing is done for a Machine that is leaving; `finalize` is called for it."""
+    if observed.is_leaving:
+        return unclear.keep(observed, now, POLL_SECONDS)
+    return None
+
+
+def read(observed: Observed, now: datetime) -> Step | None:
+    """Polling is answered from the shared list; what may lead to a change is read afresh."""
+    pool = observed.pool
+    if pool is None:
+        return ReadPool(fresh=observed.hints.pool is None or bool(observed.hints.absent_since))
+    if observed.is_fresh or isinstance(pool, Unknown):
+        return None
+    return None if isinstance(pool, Ours) and not pool.is_failed else ReadPool(fresh=True)
+
+
+def foreign(observed: Observed, now: datetime) -> Step | None:
+    """Row 3: a pool of someone else is never touched."""
+    if not isinstance(observed.pool, Foreign):
+        return None
+    says = not_launched(
+        reasons.NAME_CONFLICT,
+        f"An agent pool '{observed.machine.ref.name}' exists and belongs to someone else: "
+        "delete that pool, or replace the Machine to get one of another name.",
+    )
+    return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
+
+
+def absent(observed: Observed, now: datetime) -> Step | None:
+    """Rows 4 to 6: wait, make sure, create."""
+    if not isinstance(observed.pool, Absent):
+        return None
+    return (
+        creation.outcome(observed, now)
+        or creation.refused(observed, now)
+        or creation.waiting(observed, now)
+        or absence.recheck(observed, now)
+        or creation.create(observed, now)
+    )
+
+
+def creating(observed: Observed, now: datetime) -> Step | None:
+    """Row 7: any state that is not an end, while there is no virtual machine yet."""
+    pool = observed.pool
+    if not isinstance(pool, Ours) or pool.is_complete or pool.is_failed or pool.is_deleting:
+        return None
+    if pool.state != "Creating" and observed.hints.is_true(reasons.LAUNCHED):
+        return None  # An update of a pool that has its node: the node decides.
+    is_slow = pool.created is not None and now - pool.created >= SLOW
+    says = not_launched(*creation.progress(observed.machine.size, is_slow))
+    return answer(
+        observed, now, POLL_SECONDS, says, pool=pool, attempt=creation.under_way(observed)
+    )
+
+
+def failed(observed: Observed, now: datetime) -> Step | None:
+    """Row 8: a failed pool may hold a virtual machine that is paid for."""
+    pool = observed.pool
+    if not isinstance(pool, Ours) or not pool.is_failed:
+        return None
+    if observed.hints.is_true(reasons.LAUNCHED) or joining.is_usable(observed):
+        return None
+    return repair.delete(observed, now, repair.failure(pool))
+
+
+def degraded(observed: Observed, now: datetime) -> Step | None:
+    """Row 8b: a node that works is kept, whatever its pool says of itself."""
+    pool = observed.pool
+    if not isinstance(pool, Ours) or not pool.is_failed or not joining.is_usable(observed):
+        return None
+    message = "The node works although Azure marks its agent pool as failed. "
+    message += repair.failure(pool).message(observed.machine.size)
+    warning = Condition(reasons.DEGRADED, "True", reasons.POOL_FAILED, message)
+    return answer(
+        observed,
+        now,
+        SETTLED_SECONDS,
+        (*ready(), warning),
+        pool=pool,
+        attempt=creation.under_way(observed),
+        node=observed.nodes[0],
+    )
+
+
+def deleting(observed: Observed, now: datetime) -> Step | None:
+    """Row 9: by us after a failure, or by someone else."""
+    pool = observed.pool
+    if not isinstance(pool, Ours) or not pool.is_deleting:
+        return None
+    says = repair.setback(
+        observed,
+        reasons.POOL_DELETING,
+        "Someone deletes the agent pool; another one is created when it is gone.",
+    )
+    return answer(
+        observed,
+        now,
+        POLL_SECONDS,
+        says,
+        pool=pool,
+        attempt=observed.hints.attempt,
+        error=observed.hints.error,
+    )
+
+
+def settled(observed: Observed, now: datetime) -> Step:
+    """Row 13: all is well."""
+    return answer(
+        observed,
+        now,
+        SETTLED_SECONDS,
+        ready(),
+        pool=observed.pool if isinstance(observed.pool, Ours) else None,
+        attempt=creation.under_way(observed),
+        node=observed.nodes[0],
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    invalid,
+    leaving,
+    unclear.paused,
+    read,
+    unclear.unknown,
+    foreign,
+    absent,
+    creating,
+    failed,
+    degraded,
+    deleting,
+    joining.lost,
+    joining.missing,
+    joining.registering,
+    joining.initializing,
+)

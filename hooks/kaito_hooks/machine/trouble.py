@@ -1,0 +1,250 @@
+"""What a provider may run into, as one family; each member says what the owner can do about it.
+
+- ProviderError
+    - Refused: the same request would be refused again
+        - SkuNotAvailable, InvalidRequest
+    - Deferred: the same request may be granted later
+        - QuotaExceeded, InsufficientCapacity, SubnetFull, PoolLimit, Forbidden, PoolFailed, NoNode
+    - Delayed: nothing is wrong, only not now
+        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch
+    - Unclear: nothing is known, and "unknown" is never "absent"
+        - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from kaito_hooks.errors import HookError
+from kaito_hooks.machine import reasons
+
+MESSAGE_LIMIT = 800
+"""Characters of the message in status, as Karpenter's fork for Kaito has it."""
+LONGEST_RETRY_AFTER = 900
+"""Seconds; whatever a server asks for, no Machine is left alone for longer on its word."""
+
+
+class ProviderError(HookError):
+    """What went wrong, with the reason that the status shows."""
+
+    reason: ClassVar[str]
+    remedy: ClassVar[str]
+    """A sentence for the owner of the Workspace; `{size}` is the instance type."""
+    wait_seconds: ClassVar[int] = 15
+    """Until the next try, when the server names no time."""
+
+    def __init__(self, code: str = "", detail: str = "", retry_after: int | None = None) -> None:
+        super().__init__(f"{type(self).__name__} {code}".strip())
+        self.code = code
+        """The server's word for it."""
+        self.detail = detail
+        """The server's sentence, without tokens and URLs."""
+        self.retry_after = retry_after
+        """Seconds, if the server asked for some."""
+
+    @property
+    def wait(self) -> int:
+        """Seconds until the next try."""
+        if self.retry_after is None:
+            return self.wait_seconds
+        return min(max(self.retry_after, 1), LONGEST_RETRY_AFTER)
+
+    def message(self, size: str) -> str:
+        """The remedy, then the server's own words."""
+        remedy = self.remedy.replace("{size}", size or "this size")
+        said = ": ".join(part for part in (self.code, self.detail) if part)
+        text = f"{remedy} Azure says: {said}" if said else remedy
+        return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+
+
+class Refused(ProviderError):
+    """The same request would be refused again."""
+
+    wait_seconds = 600
+
+
+class SkuNotAvailable(Refused):
+    """The size is not offered to the subscription in this region."""
+
+    reason = reasons.SKU_NOT_AVAILABLE
+    remedy = (
+        "{size} can't be had in this subscription and region: choose another "
+        "`resource.instanceType`, or ask Azure's support for access to the size."
+    )
+
+
+class InvalidRequest(Refused):
+    """Azure refuses the pool as described."""
+
+    reason = reasons.INVALID_REQUEST
+    remedy = "Azure does not accept the node as described: change the Workspace's `resource`."
+
+
+class Deferred(ProviderError):
+    """The same request may be granted later."""
+
+    wait_seconds = 600
+
+
+class QuotaExceeded(Deferred):
+    """The subscription's vCPU quota is used up."""
+
+    reason = reasons.QUOTA_EXCEEDED
+    remedy = (
+        "The subscription has too little vCPU quota for {size}: ask for more under Quotas in the "
+        "Azure portal, or free nodes of that family; it is tried again by itself."
+    )
+
+
+class QuotaIsZero(QuotaExceeded):
+    """The subscription has no quota at all for the family: a person must ask for some."""
+
+    wait_seconds = 3600
+
+
+class InsufficientCapacity(Deferred):
+    """Azure has no such virtual machine free at the moment."""
+
+    reason = reasons.INSUFFICIENT_CAPACITY
+    wait_seconds = 3600
+    remedy = (
+        "Azure has no {size} free in this region at the moment: it is tried again every hour; "
+        "another `resource.instanceType` or region may be had at once."
+    )
+
+
+class SubnetFull(Deferred):
+    """The subnet has no addresses left."""
+
+    reason = reasons.SUBNET_FULL
+    remedy = "The cluster's subnet has no addresses left for a node: enlarge it or free some."
+
+
+class PoolLimit(Deferred):
+    """The cluster has as many pools as it may have."""
+
+    reason = reasons.POOL_LIMIT
+    remedy = "The cluster has as many agent pools as AKS allows: delete Workspaces that are done."
+
+
+class Forbidden(Deferred):
+    """The identity of the hook lacks a right, or a policy refuses the pool."""
+
+    reason = reasons.FORBIDDEN
+    wait_seconds = 300
+    remedy = (
+        "The node provisioner may not do this: give its identity rights on the cluster's agent "
+        "pools, or have the Azure policy that is named here exempt them."
+    )
+
+
+class PoolFailed(Deferred):
+    """The pool ended as failed without a reason that we know."""
+
+    reason = reasons.POOL_FAILED
+    remedy = "Azure failed to create the node; it is deleted and tried again by itself."
+
+
+class NoNode(Deferred):
+    """The pool is there, its virtual machine never joined the cluster."""
+
+    reason = reasons.NODE_NOT_FOUND
+    remedy = (
+        "The virtual machine did not join the cluster within 15 minutes; it is deleted and tried "
+        "again by itself. If it happens again, look at the subnet's outbound rules."
+    )
+
+
+class Delayed(ProviderError):
+    """Nothing is wrong, only not now."""
+
+
+class Throttled(Delayed):
+    """Azure asks for fewer requests."""
+
+    reason = reasons.THROTTLED
+    wait_seconds = 30
+    remedy = "Azure asks for fewer requests; it is tried again by itself."
+
+
+class Busy(Delayed):
+    """Another operation on the cluster or the pool is under way."""
+
+    reason = reasons.AKS_BUSY
+    wait_seconds = 30
+    remedy = "The cluster is busy with another operation; it is tried again by itself."
+
+
+class Underway(Delayed):
+    """The very pool is already being created."""
+
+    reason = reasons.CREATING
+    remedy = "Azure is creating the node."
+
+
+class AlreadyExists(Delayed):
+    """A pool of that name appeared since it was looked for."""
+
+    reason = reasons.ALREADY_EXISTS
+    wait_seconds = 1
+    remedy = "An agent pool of that name has just appeared; it is looked at again."
+
+
+class EtagMismatch(Delayed):
+    """The pool changed between reading and deleting it."""
+
+    reason = reasons.ETAG_MISMATCH
+    wait_seconds = 1
+    remedy = "The agent pool changed while it was to be deleted; it is looked at again."
+
+
+class Unclear(ProviderError):
+    """Nothing is known, and "unknown" is never "absent"."""
+
+
+class Unreachable(Unclear):
+    """No request was sent."""
+
+    reason = reasons.UNREACHABLE
+    remedy = "Azure can't be reached from the node provisioner; it is tried again by itself."
+
+
+class Unanswered(Unclear):
+    """A request was sent and nobody knows whether it was carried out."""
+
+    reason = reasons.UNANSWERED
+    remedy = "Azure gave no clear answer; the agent pool is looked at again."
+
+
+class Unreadable(Unclear):
+    """Something answered that does not speak like Azure."""
+
+    reason = reasons.UNREADABLE
+    remedy = "What answered is not Azure, perhaps a proxy; it is tried again by itself."
+
+
+class Unauthorized(Unclear):
+    """Azure does not accept the token."""
+
+    reason = reasons.UNAUTHORIZED
+    remedy = "Azure does not accept the node provisioner's token; check its workload identity."
+
+
+class CredentialUnavailable(Unclear):
+    """No token can be had."""
+
+    reason = reasons.CREDENTIAL_UNAVAILABLE
+    remedy = (
+        "The node provisioner gets no token: check the federated credential and the service "
+        "account of its workload identity."
+    )
+
+
+class ConfigError(Unclear):
+    """Subscription, resource group or cluster do not exist."""
+
+    reason = reasons.CONFIG_ERROR
+    remedy = (
+        "The cluster was not found in Azure: check ARM_SUBSCRIPTION_ID, ARM_RESOURCE_GROUP and "
+        "AZURE_CLUSTER_NAME of the node provisioner."
+    )
