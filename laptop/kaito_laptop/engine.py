@@ -25,7 +25,7 @@ STEPS_WITHOUT_END = 200_000
 log = logging.getLogger(__name__)
 
 
-class Retry(Exception):  # noqa: N818
+class Retry(Exception):
     """Try the same name again, with the back-off of repeated failures or after some seconds."""
 
     def __init__(self, why: str, after_seconds: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Retry(Exception):  # noqa: N818
         self.after_seconds = after_seconds
 
 
-class NeverHappens(AssertionError):  # noqa: N818
+class NeverHappens(AssertionError):
     """The story waits for something that will not happen."""
 
 
@@ -75,15 +75,16 @@ class Engine:
         self.clock = clock
         self._random = None if shuffle is None else Random(shuffle)
         self._ready: deque[Ready] = deque()
+        self._slow: deque[Ready] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._posted: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopped = False
 
-    def announce(self, who: Ready) -> None:
-        """Take note that somebody has one piece of work ready."""
-        self._ready.append(who)
+    def announce(self, who: Ready, *, slow: bool = False) -> None:
+        """Take note that somebody has one piece of work ready; the slow ones come last."""
+        (self._slow if slow and self._random is None else self._ready).append(who)
 
     def after(self, seconds: float, act: Callable[[], None]) -> Timer:
         """Do something after so many seconds."""
@@ -117,11 +118,12 @@ class Engine:
         if posted is not None:
             posted()
             return True
-        if not self._ready:
+        ready = self._ready or self._slow
+        if not ready:
             return False
         if self._random is not None:
-            self._ready.rotate(-self._random.randrange(len(self._ready)))
-        self._ready.popleft().work()
+            ready.rotate(-self._random.randrange(len(ready)))
+        ready.popleft().work()
         return True
 
     def settle(self) -> None:
@@ -198,11 +200,14 @@ class Queue(Generic[K]):
         reconcile: Callable[[K], None],
         backoff: Backoff[K] | None = None,
         crash: Callable[[K, Exception], bool] = lambda key, error: False,
+        *,
+        slow: bool = False,
     ) -> None:
         self._engine = engine
         self._reconcile = reconcile
         self._backoff = backoff or Backoff(engine.clock)
         self._crash = crash
+        self._slow = slow
         self._waiting: deque[K] = deque()
         self._queued: set[K] = set()
         self._later: dict[K, Timer] = {}
@@ -212,7 +217,7 @@ class Queue(Generic[K]):
         if key not in self._queued:
             self._queued.add(key)
             self._waiting.append(key)
-            self._engine.announce(self)
+            self._engine.announce(self, slow=self._slow)
 
     def add_all(self, keys: Iterable[K]) -> None:
         """Look at these names soon."""

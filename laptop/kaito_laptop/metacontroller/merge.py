@@ -22,27 +22,29 @@ SYSTEM_FIELDS = (
 )
 
 
-def with_last_applied(manifest: Manifest, desired: Manifest) -> Manifest:
-    """Return the object with the annotation that remembers what the hook asked for."""
+def with_last_applied(
+    manifest: Manifest, desired: Manifest, annotation: str = LAST_APPLIED
+) -> Manifest:
+    """Return the object with the annotation that remembers what was asked for."""
     new: Manifest = copy(manifest)
     # Go's encoder sorts keys and escapes what could end a script element.
     text = json.dumps(desired, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     annotations = new["metadata"].get("annotations") or {}
-    new["metadata"]["annotations"] = {**annotations, LAST_APPLIED: text}
+    new["metadata"]["annotations"] = {**annotations, annotation: text}
     return new
 
 
-def updated(observed: Manifest, desired: Manifest) -> Manifest:
-    """Return the observed child as the hook wants it, with fields of others kept."""
-    text = get(observed, "metadata", "annotations", LAST_APPLIED)
+def updated(observed: Manifest, desired: Manifest, annotation: str = LAST_APPLIED) -> Manifest:
+    """Return the observed object as it is wanted, with the fields of others kept."""
+    text = get(observed, "metadata", "annotations", annotation)
     last_applied = json.loads(text) if text else {}
     new: Manifest = merge(copy(observed), last_applied, desired)
     for field in SYSTEM_FIELDS:
         _revert(new["metadata"], observed["metadata"], field)
     _revert(new, observed, "status")
-    return with_last_applied(new, desired)
+    return with_last_applied(new, desired, annotation)
 
 
 def _revert(new: Manifest, observed: Manifest, field: str) -> None:

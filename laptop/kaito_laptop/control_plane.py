@@ -1,0 +1,53 @@
+"""The cluster in memory with everything that a cluster does by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kaito_laptop.cluster_nodes import LAPTOP, ClusterNodes, ready_node
+from kaito_laptop.controllers.binder import Binder
+from kaito_laptop.controllers.deployment import DeploymentController
+from kaito_laptop.controllers.endpoints import EndpointsController
+from kaito_laptop.controllers.garbage import GarbageCollector
+from kaito_laptop.controllers.job import JobController
+from kaito_laptop.controllers.nodes import NodeLifecycle
+from kaito_laptop.controllers.stateful_set import StatefulSetController
+from kaito_laptop.controllers.teardown import TeardownController
+from kaito_laptop.engine import Engine
+from kaito_laptop.memory import MemoryCluster
+from kaito_laptop.package_data import definitions
+
+CONTROLLERS = (
+    GarbageCollector,
+    TeardownController,
+    NodeLifecycle,
+    Binder,
+    JobController,
+    DeploymentController,
+    StatefulSetController,
+    EndpointsController,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A cluster with our kinds, the built-in controllers and one CPU node."""
+
+    cluster: MemoryCluster
+    engine: Engine
+    nodes: ClusterNodes
+
+
+def control_plane(
+    engine: Engine, seed: int = 0, resources: Mapping[str, str] | None = None
+) -> ControlPlane:
+    """Start a cluster; the resources are those of its CPU node."""
+    cluster = MemoryCluster(engine.clock, seed)
+    for controller in CONTROLLERS:
+        controller(cluster, engine)
+    for definition in definitions():
+        cluster.create(definition)
+    nodes = ClusterNodes(cluster, engine)
+    nodes.add(ready_node(LAPTOP, engine, resources=resources))
+    return ControlPlane(cluster, engine, nodes)

@@ -1,0 +1,118 @@
+"""Watches the pods that are bound to a node and keeps their status."""
+
+from __future__ import annotations
+
+import json
+
+from kaito_laptop.clock import timestamp
+from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.controllers.endpoints import PORTS
+from kaito_laptop.controllers.owned import FINISHED, conditions_with
+from kaito_laptop.engine import Engine, Queue
+from kaito_laptop.events import Recorder
+from kaito_laptop.kubelet.containers import Container
+from kaito_laptop.kubelet.machine import PodMachine, Runtime
+from kaito_laptop.objects import get, name, namespace, same, uid
+
+
+class Kubelet:
+    """The kubelet of all nodes: a laptop has one."""
+
+    def __init__(self, cluster: Cluster, engine: Engine, runtime: Runtime) -> None:
+        self._cluster = cluster
+        self._engine = engine
+        self._runtime = runtime
+        self._recorder = Recorder(cluster, engine.clock, "kubelet")
+        self._pods: Resource = cluster.resource("v1", "Pod")
+        self._machines: dict[Key, PodMachine] = {}
+        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        cluster.watch([self._pods], self._pod_changed)
+        # Pods wait for what they mount.
+        sources = [cluster.resource("v1", kind) for kind in ("Secret", "ConfigMap")]
+        cluster.watch(sources, self._source_changed)
+
+    def machine(self, pod: Manifest) -> PodMachine | None:
+        """Return the machine of a pod, once it is bound."""
+        return self._machines.get(self._key(pod))
+
+    def look_at(self, pod: Manifest) -> None:
+        """Look at a pod again."""
+        self._queue.add(self._key(pod))
+
+    def evict(self, pod: Manifest) -> None:
+        """Evict a pod as draining its node does: a disruption, no failure."""
+        key = self._key(pod)
+        found = self._cluster.get(key)
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        }
+        status = found["status"]
+        now = timestamp(self._engine.clock.now())
+        conditions = conditions_with(status.get("conditions", []), condition, now)
+        self._cluster.update_status({**found, "status": {**status, "conditions": conditions}})
+        self._cluster.delete(key, uid=uid(found))
+
+    def close(self) -> None:
+        """End everything at once."""
+        for machine in self._machines.values():
+            machine.kill()
+        self._machines.clear()
+
+    def _key(self, pod: Manifest) -> Key:
+        return Key(self._pods, name(pod), namespace(pod))
+
+    def _pod_changed(self, event: Event) -> None:
+        key = self._key(event.object)
+        if event.type == "DELETED":
+            machine = self._machines.pop(key, None)
+            if machine is not None:
+                self._engine.post(machine.kill)
+        elif get(event.object, "spec", "nodeName"):
+            self._queue.add(key)
+
+    def _source_changed(self, event: Event) -> None:
+        for key, machine in self._machines.items():
+            if machine.problem is not None and key.namespace == namespace(event.object):
+                self._queue.add(key)
+
+    def _look_at(self, key: Key) -> None:
+        try:
+            pod = self._cluster.get(key)
+        except NotFound:
+            return
+        machine = self._machines.get(key)
+        if machine is None or machine.uid != uid(pod):
+            if get(pod, "status", "phase") in FINISHED:
+                return
+            machine = PodMachine(pod, self._engine, self._runtime, lambda: self._queue.add(key))
+            self._machines[key] = machine
+        known = machine.problem
+        machine.advance(pod)
+        if machine.problem and machine.problem != known:
+            self._recorder.warning(pod, "FailedMount", machine.problem)
+        self._write(pod, machine)
+        if machine.has_ended:
+            self._cluster.delete(key, uid=uid(pod), grace_period_seconds=0)
+
+    def _write(self, pod: Manifest, machine: PodMachine) -> None:
+        ports = json.dumps(self._runtime.ports(pod), sort_keys=True)
+        if ports != "{}" and get(pod, "metadata", "annotations", PORTS) != ports:
+            pod["metadata"].setdefault("annotations", {})[PORTS] = ports
+            pod = self._cluster.update(pod)
+        before = pod.get("status") or {}
+        after = machine.status()
+        if same(before, after):
+            return
+        self._tell(pod, machine.containers)
+        self._cluster.update_status({**pod, "status": after})
+
+    def _tell(self, pod: Manifest, containers: list[Container]) -> None:
+        """Write the events of containers whose state is news."""
+        for each in containers:
+            reason = get(each.state, "waiting", "reason")
+            if reason in ("ErrImagePull", "CrashLoopBackOff", "ImagePullBackOff"):
+                words = {"ErrImagePull": "Failed"}.get(reason, "BackOff")
+                self._recorder.warning(pod, words, each.state["waiting"].get("message", ""))
