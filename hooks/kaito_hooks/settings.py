@@ -67,15 +67,26 @@ class WorkspaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkloadIdentity:
+    """Who the Machine hook is to Azure; the webhook of workload identity sets these variables."""
+
+    tenant_id: str
+    client_id: str
+    token_file: str
+    authority: str
+
+
+@dataclass(frozen=True, slots=True)
 class MachineSettings:
     """Settings of the Machine hook."""
 
     subscription_id: str
     resource_group: str
     cluster_name: str
-    location: str
     install_id: str
     """Tells the pools of this installation from those of another one in the same cluster."""
+    identity: WorkloadIdentity | None = None
+    """None for a stand-in, which no credential of Azure is shown to."""
     arm_endpoint: str = PUBLIC_ARM
     os_sku: str = "Ubuntu"
     subnet_id: str = ""
@@ -93,13 +104,14 @@ class MachineSettings:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> MachineSettings:
         """Raise `InvalidSettings` that names the variable."""
         env = os.environ if environ is None else environ
+        endpoint = _arm_endpoint(env)
         return cls(
             subscription_id=_required(env, "ARM_SUBSCRIPTION_ID"),
             resource_group=_required(env, "ARM_RESOURCE_GROUP"),
             cluster_name=_required(env, "AZURE_CLUSTER_NAME"),
-            location=_required(env, "LOCATION"),
             install_id=_optional(env, "KAITO_INSTALL_ID", "kaito"),
-            arm_endpoint=_arm_endpoint(env),
+            identity=None if is_loopback(endpoint) else _identity(env),
+            arm_endpoint=endpoint,
             os_sku=_choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
             subnet_id=_optional(env, "KAITO_POOL_SUBNET_ID"),
             zones=tuple(_words(env, "KAITO_POOL_ZONES")),
@@ -115,6 +127,18 @@ def is_loopback(endpoint: str) -> bool:
         return parts.scheme == "http" and ip_address(parts.hostname or "").is_loopback
     except ValueError:  # A name, which someone else may resolve.
         return False
+
+
+def _identity(env: Mapping[str, str]) -> WorkloadIdentity:
+    authority = _optional(env, "AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
+    if not authority.startswith("https://"):
+        raise InvalidSettings(f"AZURE_AUTHORITY_HOST must begin with https://, found '{authority}'")
+    return WorkloadIdentity(
+        tenant_id=_required(env, "AZURE_TENANT_ID"),
+        client_id=_required(env, "AZURE_CLIENT_ID"),
+        token_file=_required(env, "AZURE_FEDERATED_TOKEN_FILE"),
+        authority=authority,
+    )
 
 
 def _arm_endpoint(env: Mapping[str, str]) -> str:

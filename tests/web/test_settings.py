@@ -7,7 +7,9 @@ MACHINE = {
     "ARM_SUBSCRIPTION_ID": "sub",
     "ARM_RESOURCE_GROUP": "rg",
     "AZURE_CLUSTER_NAME": "aks",
-    "LOCATION": "westeurope",
+    "AZURE_TENANT_ID": "tenant",
+    "AZURE_CLIENT_ID": "client",
+    "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
 }
 WORKSPACE = {
     "KAITO_TRANSFER_IMAGE": "r/transfer:1",
@@ -60,6 +62,7 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
     [
         ("KAITO_POOL_OS_SKU", "Windows"),
         ("KAITO_POOL_PRIORITY", "spot"),
+        ("AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"),
         ("ARM_ENDPOINT", "http://management.azure.com"),
         ("ARM_ENDPOINT", "https://management.azure.com.example.org"),
         ("ARM_ENDPOINT", "http://localhost:8080"),
@@ -75,6 +78,7 @@ def test_a_malformed_setting_of_the_machine_hook_is_named(name, value):
 def test_a_stand_in_is_an_address_on_this_host():
     env = {**MACHINE, "ARM_ENDPOINT": "http://127.0.0.1:8080/"}
     assert MachineSettings.from_environ(env).is_stand_in
+    assert MachineSettings.from_environ(env).identity is None
     assert is_loopback("http://[::1]:1")
     assert not is_loopback("https://127.0.0.1")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -96,13 +96,12 @@ class ListedPool:
     """One pool of the cluster, whoever owns it."""
 
     name: str
+    seen: Ours
+    """What it would be to its owner."""
     uids: Sequence[str] = ()
     """Of the Machine that it was made for, as its tag and its label say; empty for others."""
     install: str = ""
     """Which installation of the hook made it."""
-    state: str = ""
-    etag: str = field(default="", repr=False)
-    created: datetime | None = None
     is_system: bool = False
 
 

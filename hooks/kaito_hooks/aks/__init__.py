@@ -1,0 +1,1 @@
+"""The provider `aks`: one agent pool per Machine. The only importer of azure."""

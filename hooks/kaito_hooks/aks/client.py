@@ -1,0 +1,138 @@
+"""The way to ARM: Azure's own client, told to ask once, soon, and nobody else.
+
+By default it tries four times, sleeps as long as a server says, waits 300 seconds for an answer and
+follows links to any host with our token (aks.md 0.8 to 0.10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.mgmt.containerservice import ContainerServiceClient
+
+from kaito_hooks.aks.identity import NoToken, StandInToken, credential_of
+from kaito_hooks.aks.replies import Reply
+from kaito_hooks.machine.trouble import (
+    CredentialUnavailable,
+    ProviderError,
+    Unanswered,
+    Unreachable,
+    Unreadable,
+)
+from kaito_hooks.settings import MachineSettings
+
+CONNECT_SECONDS = 2
+READ_SECONDS = 4
+CHANGE_SECONDS = 15
+"""AKS checks a request before it answers."""
+MOST_PAGES = 20
+"""A cluster has at most 100 pools."""
+
+
+class Elsewhere(AzureError):
+    """A link or a redirect led away from our cluster."""
+
+
+class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
+    """Refuses, before the token is added, every address that is not below our cluster's own."""
+
+    def __init__(self, settings: MachineSettings) -> None:
+        super().__init__()
+        self._origin = urlsplit(settings.arm_endpoint)[:2]
+        self._path = (
+            f"/subscriptions/{settings.subscription_id}"
+            f"/resourceGroups/{settings.resource_group}"
+            f"/providers/Microsoft.ContainerService/managedClusters/{settings.cluster_name}"
+        ).lower()
+
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        """Look at the address of each request, those of next pages included."""
+        url = urlsplit(request.http_request.url)
+        path = url.path.lower()
+        is_below = path == self._path or path.startswith(f"{self._path}/")
+        if url[:2] != self._origin or not is_below or "/../" in path or "%2e" in path:
+            raise Elsewhere("the address is not our cluster's")
+
+
+def build(settings: MachineSettings) -> tuple[ContainerServiceClient, Callable[[], str]]:
+    """The client, and what keeps it from getting a token, in a few words."""
+    options: dict[str, Any] = {
+        "base_url": settings.arm_endpoint,
+        "retry_total": 0,
+        "permit_redirects": False,
+        "connection_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "per_retry_policies": [OurClusterOnly(settings)],
+        "user_agent": "kaito-python",
+        "logging_enable": False,
+        "credential_scopes": [f"{settings.arm_endpoint}/.default"],
+    }
+    if settings.is_stand_in:
+        stand_in = StandInToken()
+        options["authentication_policy"] = stand_in
+        return ContainerServiceClient(stand_in, settings.subscription_id, **options), lambda: ""
+    credential = credential_of(settings, CONNECT_SECONDS, READ_SECONDS)
+    client = ContainerServiceClient(credential, settings.subscription_id, **options)
+    return client, lambda: credential.trouble(options["credential_scopes"][0])
+
+
+def ask(operation: Callable[..., Any], *args: Any, **options: Any) -> Reply:
+    """Send one request and return the raw reply, whatever the library thinks of it.
+
+    Raise `ProviderError` when there is none.
+    """
+    replies, error = _send(operation, args, options, lambda found: None)
+    if not replies:
+        raise _trouble(error)
+    return replies[-1]
+
+
+def ask_pages(operation: Callable[..., Any], *args: Any) -> list[Reply]:
+    """Send one request per page; raise `ProviderError` unless the last reply is the last page."""
+    replies, error = _send(operation, args, {}, _turn_pages)
+    if not replies or (error is not None and replies[-1].status == 200):
+        raise _trouble(error)
+    return replies
+
+
+def _send(
+    operation: Callable[..., Any],
+    args: Sequence[Any],
+    options: Mapping[str, Any],
+    drive: Callable[[Any], None],
+) -> tuple[list[Reply], Exception | None]:
+    replies: list[Reply] = []
+
+    def keep(response: PipelineResponse[Any, Any]) -> None:
+        http = response.http_response
+        headers = {str(key).lower(): str(value) for key, value in http.headers.items()}
+        replies.append(Reply(http.status_code, headers, bytes(http.read())))
+
+    try:
+        drive(operation(*args, raw_response_hook=keep, **options))
+    except Exception as error:  # What the library may raise is an open list; the replies decide.
+        return replies, error
+    return replies, None
+
+
+def _turn_pages(found: Any) -> None:
+    for count, _ in enumerate(found.by_page(), 1):
+        if count > MOST_PAGES:
+            raise Elsewhere("the list has no end")
+
+
+def _trouble(error: Exception | None) -> ProviderError:
+    """What it means that there is no reply: only what was never sent is known not to have happened."""
+    match error:
+        case NoToken():
+            return CredentialUnavailable(error.code)
+        case Elsewhere():
+            return Unreadable(detail=str(error))
+        case ServiceRequestError():
+            return Unreachable(type(error).__name__)
+    return Unanswered(type(error).__name__ if error else "")

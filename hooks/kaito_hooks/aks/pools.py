@@ -1,0 +1,146 @@
+"""An agent pool as AKS writes it: what we ask for, and what we read out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from kaito_hooks.aks.faults import of_pool
+from kaito_hooks.aks.replies import faults_in
+from kaito_hooks.kube import labels as keys
+from kaito_hooks.kube.conditions import timestamp
+from kaito_hooks.kube.objects import get_in, mapping, text
+from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
+from kaito_hooks.machine.times import parse_timestamp
+from kaito_hooks.settings import MachineSettings
+
+# Names of tags may not contain a slash.
+UID_TAG = "kaito.sh_machine-uid"
+MACHINE_TAG = "kaito.sh_machine"
+INSTALL_TAG = "kaito.sh_install"
+CREATED_TAG = "kaito.sh_created"
+CREATED_LABEL = "kaito.sh/creation-timestamp"
+"""gpu-provisioner's; tells the age when a policy has stripped the tags."""
+_LABEL_LAYOUT = "%Y-%m-%dT%H-%M-%SZ"
+"""A label's value may not contain a colon."""
+
+_RESERVED = re.compile(r"(?:.*\.)?(?:kubernetes\.azure\.com|kubernetes\.io|k8s\.io)")
+"""AKS refuses its own prefixes; a kubelet that is told to use Kubernetes' does not start."""
+_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_LABEL_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
+    """The pool to create: one node, not scaled by anyone, marked as the Machine's."""
+    created = request.created.astimezone(UTC)
+    properties: dict[str, Any] = {
+        "count": 1,
+        "enableAutoScaling": False,
+        "vmSize": request.size,
+        "type": "VirtualMachineScaleSets",
+        "mode": "User",
+        "osType": "Linux",
+        "osSKU": settings.os_sku,
+        # The default adds a second GPU node during an upgrade, and quota is checked for it.
+        "upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"},
+        "nodeLabels": {
+            **node_labels(request.labels),
+            CREATED_LABEL: created.strftime(_LABEL_LAYOUT),
+        },
+        "nodeTaints": [_taint(taint) for taint in request.taints],
+        "tags": {
+            UID_TAG: request.ref.uid,
+            MACHINE_TAG: request.machine,
+            INSTALL_TAG: settings.install_id,
+            CREATED_TAG: timestamp(created),
+        },
+    }
+    if request.disk_gib is not None:
+        properties["osDiskSizeGB"] = request.disk_gib
+    if settings.subnet_id:
+        properties["vnetSubnetID"] = settings.subnet_id
+    if settings.zones:
+        properties["availabilityZones"] = list(settings.zones)
+    if settings.spot:
+        properties["scaleSetPriority"] = "Spot"
+        properties["scaleSetEvictionPolicy"] = "Delete"
+        properties["spotMaxPrice"] = -1
+    return {"properties": properties}
+
+
+def node_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that AKS and the kubelet accept."""
+    return {key: value for key, value in labels.items() if _is_accepted(key, value)}
+
+
+def read_pool(body: Mapping[str, Any]) -> Ours | None:
+    """What the pool would be to its owner; None for a body that is no pool."""
+    properties = mapping(body.get("properties"))
+    state = text(properties.get("provisioningState"))
+    if not state or not name_of(body):
+        return None
+    error = get_in(properties, "status", "provisioningError")
+    return Ours(
+        state=state,
+        etag=text(properties.get("eTag")) or text(body.get("etag")),
+        error=of_pool(error, list(faults_in(mapping(error).get("error") or error))),
+        created=_created(properties),
+        stopped=get_in(properties, "powerState", "code") == "Stopped",
+    )
+
+
+def read_listed(body: Mapping[str, Any]) -> ListedPool | None:
+    """One entry of the list; None for what is no pool."""
+    seen = read_pool(body)
+    if seen is None:
+        return None
+    properties = mapping(body.get("properties"))
+    return ListedPool(
+        name=name_of(body),
+        seen=seen,
+        uids=owners(body),
+        install=_tags(properties).get(INSTALL_TAG, ""),
+        is_system=text(properties.get("mode")).lower() == "system",
+    )
+
+
+def owners(body: Mapping[str, Any]) -> Sequence[str]:
+    """Uids in tag and label: either proves whose the pool is, since policies strip tags."""
+    properties = mapping(body.get("properties"))
+    label = text(mapping(properties.get("nodeLabels")).get(keys.MACHINE_UID))
+    return sorted({uid for uid in (_tags(properties).get(UID_TAG, ""), label) if uid})
+
+
+def name_of(body: Mapping[str, Any]) -> str:
+    """The pool's name."""
+    return text(body.get("name"))
+
+
+def _tags(properties: Mapping[str, Any]) -> Mapping[str, str]:
+    """Tags with lower-case names: Azure keeps no case in them."""
+    return {key.lower(): text(value) for key, value in mapping(properties.get("tags")).items()}
+
+
+def _created(properties: Mapping[str, Any]) -> datetime | None:
+    tagged = parse_timestamp(_tags(properties).get(CREATED_TAG))
+    if tagged is not None:
+        return tagged
+    label = text(mapping(properties.get("nodeLabels")).get(CREATED_LABEL))
+    try:
+        return datetime.strptime(label, _LABEL_LAYOUT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _taint(taint: Taint) -> str:
+    value = f"={taint.value}" if taint.value else ""
+    return f"{taint.key}{value}:{taint.effect}"
+
+
+def _is_accepted(key: str, value: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    if slash and (not _LABEL_PREFIX.fullmatch(prefix) or _RESERVED.fullmatch(prefix)):
+        return False
+    return bool(_LABEL_NAME.fullmatch(name)) and (not value or bool(_LABEL_NAME.fullmatch(value)))

@@ -1,0 +1,170 @@
+"""Agent pools of AKS behind the Provider Protocol."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.core import MatchConditions
+
+from kaito_hooks.aks import client as arm
+from kaito_hooks.aks import faults, pools
+from kaito_hooks.aks.replies import Reply
+from kaito_hooks.kube.objects import mapping, sequence, text
+from kaito_hooks.machine.provider import (
+    Absent,
+    Foreign,
+    ListedPool,
+    Listing,
+    Ours,
+    Pool,
+    PoolRef,
+    PoolRequest,
+    Unknown,
+)
+from kaito_hooks.machine.trouble import (
+    AlreadyExists,
+    EtagMismatch,
+    ProviderError,
+    Unanswered,
+    Unreadable,
+)
+from kaito_hooks.settings import MachineSettings
+
+LIST_AGE = timedelta(seconds=10)
+"""All Machines share one list that old: AKS allows one read a second per subscription."""
+
+
+class AksProvider:
+    """Implements `kaito_hooks.machine.provider.Provider`."""
+
+    def __init__(self, settings: MachineSettings, now: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._now = now
+        self._client, self._trouble = arm.build(settings)
+        self._scope = (settings.resource_group, settings.cluster_name)
+        self._lock = threading.Lock()
+        self._listed: tuple[datetime, Listing | Unknown] | None = None
+
+    def trouble(self) -> str:
+        """What keeps a token from being had."""
+        return self._trouble()
+
+    def get(self, ref: PoolRef, fresh: bool) -> Pool:
+        """From AKS itself, or from a list that is some seconds old."""
+        return self._read(ref) if fresh else _in_list(ref, self._recent_list())
+
+    def list(self) -> Listing | Unknown:
+        """All pages, now."""
+        found = self._list()
+        with self._lock:
+            self._listed = (self._now(), found)
+        return found
+
+    def create(self, request: PoolRequest) -> str:
+        """PUT that must not find a pool: without the condition it would change one."""
+        body = json.dumps(pools.put_body(request, self._settings)).encode()
+        reply = self._change(
+            self._client.agent_pools.begin_create_or_update,
+            request.ref.name,
+            body,
+            match_condition=MatchConditions.IfMissing,
+        )
+        if reply.status == 412:
+            raise AlreadyExists()
+        if reply.is_success:
+            return text(mapping(reply.json.get("properties")).get("provisioningState"))
+        raise faults.of_reply(reply, self._now())
+
+    def delete(self, ref: PoolRef, etag: str) -> None:
+        """DELETE; pods of a Workspace need no more than the end of their Machine."""
+        condition: dict[str, Any] = {}
+        if etag:
+            condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        reply = self._change(
+            self._client.agent_pools.begin_delete,
+            ref.name,
+            ignore_pod_disruption_budget=True,
+            **condition,
+        )
+        if reply.is_success or _says_no_pool(reply):
+            return
+        if reply.status == 412:
+            raise EtagMismatch()
+        raise faults.of_reply(reply, self._now())
+
+    def _read(self, ref: PoolRef) -> Pool:
+        try:
+            reply = arm.ask(self._client.agent_pools.get, *self._scope, ref.name)
+        except ProviderError as error:
+            return Unknown(error)
+        if _says_no_pool(reply):
+            return Absent()
+        if reply.status != 200:
+            return Unknown(faults.of_reply(reply, self._now()))
+        pool = pools.read_listed(reply.json)
+        if pool is None or pool.name.lower() != ref.name.lower():
+            return Unknown(Unreadable(detail="The answer is no agent pool."))
+        return _whose(ref, pool)
+
+    def _recent_list(self) -> Listing | Unknown:
+        with self._lock:  # One list at a time; the others wait for it and use it.
+            now = self._now()
+            if self._listed is None or not timedelta(0) <= now - self._listed[0] < LIST_AGE:
+                self._listed = (now, self._list())
+            return self._listed[1]
+
+    def _list(self) -> Listing | Unknown:
+        try:
+            replies = arm.ask_pages(self._client.agent_pools.list, *self._scope)
+        except ProviderError as error:
+            return Unknown(error)
+        found: list[ListedPool] = []
+        for reply in replies:
+            if reply.status != 200:
+                return Unknown(faults.of_reply(reply, self._now()))
+            for item in sequence(reply.json.get("value", [None])):
+                pool = pools.read_listed(mapping(item))
+                if pool is None:
+                    return Unknown(Unreadable(detail="The list of agent pools can't be read."))
+                found.append(pool)
+        return Listing(tuple(found))
+
+    def _change(self, operation: Callable[..., Any], *args: Any, **options: Any) -> Reply:
+        """One request that changes something; the list is old from then on."""
+        try:
+            reply = arm.ask(
+                operation,
+                *self._scope,
+                *args,
+                polling=False,
+                read_timeout=arm.CHANGE_SECONDS,
+                **options,
+            )
+        except Unreadable as error:
+            raise Unanswered(error.code, error.detail) from None
+        finally:
+            with self._lock:
+                self._listed = None
+        return reply
+
+
+def _in_list(ref: PoolRef, listing: Listing | Unknown) -> Pool:
+    if isinstance(listing, Unknown):
+        return listing
+    pool = listing.find(ref.name)
+    return Absent() if pool is None else _whose(ref, pool)
+
+
+def _whose(ref: PoolRef, pool: ListedPool) -> Ours | Foreign:
+    return pool.seen if ref.uid and ref.uid in pool.uids else Foreign()
+
+
+def _says_no_pool(reply: Reply) -> bool:
+    """A 404 of a proxy, or of a missing cluster, says nothing about the pool."""
+    if reply.status != 404:
+        return False
+    return next((code for code, _ in reply.faults()), "") == faults.POOL_NOT_FOUND

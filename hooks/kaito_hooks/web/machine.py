@@ -1,0 +1,141 @@
+"""The Machine hook: gather, decide, act, and decide again with what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TextIO
+
+from flask import Flask
+
+from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
+from kaito_hooks.machine import finalize, sync, unclear
+from kaito_hooks.machine.customize import customize
+from kaito_hooks.machine.provider import Provider
+from kaito_hooks.machine.steps import (
+    Answer,
+    Created,
+    CreatePool,
+    Deleted,
+    DeletePool,
+    ListPools,
+    Observed,
+    ReadPool,
+    Step,
+    observe,
+)
+from kaito_hooks.machine.times import parse_timestamp
+from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.metacontroller import SyncRequest, SyncResponse, parse_sync
+from kaito_hooks.settings import MachineSettings
+from kaito_hooks.web import create_app
+from kaito_hooks.web.exclusive import Exclusive
+from kaito_hooks.web.metrics import Registry
+
+MOST_CALLS = 3
+"""To the provider in one call of the hook; AKS allows one a second in the long run."""
+OVERLAP_SECONDS = 5
+
+Decide = Callable[[Observed, datetime], Step]
+
+
+def create_machine_app(
+    provider: Provider | None = None,
+    now: Callable[[], datetime] | None = None,
+    *,
+    token: str = "",
+    log_stream: TextIO | None = None,
+) -> Flask:
+    """The WSGI app of the Machine hook; without a provider, AKS as the environment names it."""
+    now = now or _utc_now
+    if provider is None:
+        settings = MachineSettings.from_environ()
+        provider, token = AksProvider(settings, now), settings.hook_token
+    registry = Registry()
+    calls = MachineCalls(provider, now, registry)
+    return create_app(
+        {
+            "/machine/sync": calls.sync,
+            "/machine/finalize": calls.finalize,
+            "/machine/customize": customize,
+        },
+        ready=provider.trouble,
+        token=token,
+        registry=registry,
+        log_stream=log_stream,
+    )
+
+
+class MachineCalls:
+    """The three hooks as functions from body to answer."""
+
+    def __init__(self, provider: Provider, now: Callable[[], datetime], registry: Registry) -> None:
+        self._provider = provider
+        self._now = now
+        self._registry = registry
+        self._exclusive = Exclusive()
+
+    def sync(self, body: object) -> Manifest:
+        """What becomes of a Machine that should exist."""
+        answer = self._answer(parse_sync(body), sync.decide)
+        return SyncResponse(answer.status, (), answer.resync_seconds).to_json()
+
+    def finalize(self, body: object) -> Manifest:
+        """What becomes of a Machine that is being deleted."""
+        request = parse_sync(body)
+        answer = self._answer(request, finalize.decide)
+        self._measure(request.parent, answer.finalized)
+        return SyncResponse(
+            answer.status, (), answer.resync_seconds, finalized=answer.finalized
+        ).to_json()
+
+    def _answer(self, request: SyncRequest, decide: Decide) -> Answer:
+        observed, now = observe(request), self._now()
+        with self._exclusive.hold(observed.machine.ref.uid) as is_ours:
+            if not is_ours:
+                return unclear.keep(observed, now, OVERLAP_SECONDS)
+            return self._run(observed, decide, now)
+
+    def _run(self, observed: Observed, decide: Decide, now: datetime) -> Answer:
+        for _ in range(MOST_CALLS + 1):
+            step = decide(observed, now)
+            if isinstance(step, Answer):
+                return step
+            observed = self._act(observed, step)
+        raise RuntimeError(f"more than {MOST_CALLS} calls were asked for")
+
+    def _act(
+        self, observed: Observed, step: ReadPool | ListPools | CreatePool | DeletePool
+    ) -> Observed:
+        ref = observed.machine.ref
+        try:
+            match step:
+                case ReadPool(fresh):
+                    pool = self._provider.get(ref, fresh)
+                    return replace(observed, pool=pool, is_fresh=fresh)
+                case ListPools():
+                    return replace(observed, listing=self._provider.list())
+                case CreatePool(request):
+                    return replace(observed, outcome=Created(self._provider.create(request)))
+                case DeletePool(etag):
+                    self._provider.delete(ref, etag)
+                    return replace(observed, outcome=Deleted())
+        except ProviderError as error:
+            return replace(observed, outcome=error)
+
+    def _measure(self, parent: Manifest, finalized: bool) -> None:
+        """How long a Machine has been leaving: a long time is a node that someone pays for."""
+        since = parse_timestamp(metadata(parent).get("deletionTimestamp"))
+        seconds = (self._now() - since).total_seconds() if since and not finalized else None
+        self._registry.set(
+            "kaito_machine_finalizing_seconds",
+            "Seconds since the deletion of a Machine that is still there.",
+            {"namespace": namespace(parent), "name": name(parent)},
+            seconds,
+        )
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
