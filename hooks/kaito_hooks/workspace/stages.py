@@ -66,14 +66,15 @@ def nodes(
 ) -> list[Condition]:
     """Step 3: MachineReady and ResourceReady."""
     if not wanted:
+        reason = reasons.RESOURCES_RELEASED if released else reasons.RESOURCES_PENDING
         words = (
             "No node is held" if released else "No node is asked for before the check has succeeded"
         )
-        leaving = [name(m) for m in observed.machines]
-        words += f"; Machines on their way out: {', '.join(leaving)}" if leaving else ""
+        leaving = ", ".join(name(machine) for machine in observed.machines)
+        words += f"; Machines on their way out: {leaving}" if leaving else ""
         return [
-            Condition(statuses.MACHINE_READY, "False", reasons.RESOURCES_RELEASED, words),
-            Condition(statuses.RESOURCE_READY, "False", reasons.RESOURCES_RELEASED, words),
+            Condition(statuses.MACHINE_READY, "False", reason, words),
+            Condition(statuses.RESOURCE_READY, "False", reason, words),
         ]
     machine = _machine_condition(planned, presets)
     if planned.ready:

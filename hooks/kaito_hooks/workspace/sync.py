@@ -17,6 +17,7 @@ from kaito_hooks.workspace import api, check, inference, reasons, stages, tuning
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import Fit, fit
+from kaito_hooks.workspace.jobs import Outcome
 from kaito_hooks.workspace.machines import Nodes, lost_at, machine_manifest, plan_nodes
 from kaito_hooks.workspace.observed import Observed, kept, strings
 from kaito_hooks.workspace.progress import Progress, progress_of
@@ -95,7 +96,7 @@ def _tune_and_serve(
             nodes,
             wants_nodes,
             context.presets,
-            released=progress.failed or not wants_nodes,
+            released=progress.failed or progress.adapter is not None,
         ),
         *stages.tuning(
             observed, progress.job, progress.adapter, progress.lost_report, progress.job_wanted
@@ -159,12 +160,10 @@ def _check_job(
     prepared: tuning.Inputs,
     progress: Progress,
 ) -> list[Manifest]:
-    """Kept once it exists; replaced in two steps when the inputs change."""
-    if progress.check.state in ("stale", "leaving"):
-        return []
-    if progress.check.state == "absent" and progress.checked:
-        return []
-    return [check.check_job(workspace, section, prepared.hash, context.images)]
+    """Kept as it is once it exists; replaced in two steps when the inputs change."""
+    if progress.check.state == "absent" and not progress.checked:
+        return [check.check_job(workspace, section, prepared.hash, context.images)]
+    return _kept_job(observed, check.check_name(workspace), progress.check)
 
 
 def _tuning_job(
@@ -177,15 +176,17 @@ def _tuning_job(
     progress: Progress,
     nodes: Nodes,
 ) -> list[Manifest]:
-    """Kept once it exists; begun when the nodes are ready and nothing else holds the GPU."""
-    state = progress.job.state
-    if state in ("stale", "leaving"):
-        return []
-    if state == "absent" and not (
-        progress.job_wanted and nodes.ready and not _holds_gpu(observed, workspace)
-    ):
-        return []
-    return [tuning.tuning_job(workspace, section, prepared.hash, chosen, nodes, context.images)]
+    """Begun when the nodes are ready and nothing else holds the GPU; then kept like the check."""
+    begins = progress.job.state == "absent" and progress.job_wanted and nodes.ready
+    if begins and not _holds_gpu(observed, workspace):
+        return [tuning.tuning_job(workspace, section, prepared.hash, chosen, nodes, context.images)]
+    return _kept_job(observed, workspace.name, progress.job)
+
+
+def _kept_job(observed: Observed, job_name: str, seen: Outcome) -> list[Manifest]:
+    """A Job of the wanted inputs stays, also when it has ended: it holds the result."""
+    there = observed.child("Job", job_name)
+    return [kept(there)] if there and seen.state not in ("absent", "stale", "leaving") else []
 
 
 def _holds_gpu(observed: Observed, workspace: api.Workspace) -> bool:

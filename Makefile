@@ -1,0 +1,52 @@
+# `make` prints what there is. Everything is installed into .venv, from requirement files with hashes.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+# cpu: torch without CUDA, from PyTorch's own index; anything else: the build of the Python registry.
+TORCH_BACKEND ?=
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+INSTALLED := .venv/.installed
+TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
+
+.PHONY: help setup demo test lint fmt requirements clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Install everything into .venv (TORCH_BACKEND=cpu leaves CUDA out)
+
+$(INSTALLED): requirements/dev.txt requirements/torch.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
+	@test -x "$(UV)" || { echo "Installing uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+ifeq ($(TORCH_BACKEND),cpu)
+	$(UV) pip install --python $(BIN)/python --torch-backend cpu torch==$(TORCH_VERSION)
+else
+	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/torch.txt
+endif
+	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.txt
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop on this machine
+	$(BIN)/kaito demo
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: setup ## Check format, style, types and the arrows between packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: setup ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+requirements: ## Compile the requirement files from pyproject.toml
+	requirements/compile.sh "$(UV)"
+
+clean: ## Remove .venv and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
