@@ -1,0 +1,156 @@
+"""One test per row of the finalize table (reference 5.6), on the pure decision."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from machine.builders import NAME, UID, body, machine, reason
+
+from kaito_hooks.kube.conditions import timestamp
+from kaito_hooks.machine import trouble
+from kaito_hooks.machine.finalize import decide
+from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
+from kaito_hooks.machine.steps import (
+    Answer,
+    Deleted,
+    DeletePool,
+    ListPools,
+    ReadPool,
+    observe,
+)
+from kaito_hooks.metacontroller import parse_sync
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)
+CLEAN = Listing((SYSTEM,))
+
+
+def ago(**delta):
+    return timestamp(NOW - timedelta(**delta))
+
+
+def finalize(pool=None, *, fresh=True, listing=None, outcome=None, deleted=None, **overrides):
+    deleted = deleted or ago(minutes=1)
+    overrides["metadata"] = {"deletionTimestamp": deleted, **overrides.get("metadata", {})}
+    found = observe(parse_sync(body(machine(**overrides), (), True)))
+    found = replace(found, pool=pool, is_fresh=fresh, listing=listing, outcome=outcome)
+    return decide(found, NOW)
+
+
+def test_f1_a_name_that_no_pool_can_have_is_let_go_without_a_call():
+    step = finalize(metadata={"name": "no-pool-has-this"})
+    assert isinstance(step, Answer)
+    assert step.finalized
+
+
+def test_f2_unknown_is_never_absent():
+    step = finalize(Unknown(trouble.Unreachable()))
+    assert not step.finalized
+    assert reason(step.status) == "False/Deleting"
+    assert reason(step.status, "ProviderTrouble") == "True/ProviderUnreachable"
+    assert reason(step.status, "DeletionBlocked") == ""
+    assert step.resync_seconds >= 15
+
+
+def test_f2_after_five_minutes_the_deletion_is_called_blocked():
+    step = finalize(Unknown(trouble.Forbidden()), deleted=ago(minutes=6))
+    assert reason(step.status, "DeletionBlocked") == "True/Forbidden"
+
+
+def test_f2_calls_are_spaced_as_the_server_asks():
+    first = finalize(Unknown(trouble.Throttled(retry_after=120)))
+    assert 120 <= first.resync_seconds <= 144
+    assert finalize(fresh=False, status=first.status).status == first.status
+
+
+@pytest.mark.parametrize("pool", [Absent(), Foreign()])
+def test_f3_f6_that_nothing_of_ours_is_there_is_seen_once(pool):
+    assert finalize(pool) == ListPools()
+    step = finalize(pool, listing=CLEAN)
+    assert not step.finalized
+    assert step.status["absentSince"] == timestamp(NOW)
+    assert 45 <= step.resync_seconds <= 54
+
+
+@pytest.mark.parametrize("pool", [Absent(), Foreign()])
+def test_f3_f7_and_twice(pool):
+    step = finalize(pool, listing=CLEAN, status={"absentSince": ago(seconds=45)})
+    assert step.finalized
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        Listing(()),
+        Listing((ListedPool("other", Ours("Succeeded")),)),
+        Listing((SYSTEM, ListedPool(NAME, Ours("Creating"), (UID,)))),
+        Listing((SYSTEM, ListedPool(NAME, Ours("Creating")))),
+        Unknown(trouble.Unanswered()),
+    ],
+)
+def test_f6_a_list_that_proves_nothing_keeps_the_machine(listing):
+    step = finalize(Absent(), listing=listing, status={"absentSince": ago(seconds=50)})
+    assert not step.finalized
+
+
+@pytest.mark.parametrize("claimed", [ago(hours=2), timestamp(NOW + timedelta(hours=1)), "never"])
+def test_f6_a_moment_that_can_not_be_is_no_proof(claimed):
+    step = finalize(Absent(), listing=CLEAN, status={"absentSince": claimed})
+    assert not step.finalized
+    assert step.status["absentSince"] == timestamp(NOW)
+
+
+def test_f4_ours_is_deleted_as_it_was_read():
+    assert finalize(fresh=False) == ReadPool(fresh=True)
+    assert finalize(Ours("Succeeded", "e1")) == DeletePool("e1")
+    step = finalize(Ours("Succeeded", "e1"), outcome=Deleted())
+    assert not step.finalized
+    assert step.status["pool"]["provisioningState"] == "Deleting"
+
+
+@pytest.mark.parametrize("state", ["Creating", "Failed", "Canceled", "Updating", "Reticulating"])
+def test_f4_in_whatever_state(state):
+    assert finalize(Ours(state, "e1")) == DeletePool("e1")
+
+
+def test_f4a_a_busy_cluster_is_asked_again():
+    step = finalize(Ours("Creating", "e1"), outcome=trouble.Busy())
+    assert 30 <= step.resync_seconds <= 36
+    assert not step.finalized
+
+
+def test_f4b_a_changed_pool_is_read_again_soon():
+    step = finalize(Ours("Succeeded", "e1"), outcome=trouble.EtagMismatch())
+    assert step.resync_seconds <= 6
+
+
+def test_f4b_an_etag_that_never_matches_does_not_keep_a_paid_node():
+    status = {"lastError": {"class": "EtagMismatch", "code": "", "message": ""}}
+    early = finalize(Ours("Succeeded", "e1"), status=status)
+    assert early == DeletePool("e1")
+    late = finalize(Ours("Succeeded", "e1"), status=status, deleted=ago(minutes=3))
+    assert late == DeletePool("")
+
+
+def test_f4b_a_pool_without_etag_is_not_deleted_at_once():
+    step = finalize(Ours("Succeeded"))
+    assert isinstance(step, Answer)
+    assert finalize(Ours("Succeeded"), status=step.status, deleted=ago(minutes=3)) == DeletePool("")
+
+
+def test_f5_there_is_no_second_deletion():
+    hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
+    assert finalize(fresh=False, status=hint) == ReadPool(fresh=False)
+    step = finalize(Ours("Deleting"), fresh=False, status=hint)
+    assert isinstance(step, Answer)
+    assert not step.finalized
+
+
+def test_f5_a_deletion_that_failed_is_asked_for_again():
+    hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
+    assert finalize(Ours("Failed"), fresh=False, status=hint) == ReadPool(fresh=True)
+    assert finalize(Ours("Failed", "e2"), status=hint) == DeletePool("e2")
+
+
+def test_a_machine_that_only_left_the_selector_is_finalized_the_same_way():
+    assert finalize(Ours("Succeeded", "e1"), deleted="") == DeletePool("e1")
