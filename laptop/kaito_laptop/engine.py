@@ -163,12 +163,17 @@ class Engine:
     def run(self) -> None:
         """Work on the real clock until `stop` is called."""
         while not self._stopped:
-            if self.step():
-                continue
-            due = self._next_due()
-            with self._wake:
-                if not self._posted and not self._stopped:
-                    self._wake.wait(None if due is None else max(due - self.clock.seconds(), 0))
+            if not self.step():
+                self.wait()
+
+    def wait(self, at_most: float | None = None) -> None:
+        """Sleep until something is posted or due."""
+        due = self._next_due()
+        seconds = [] if due is None else [max(due - self.clock.seconds(), 0)]
+        seconds += [] if at_most is None else [at_most]
+        with self._wake:
+            if not self._posted and not self._stopped:
+                self._wake.wait(min(seconds, default=None))
 
     def stop(self) -> None:
         """End `run`; may be called from any thread."""

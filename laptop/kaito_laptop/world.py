@@ -10,6 +10,7 @@ from typing import Any, Self
 import yaml
 
 from kaito_laptop.apply import apply
+from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.clock import VirtualClock
 from kaito_laptop.cluster import Key, Manifest, NotFound, Propagation, Resource
 from kaito_laptop.cluster_nodes import ready_node
@@ -31,6 +32,7 @@ from kaito_laptop.package_data import controllers
 
 WORKSPACE_HOOK = "workspace-hook.kaito-system:80"
 MACHINE_HOOK = "node-provisioner.kaito-system:80"
+ARM_STEP_SECONDS = 5.0
 
 
 class World:
@@ -38,13 +40,13 @@ class World:
 
     def __init__(
         self,
-        hooks: Mapping[str, WsgiApp],
+        hooks: Mapping[str, WsgiApp] | None = None,
         checkers: Sequence[Checker] = (),
         *,
         seed: int = 0,
         shuffle: bool = False,
     ) -> None:
-        """Run the CompositeControllers of manifests/base whose hooks are given, by `host:port`.
+        """Start with these hooks, by `host:port`; `serve` adds others.
 
         With `shuffle` the order in which controllers work changes with the seed.
         """
@@ -55,16 +57,20 @@ class World:
         self.nodes = self._plane.nodes
         self.kubelet = ScriptedKubelet(self.cluster, self.engine)
         self.calls: list[HookCall] = []
-        self.hooks: HookCaller = WsgiCaller(hooks)
+        self._apps: dict[str, WsgiApp] = {}
+        self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""
         caller = CheckedCaller(self._call, [self.calls.append, *checkers])
         self.metacontroller = Metacontroller(self.cluster, self.engine, caller, seed)
+        self._applied: set[Key] = set()
+        """What the story made itself."""
         for each in controllers():
-            if each["kind"] == "Namespace" or _hosts(each) <= set(hooks):
+            if each["kind"] == "Namespace":
                 self.cluster.create(each)
+        for address, app in (hooks or {}).items():
+            self.serve(address, app)
         self.settle()
         self._first = {uid(each) for each in self._everything()}
-        self._applied: set[Key] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +82,23 @@ class World:
         trace: TracebackType | None,
     ) -> None:
         self.metacontroller.stop()
+
+    def serve(self, address: str, app: WsgiApp) -> None:
+        """Let a hook answer at `host:port`, and start the CompositeControllers that call it."""
+        self._apps[address] = app
+        for each in controllers():
+            if each["kind"] == "CompositeController" and _hosts(each) == {address}:
+                self._applied.add(self._key_of(apply(self.cluster, each)))
+        self.settle()
+
+    def start_arm(self, gpus: Mapping[str, int], **options: Any) -> ArmServer:
+        """Start the ARM stand-in on the story's time; `gpus` are the GPUs of each Azure size.
+
+        The caller stops it; the options are those of `ManagedCluster`.
+        """
+        managed = ManagedCluster(self.clock, self.nodes, gpus, **options)
+        self.engine.every(ARM_STEP_SECONDS, managed.advance)
+        return ArmServer(managed).start()
 
     def apply(self, manifest: Manifest | str | Path) -> None:
         """Apply an object, YAML text of several, or a file."""
@@ -186,6 +209,7 @@ class World:
             ready_node(which, self.engine, resources=resources, labels=labels, taints=taints)
         )
         self.settle()
+        self._applied.add(self._key("Node", which, ""))
         return self.get("Node", which, "")
 
     def remove_node(self, which: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from kaito_laptop.clock import timestamp
@@ -13,7 +14,21 @@ from kaito_laptop.objects import get, is_deleting, name, uid
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
 PULL_SHOWN_SECONDS = 1.0
-HEALTHY_SECONDS = 600.0
+WAITS_FOR_TIMER = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "CreateContainerConfigError",
+    "CrashLoopBackOff",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a container cannot be made."""
+
+    message: str
+    reason: str = "ErrImagePull"
+    """ErrImagePull or CreateContainerConfigError."""
 
 
 class Runtime(Protocol):
@@ -27,8 +42,8 @@ class Runtime(Protocol):
         """Return the port of this computer behind each port of the pod's containers."""
         ...
 
-    def pull(self, pod: Manifest, container: Manifest) -> str | None:
-        """Return why the image cannot be had, if it cannot."""
+    def refuse(self, pod: Manifest, container: Manifest) -> Refusal | None:
+        """Return why a container cannot be made, if it cannot."""
         ...
 
     def start(
@@ -122,11 +137,7 @@ class PodMachine:
                 self._runtime.stop(self._pod, each.name, grace)
 
     def _keep_running(self, container: Container) -> None:
-        if container.is_running or "BackOff" in get(
-            container.state, "waiting", "reason", default=""
-        ):
-            return
-        if get(container.state, "waiting", "reason") == "ErrImagePull":
+        if container.is_running or get(container.state, "waiting", "reason") in WAITS_FOR_TIMER:
             return
         if container.exit_code is None:
             self._start(container)
@@ -153,9 +164,9 @@ class PodMachine:
         self._later(delay, lambda: self._start(container))
 
     def _start(self, container: Container) -> None:
-        refused = self._runtime.pull(self._pod, container.spec)
-        if refused is not None:
-            self._wait_for_image(container, refused)
+        refusal = self._runtime.refuse(self._pod, container.spec)
+        if refusal is not None:
+            self._try_again(container, refusal)
             return
         container.pulls = 0
         container.run(self._now())
@@ -173,17 +184,18 @@ class PodMachine:
         self._runtime.start(self._pod, container.spec, ended, ready)
         self._changed()
 
-    def _wait_for_image(self, container: Container, refused: str) -> None:
-        image = container.spec["image"]
-        container.wait("ErrImagePull", refused)
+    def _try_again(self, container: Container, refusal: Refusal) -> None:
+        container.wait(refusal.reason, refusal.message)
         delay = _backoff(container.pulls)
         container.pulls += 1
 
         def back_off() -> None:
-            container.wait("ImagePullBackOff", f'Back-off pulling image "{image}": {refused}')
+            words = f'Back-off pulling image "{container.spec["image"]}": {refusal.message}'
+            container.wait("ImagePullBackOff", words)
             self._changed()
 
-        self._later(PULL_SHOWN_SECONDS, back_off)
+        if refusal.reason == "ErrImagePull":
+            self._later(PULL_SHOWN_SECONDS, back_off)
         self._later(delay, lambda: self._start(container))
         self._changed()
 

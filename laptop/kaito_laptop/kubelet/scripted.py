@@ -10,7 +10,7 @@ from kaito_laptop.cluster import Cluster, Key, Manifest
 from kaito_laptop.engine import Engine
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.containers import Container, Exit
-from kaito_laptop.kubelet.machine import PodMachine
+from kaito_laptop.kubelet.machine import PodMachine, Refusal
 from kaito_laptop.kubelet.sources import Sources
 from kaito_laptop.objects import get, name, uid
 
@@ -33,8 +33,9 @@ class _Script:
     def ports(self, pod: Manifest) -> dict[str, int]:
         return {}
 
-    def pull(self, pod: Manifest, container: Manifest) -> str | None:
-        return self.refused.get((uid(pod), container["name"]))
+    def refuse(self, pod: Manifest, container: Manifest) -> Refusal | None:
+        message = self.refused.get((uid(pod), container["name"]))
+        return None if message is None else Refusal(message)
 
     def start(
         self,

@@ -1,0 +1,109 @@
+"""The files of a pod on this computer: volumes, one root for each container, logs.
+
+<state>/pods/<uid>/volumes/<volume>/
+<state>/pods/<uid>/roots/<container>/        mount paths are links to the volumes
+<state>/logs/<namespace>/<pod>/<container>.log
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaito_laptop.cluster import Manifest
+from kaito_laptop.kubelet.sources import Sources
+from kaito_laptop.objects import name, namespace, uid
+
+MESSAGE_BYTES = 4096
+LOG_TAIL_BYTES, LOG_TAIL_LINES = 2048, 80
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Makes, finds and removes the files of pods below one folder."""
+
+    state: Path
+    sources: Sources
+
+    def make_volumes(self, pod: Manifest) -> None:
+        """Write the volumes; raise `MissingSourceError` before anything is written."""
+        contents = {
+            volume["name"]: self.sources.files(pod, volume)
+            for volume in pod["spec"].get("volumes", [])
+        }
+        for volume, files in contents.items():
+            folder = self._pod(pod) / "volumes" / volume
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, content in files.items():
+                file = folder / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                # Secrets are for the owner of this process alone.
+                file.touch(mode=0o600)
+                file.write_bytes(content)
+
+    def make_root(self, pod: Manifest, container: Manifest) -> Path:
+        """Return the container's root with its mounts and an empty termination message."""
+        root: Path = self._pod(pod) / "roots" / container["name"]
+        root.mkdir(parents=True, exist_ok=True)
+        # Outer mounts first: /data before /data/inner.
+        for mount in sorted(container.get("volumeMounts", []), key=lambda m: str(m["mountPath"])):
+            at = inside(root, mount["mountPath"])
+            volume = self._pod(pod) / "volumes" / mount["name"]
+            at.parent.mkdir(parents=True, exist_ok=True)
+            if not at.is_symlink() and not at.exists():
+                at.symlink_to(volume / mount.get("subPath", ""))
+        message = inside(root, container["terminationMessagePath"])
+        message.parent.mkdir(parents=True, exist_ok=True)
+        message.write_bytes(b"")
+        return root
+
+    def log(self, pod: Manifest, container: str) -> Path:
+        """Return the file that a container's output goes to."""
+        file = log_file(self.state, namespace(pod), name(pod), container)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+    def message(self, pod: Manifest, container: Manifest, exit_code: int) -> str:
+        """Return the termination message, or the end of the log where that stands for it."""
+        root = self._pod(pod) / "roots" / container["name"]
+        try:
+            written = inside(root, container["terminationMessagePath"]).read_bytes()
+        except OSError:
+            written = b""
+        if written:
+            return written[:MESSAGE_BYTES].decode(errors="replace")
+        if exit_code != 0 and container["terminationMessagePolicy"] == "FallbackToLogsOnError":
+            return tail(self.log(pod, container["name"]))
+        return ""
+
+    def remove(self, pod: Manifest) -> None:
+        """Remove everything but the logs."""
+        shutil.rmtree(self._pod(pod), ignore_errors=True)
+
+    def _pod(self, pod: Manifest) -> Path:
+        return self.state / "pods" / uid(pod)
+
+
+def log_file(state: Path, namespace: str, pod: str, container: str) -> Path:
+    """Return where a container's output is, also for who only reads it."""
+    return state / "logs" / namespace / pod / f"{container}.log"
+
+
+def inside(root: Path, path: str) -> Path:
+    """Return where an absolute path of a container is; `..` cannot leave the root."""
+    clean = os.path.normpath("/" + path.lstrip("/"))
+    return root / clean.lstrip("/")
+
+
+def tail(log: Path) -> str:
+    """Return the end of a log, as much as a termination message takes."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
