@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from machine.builders import NAME, UID, body, machine, reason
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.machine import trouble
@@ -19,6 +18,7 @@ from kaito_hooks.machine.steps import (
     observe,
 )
 from kaito_hooks.metacontroller import parse_sync
+from machine.builders import NAME, UID, body, machine, reason
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)

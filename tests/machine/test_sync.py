@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from machine.builders import NAME, UID, body, condition, machine, node, reason
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.machine import trouble
@@ -21,6 +20,7 @@ from kaito_hooks.machine.steps import (
 )
 from kaito_hooks.machine.sync import decide
 from kaito_hooks.metacontroller import parse_sync
+from machine.builders import NAME, UID, body, condition, machine, node, reason
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)

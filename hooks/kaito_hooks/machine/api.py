@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube import labels as keys
@@ -47,10 +48,10 @@ _POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _QUANTITY = re.compile(r"([0-9]*\.?[0-9]+)([eE][+-]?[0-9]{1,2}|[KMGTPE]i|[kMGTPE]|m)?", re.ASCII)
 _UNITS = {
-    "": Decimal(1),
-    **{"m": Decimal("0.001"), "k": Decimal(10**3), "Ki": Decimal(2**10)},
-    **{unit: Decimal(1000**power) for power, unit in enumerate("MGTPE", 2)},
-    **{f"{unit}i": Decimal(1024**power) for power, unit in enumerate("MGTPE", 2)},
+    "": Fraction(1),
+    **{"m": Fraction(1, 1000), "k": Fraction(10**3), "Ki": Fraction(2**10)},
+    **{unit: Fraction(1000**power) for power, unit in enumerate("MGTPE", 2)},
+    **{f"{unit}i": Fraction(1024**power) for power, unit in enumerate("MGTPE", 2)},
 }
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -165,7 +166,7 @@ def _disk_gib(machine: Machine) -> int | None:
             "`spec.resources.requests.storage` must be a quantity such as '100Gi', "
             f"found '{str(asked)[:32]}'"
         )
-    gib = -(-_bytes(match) // GIB)
+    gib = ceil(_bytes(match) / GIB)
     if gib == 0:
         return None
     if gib > LARGEST_DISK_GIB:
@@ -173,12 +174,12 @@ def _disk_gib(machine: Machine) -> int | None:
             f"`spec.resources.requests.storage` must be at most {LARGEST_DISK_GIB}Gi, "
             f"found '{asked}'"
         )
-    return max(int(gib), SMALLEST_DISK_GIB)
+    return max(gib, SMALLEST_DISK_GIB)
 
 
-def _bytes(match: re.Match[str]) -> Decimal:
+def _bytes(match: re.Match[str]) -> Fraction:
     number, unit = match[1], match[2] or ""
-    return Decimal(number) * _UNITS[unit] if unit in _UNITS else Decimal(number + unit)
+    return Fraction(number) * _UNITS[unit] if unit in _UNITS else Fraction(number + unit)
 
 
 def _taints(manifest: Manifest, field: str) -> Sequence[Taint]:
