@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support.wire import ROOT, check_pod
 
 BASE = ROOT / "manifests/base"

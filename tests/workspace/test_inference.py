@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from support.answers import child, kinds, of, ready
 from support.builders import (
     as_observed,

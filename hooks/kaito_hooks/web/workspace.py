@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import TextIO
 
 from flask import Flask
 
@@ -22,7 +23,10 @@ from kaito_hooks.workspace.sync import sync
 
 
 def create_workspace_app(
-    settings: WorkspaceSettings | None = None, now: Callable[[], datetime] | None = None
+    settings: WorkspaceSettings | None = None,
+    now: Callable[[], datetime] | None = None,
+    *,
+    log_stream: TextIO | None = None,
 ) -> Flask:
     """The app; raise `InvalidSettings` or `InvalidPresets` when it can't work."""
     settings = settings or WorkspaceSettings.from_environ()
@@ -54,6 +58,7 @@ def create_workspace_app(
             "/workspace/customize": on_customize,
         },
         token=settings.hook_token,
+        log_stream=log_stream,
     )
 
 

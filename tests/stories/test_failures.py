@@ -1,0 +1,333 @@
+"""What goes wrong ends, says why, frees the node, and comes right again when the owner does what the message says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.builders import merged
+from support.story import IMAGE, INFERENCE, NAME, TUNING, Story
+
+
+def retry(world: Story, value: str = "1") -> None:
+    """What the message tells the owner to type."""
+    assert f"kubectl annotate workspace {NAME} kaito.sh/retry=" in world.words()[1]
+    world.edit(
+        "Workspace",
+        NAME,
+        lambda item: (
+            item["metadata"].setdefault("annotations", {}).update({"kaito.sh/retry": value})
+        ),
+    )
+
+
+CHECKS = [
+    ("DataUnreachable", "https://data.example/dolly answered 404"),
+    ("DataColumnsInvalid", "the columns are 'question', 'answer'; write messages"),
+    ("PushDenied", "mlteam.azurecr.io refused the push (401); correct the Secret acr-push"),
+    ("RegistryUnreachable", "mlteam.azurecr.io does not answer"),
+    ("CredentialsInvalid", "the Secret acr-push does not exist"),
+]
+
+
+@pytest.mark.parametrize(("reason", "message"), CHECKS, ids=[row[0] for row in CHECKS])
+def test_a_check_that_fails_costs_no_node_and_can_be_run_again(
+    world: Story, reason: str, message: str
+) -> None:
+    world.apply(TUNING)
+    world.check_fails(reason, message)
+    assert world.words()[0] == reason
+    assert message in world.words()[1]
+    assert world.is_true(NAME, "Stalled")
+    assert world.machines() == []
+    world.is_a_fixed_point()
+    assert world.azure.count("PUT") == 0
+    retry(world)
+    world.becomes_ready()
+
+
+JOBS: list[tuple[list[str], str, dict[str, Any], str]] = [
+    (
+        ["weights"],
+        "weights",
+        {"reason": "WeightsUnreachable", "message": "404"},
+        "WeightsUnreachable",
+    ),
+    (
+        ["weights", "data"],
+        "data",
+        {"reason": "DataUnreachable", "message": "gone meanwhile"},
+        "DataUnreachable",
+    ),
+    (
+        ["weights", "data", "train"],
+        "train",
+        {"reason": "LossNotFinite", "message": "step 3"},
+        "LossNotFinite",
+    ),
+    (["weights", "data", "train"], "train", {}, "TuningFailed"),
+    (
+        ["weights", "data", "train", "docker-sidecar"],
+        "docker-sidecar",
+        {"reason": "PushDenied", "message": "403"},
+        "PushDenied",
+    ),
+    (
+        ["weights", "data", "train", "docker-sidecar"],
+        "docker-sidecar",
+        {"reason": "DigestMismatch", "message": "x"},
+        "DigestMismatch",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("order", "broken", "message", "reason"), JOBS, ids=[f"{row[1]}: {row[3]}" for row in JOBS]
+)
+def test_a_tuning_that_fails_frees_its_node_and_can_be_run_again(
+    world: Story, order: list[str], broken: str, message: dict[str, Any], reason: str
+) -> None:
+    world.apply(TUNING)
+    world.check_succeeds()
+    world.nodes_come()
+    pod = world.pod(NAME)
+    world.kubelet.start(pod)
+    for container in order[:-1]:
+        world.kubelet.succeed(pod, container)
+    world.kubelet.fail(pod, broken, message=message)
+    assert world.words()[0] == reason
+    assert world.is_true(NAME, "Stalled")
+    world.run_until(lambda: not world.machines())
+    assert world.pools() == []
+    world.is_a_fixed_point()
+    retry(world)
+    world.becomes_ready()
+    world.deleted()
+
+
+def test_the_trainer_that_is_killed_for_memory_is_told(world: Story) -> None:
+    world.apply(TUNING)
+    world.check_succeeds()
+    world.nodes_come()
+    pod = world.pod(NAME)
+    world.kubelet.start(pod)
+    world.kubelet.succeed(pod, "weights")
+    world.kubelet.succeed(pod, "data")
+    world.kubelet.fail(pod, "train", exit_code=137, reason="OOMKilled")
+    assert world.words()[0] == "OutOfMemory"
+    assert "larger `resource.instanceType`" in world.words()[1]
+
+
+def test_the_placeholders_of_the_quick_start_end_stalled_without_a_machine(world: Story) -> None:
+    world.apply(
+        merged(
+            TUNING,
+            {"tuning": {"output": {"image": "ACR_REPO_HERE.azurecr.io/IMAGE_NAME_HERE:0.0.1"}}},
+        )
+    )
+    assert world.words()[0] == "OutputImageInvalid"
+    assert world.is_true(NAME, "Stalled")
+    assert (world.machines(), world.azure.count("PUT")) == ([], 0)
+    world.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=IMAGE))
+    world.becomes_ready()
+
+
+def test_a_config_map_that_is_missing_may_come_later(world: Story) -> None:
+    world.apply(merged(TUNING, {"tuning": {"config": "params"}}))
+    assert world.words()[0] == "ConfigMapMissing"
+    assert "kubectl create configmap params --from-file=training_config.yaml" in world.words()[1]
+    world.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "params", "namespace": "default"},
+            "data": {
+                "training_config.yaml": "training_config: {QuantizationConfig: {load_in_4bit: true}}"
+            },
+        }
+    )
+    world.becomes_ready()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "remedy"),
+    [
+        ({"preset": {"name": "phi-3-mini"}}, "PresetUnknown", {}),
+        ({"method": "lora"}, "InstanceTypeTooSmall", {}),
+    ],
+)
+def test_what_is_immutable_and_wrong_is_made_again(
+    world: Story, change: dict[str, Any], reason: str, remedy: dict[str, Any]
+) -> None:
+    world.apply(merged(TUNING, {"tuning": change}))
+    assert world.words()[0] == reason
+    world.deleted()
+    world.apply(TUNING)
+    world.becomes_ready()
+
+
+def test_a_node_that_is_lost_is_replaced_and_the_model_served_again(world: Story) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    (machine,) = world.machines()
+    (node,) = world.get("Workspace", NAME)["status"]["workerNodes"]
+    world.remove_node(node)
+    world.run_until(lambda: not world.is_true(NAME, "ResourceReady"))
+    assert not world.is_true(NAME, "WorkspaceReady")
+    world.run_until(
+        lambda: world.machines() not in ([machine], []) and machine not in world.machines(),
+        within=7200,
+    )
+    world.nodes_come()
+    world.serves()
+    assert world.is_true(NAME, "WorkspaceReady")
+    assert world.find("Job", NAME) is not None
+    assert len(world.pools()) == 1
+    world.deleted()
+
+
+def test_an_evicted_trainer_starts_again_and_is_no_failure(world: Story) -> None:
+    world.apply(TUNING)
+    world.check_succeeds()
+    world.nodes_come()
+    pod = world.pod(NAME)
+    world.kubelet.start(pod)
+    world.kubelet.evict(pod)
+    assert not world.is_true(NAME, "Stalled")
+    world.run_until(
+        lambda: any(item["metadata"]["uid"] != pod["metadata"]["uid"] for item in world.pods(NAME))
+    )
+    world.run_until(lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) >= 1)
+    fresh = next(
+        item for item in world.pods(NAME) if item["metadata"]["uid"] != pod["metadata"]["uid"]
+    )
+    world.kubelet.start(fresh)
+    for container in ("weights", "data", "train"):
+        world.kubelet.succeed(fresh, container)
+    world.kubelet.succeed(fresh, "docker-sidecar", {"image": IMAGE, "digest": "sha256:" + "1" * 64})
+    world.serves()
+    assert world.is_true(NAME, "WorkspaceReady")
+
+
+@pytest.mark.parametrize("lost", ["Job", "status", "both"])
+def test_what_was_tuned_is_not_tuned_again(world: Story, lost: str) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    if lost in ("Job", "both"):
+        world.delete("Job", NAME)
+    if lost in ("status", "both"):
+        world.set_status("Workspace", NAME, {})
+    world.settle()
+    assert world.is_true(NAME, "WorkspaceReady"), world.words()
+    assert world.pods(NAME, **{"app.kubernetes.io/component": "tuning"}) == [] or lost == "status"
+    assert (world.find("Job", NAME) is None) == (lost != "status")
+
+
+def test_new_inputs_are_tuned_on_the_same_node_and_the_old_model_serves_until_then(
+    world: Story,
+) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    machines = world.machines()
+    world.edit(
+        "Workspace",
+        NAME,
+        lambda item: item["tuning"]["input"].update(urls=["https://data.example/v2.parquet"]),
+    )
+    assert world.is_true(NAME, "InferenceReady"), "the old model serves while the check runs"
+    assert not world.is_true(NAME, "WorkspaceReady")
+    world.run_until(lambda: len(world.pods(f"{NAME}-check")) == 1)
+    world.check_succeeds()
+    assert world.condition(NAME, "InferenceReady")["reason"] == "Retuning"
+    world.run_until(lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) == 1)
+    world.tunes(digest="sha256:" + "5" * 64)
+    world.serves()
+    assert world.is_true(NAME, "WorkspaceReady")
+    assert world.machines() == machines
+    assert world.get("Workspace", NAME)["status"]["tuning"]["digest"] == "sha256:" + "5" * 64
+
+
+def test_a_retuning_that_fails_serves_the_previous_adapter_again(world: Story) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    world.edit(
+        "Workspace",
+        NAME,
+        lambda item: item["tuning"]["input"].update(urls=["https://data.example/v2.parquet"]),
+    )
+    world.run_until(lambda: len(world.pods(f"{NAME}-check")) == 1)
+    world.check_succeeds()
+    world.run_until(lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) == 1)
+    pod = world.pod(NAME, **{"app.kubernetes.io/component": "tuning"})
+    world.kubelet.start(pod)
+    world.kubelet.fail(pod, "weights", message={"reason": "WeightsUnreachable", "message": "404"})
+    world.serves()
+    assert world.is_true(NAME, "InferenceReady")
+    assert world.words()[0] == "WeightsUnreachable"
+    assert world.is_true(NAME, "Stalled")
+
+
+def test_a_deployment_deleted_by_hand_comes_back(world: Story) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    world.delete("Deployment", NAME)
+    world.run_until(
+        lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "inference"})) == 1
+    )
+    world.serves()
+    assert world.is_true(NAME, "WorkspaceReady")
+
+
+def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) -> None:
+    name = INFERENCE["metadata"]["name"]
+    labels = {"app": "somebody-else"}
+    world.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "web", "image": "nginx:1.27"}]},
+                },
+            },
+        }
+    )
+    world.apply(INFERENCE)
+    world.nodes_come(name)
+    world.run_until(lambda: world.words(name)[0] == "ChildConflict")
+    assert f"kubectl get deployment {name}" in world.words(name)[1]
+    world.delete("Deployment", name)
+    world.run_until(
+        lambda: len(world.pods(name, **{"app.kubernetes.io/component": "inference"})) == 1
+    )
+    world.serves(name, tuned=False)
+    assert world.is_true(name, "WorkspaceReady")
+
+
+def test_no_credential_reaches_a_hook_a_log_or_a_status(world: Story) -> None:
+    world.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "acr-push", "namespace": "default"},
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {
+                ".dockerconfigjson": '{"auths": {"mlteam.azurecr.io": {"auth": "bWU6aHVudGVyMi1odW50ZXIy"}}}'
+            },
+        }
+    )
+    world.apply(TUNING)
+    world.becomes_ready()
+    world.deleted()
+    seen = (
+        "".join(call.request.decode() + call.answer.body.decode() for call in world.calls)
+        + world.log.getvalue()
+    )
+    assert len(seen) > 10_000
+    for secret in ("bWU6aHVudGVyMi1odW50ZXIy", "hunter2"):
+        assert secret not in seen
