@@ -9,13 +9,12 @@ from __future__ import annotations
 import io
 from contextlib import contextmanager
 
-from machine.builders import body, machine
-
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.clock import VirtualClock, timestamp
+from machine.builders import body, machine
 
 SETTINGS = {
     "subscription_id": "00000000-0000-0000-0000-000000000000",
