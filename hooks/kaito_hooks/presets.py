@@ -228,7 +228,7 @@ def capability(value: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-class _NoDuplicates(yaml.SafeLoader):
+class _NoDuplicates(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where libyaml is there
     """A SafeLoader that refuses a key that is there twice, where YAML would keep the last."""
 
 
@@ -241,7 +241,7 @@ def _unique_mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict[Any, 
                 None, None, f"the key '{key}' is there twice", key_node.start_mark
             )
         seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+    return dict(loader.construct_mapping(node, deep=True))
 
 
 _NoDuplicates.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)

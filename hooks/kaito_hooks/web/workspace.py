@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TextIO
@@ -30,7 +31,7 @@ def create_workspace_app(
 ) -> Flask:
     """The app; raise `InvalidSettings` or `InvalidPresets` when it can't work."""
     settings = settings or WorkspaceSettings.from_environ()
-    presets = parse_presets(read_presets(settings.presets_file))
+    presets = load_presets(settings.presets_file)
     images = Images(
         registry=settings.preset_registry,
         transfer=settings.transfer_image,
@@ -72,6 +73,7 @@ def read_presets(file: Path | None = None) -> str:
     return (Path(__file__).parents[3] / "presets.yaml").read_text(encoding="utf-8")
 
 
+@cache
 def load_presets(file: Path | None = None) -> Presets:
     """The presets, checked."""
     return parse_presets(read_presets(file))

@@ -29,7 +29,9 @@ LOST_AFTER = timedelta(minutes=10)
 """A Machine whose node was there and has been gone this long is replaced (Kaito's heartbeat uses the same)."""
 
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
-NODE_LOST_REASONS = frozenset({"NodeNotReady", "NodeNotFound", "PoolMissing", "PoolDeleting"})
+NODE_LOST_REASONS = frozenset(
+    {"NodeLost", "NodeNotReady", "NodeNotFound", "PoolMissing", "PoolDeleting"}
+)
 """Reasons of a Machine's `Ready` that speak of a node that was there."""
 
 

@@ -24,6 +24,9 @@ SECTIONS = (
     "DataCollator",
 )
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same loader in C where libyaml is there: a frozen configuration is read at every sync."""
+
 Config = Mapping[str, Mapping[str, Any]]
 """Sections by name."""
 
@@ -57,7 +60,7 @@ def default_config(method: str) -> Config:
 def parse_config(text: str, method: str, source: str) -> Config:
     """The sections of a user's file; raise `InvalidObject` naming the ConfigMap, the key and what to write."""
     try:
-        document = mapping(yaml.safe_load(text))
+        document = mapping(yaml.load(text, Loader=_LOADER))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
