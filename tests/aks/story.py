@@ -7,6 +7,7 @@ after each change, the resync that was asked for, and the finalizer.
 from __future__ import annotations
 
 import io
+import threading
 from contextlib import contextmanager
 
 from kaito_hooks.aks.provider import AksProvider
@@ -30,9 +31,11 @@ class NodeList:
 
     def __init__(self):
         self.by_name = {}
+        self.joined = threading.Event()
 
     def add(self, manifest):
         self.by_name[manifest["metadata"]["name"]] = manifest
+        self.joined.set()
 
     def remove(self, name):
         self.by_name.pop(name, None)

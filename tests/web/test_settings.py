@@ -1,7 +1,12 @@
 import pytest
 
 from kaito_hooks.errors import InvalidSettings
-from kaito_hooks.settings import MachineSettings, WorkspaceSettings, is_loopback
+from kaito_hooks.settings import (
+    DEFAULT_COMPUTE_CAPABILITIES,
+    MachineSettings,
+    WorkspaceSettings,
+    is_loopback,
+)
 
 MACHINE = {
     "ARM_SUBSCRIPTION_ID": "sub",
@@ -24,7 +29,7 @@ def test_defaults_need_the_least_that_can_be_said():
     assert not machine.is_stand_in
     workspace = WorkspaceSettings.from_environ(WORKSPACE)
     assert workspace.preset_registry == "mcr.microsoft.com/aks/kaito"
-    assert workspace.compute_capabilities[0] == "7.5"
+    assert " ".join(workspace.compute_capabilities) == DEFAULT_COMPUTE_CAPABILITIES
     assert workspace.presets_file is None
 
 

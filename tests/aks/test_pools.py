@@ -1,0 +1,127 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from kaito_hooks.aks import pools
+from kaito_hooks.machine import trouble
+from kaito_hooks.machine.api import Machine, wanted_pool
+from kaito_hooks.machine.provider import Taint
+from kaito_hooks.settings import MachineSettings
+from machine.builders import UID, machine
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def settings(**more):
+    return MachineSettings("sub", "rg", "aks", "install-1", **more)
+
+
+def body(parent=None, **more):
+    wanted = wanted_pool(Machine(parent or machine()), NOW)
+    return pools.put_body(wanted, settings(**more))["properties"]
+
+
+def test_the_pool_that_is_asked_for():
+    assert body() == {
+        "count": 1,
+        "enableAutoScaling": False,
+        "vmSize": "Standard_NC6s_v3",
+        "type": "VirtualMachineScaleSets",
+        "mode": "User",
+        "osType": "Linux",
+        "osSKU": "Ubuntu",
+        "osDiskSizeGB": 100,
+        "upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"},
+        "nodeLabels": {
+            "kaito.sh/workspace": "tuning-phi-3",
+            "kaito.sh/workspacenamespace": "ml",
+            "karpenter.sh/provisioner-name": "default",
+            "kaito.sh/machine-type": "gpu",
+            "kaito.sh/machine-uid": UID,
+            "kaito.sh/creation-timestamp": "2026-01-01T12-00-00Z",
+        },
+        "nodeTaints": ["sku=gpu:NoSchedule"],
+        "tags": {
+            "kaito.sh_machine-uid": UID,
+            "kaito.sh_machine": "ml.ws0123456789",
+            "kaito.sh_install": "install-1",
+            "kaito.sh_created": "2026-01-01T12:00:00Z",
+        },
+    }
+
+
+def test_settings_add_subnet_zones_and_spot():
+    found = body(subnet_id="/subnets/a", zones=("1", "2"), spot=True, os_sku="AzureLinux")
+    assert found["vnetSubnetID"] == "/subnets/a"
+    assert found["availabilityZones"] == ["1", "2"]
+    assert (found["scaleSetPriority"], found["spotMaxPrice"]) == ("Spot", -1)
+    assert found["osSKU"] == "AzureLinux"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kubernetes.io/hostname", "x"),
+        ("kubernetes.azure.com/mode", "x"),
+        ("app.kubernetes.io/name", "x"),
+        ("node-role.kubernetes.io/gpu", ""),
+        ("a.k8s.io/b", "x"),
+        ("ok", "v" * 64),
+        ("k" * 64, "x"),
+        ("ok", "not a value"),
+        ("UPPER.prefix/x", "x"),
+        ("", "x"),
+        ("/x", "x"),
+    ],
+)
+def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value):
+    assert pools.node_labels({key: value, "app": "tuning-phi-3"}) == {"app": "tuning-phi-3"}
+
+
+def test_a_taint_without_value_has_no_equals_sign():
+    parent = machine(spec={"taints": [{"key": "a", "effect": "NoExecute"}]})
+    assert body(parent)["nodeTaints"] == ["a:NoExecute"]
+    assert Taint("a", "NoExecute") in wanted_pool(Machine(parent), NOW).taints
+
+
+def found(properties, name="ws0"):
+    return pools.read_listed({"name": name, "properties": properties})
+
+
+def test_age_is_read_from_the_tag_or_from_the_label():
+    tagged = found(
+        {"provisioningState": "Failed", "tags": {"kaito.sh_created": "2026-01-01T12:00:00Z"}}
+    )
+    labels = {"kaito.sh/creation-timestamp": "2026-01-01T12-00-00Z"}
+    labelled = found({"provisioningState": "Failed", "nodeLabels": labels})
+    assert tagged.seen.created == labelled.seen.created == NOW
+    assert found({"provisioningState": "Failed", "nodeLabels": "x"}).seen.created is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"error": {"code": "AllocationFailed", "message": "m"}}, trouble.InsufficientCapacity),
+        ({"code": "QuotaExceeded", "message": "m"}, trouble.QuotaExceeded),
+        ({"code": "CreateVMSSAgentPoolFailed", "message": "m",
+          "innererror": {"code": "SkuNotAvailable", "message": "m"}}, trouble.SkuNotAvailable),
+        ({"code": "CreateVMSSAgentPoolFailed", "message": "m"}, trouble.PoolFailed),
+        ({"code": "Throttled", "message": "m"}, trouble.PoolFailed),
+        ({"code": "OperationNotAllowed", "message": "exceeding approved Total Regional Cores quota"},
+         trouble.QuotaExceeded),
+    ],
+)  # fmt: skip
+def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind):
+    pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
+    assert type(pool.seen.error) is kind
+
+
+@pytest.mark.parametrize("error", [None, {}, [], "text", {"error": None}, {"details": [1, {}]}])
+def test_a_failure_without_a_code_has_no_reason(error):
+    pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
+    assert pool.seen.error is None
+
+
+@pytest.mark.parametrize("properties", [None, [], {}, {"provisioningState": None}, "x"])
+def test_what_has_no_state_is_no_pool(properties):
+    assert found(properties) is None

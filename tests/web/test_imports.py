@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+
+def modules_after(statement):
+    found = subprocess.run(
+        [sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(found.stdout.split())
+
+
+def test_the_shell_loads_no_cloud_code():
+    loaded = modules_after("import kaito_hooks.web")
+    assert not {name for name in loaded if name.startswith(("azure", "kaito_hooks.aks", "msal"))}
+
+
+def test_the_machine_hook_loads_no_credentials_for_a_stand_in():
+    loaded = modules_after(
+        "from kaito_hooks.settings import MachineSettings as S;"
+        "from kaito_hooks.aks.provider import AksProvider as P;"
+        "P(S('s', 'r', 'c', 'i', arm_endpoint='http://127.0.0.1:1'), None)"
+    )
+    assert "azure.identity" not in loaded
