@@ -77,7 +77,7 @@ class Reason(StrEnum):
     """The Hugging Face hub does not give the weights."""
 
 
-class Failure(Exception):  # noqa: N818 - an outcome of the contract
+class Failure(Exception):
     """An expected failure: a reason of the contract and a sentence with the remedy."""
 
     def __init__(self, reason: Reason, message: str):
@@ -86,7 +86,7 @@ class Failure(Exception):  # noqa: N818 - an outcome of the contract
         self.message = message
 
 
-class Stopped(Exception):  # noqa: N818 - no error: someone asked for it
+class Stopped(Exception):
     """Raised in the main thread by SIGTERM, so that `finally` blocks run."""
 
 
