@@ -18,6 +18,7 @@ from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.arm.cluster import SUBSCRIPTION
 from kaito_laptop.metacontroller.hooks import HookCall
 from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK, World
+
 from support import wire
 from support.builders import inference_workspace, merged, tuning_workspace
 

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from kaito_hooks.settings import WorkspaceSettings
 from kaito_hooks.web.workspace import create_workspace_app
+
 from support import wire
 from support.builders import NOW, request
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kaito_hooks.workspace.api import parse
 from kaito_hooks.workspace.machines import machine_name, plan_nodes
+
 from support.builders import (
     NOW,
     condition,
