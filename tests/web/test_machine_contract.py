@@ -321,6 +321,14 @@ def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends():
     assert line not in client.get("/metrics").text
 
 
+def test_calls_to_the_provider_are_counted_by_what_came_of_them():
+    client = app(FakeProvider(error=trouble.QuotaExceeded()))
+    client.post("/machine/sync", json=body(machine()))
+    text = client.get("/metrics").text
+    assert 'kaito_provider_calls_total{call="ReadPool",outcome="Absent"} 1' in text
+    assert 'kaito_provider_calls_total{call="CreatePool",outcome="QuotaExceeded"} 1' in text
+
+
 def test_a_machine_that_is_ready_says_nothing_but_that():
     status = ready_status()
     assert {reason(status, type_).split("/")[0] for type_ in READY} == {"True"}

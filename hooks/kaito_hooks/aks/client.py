@@ -6,6 +6,7 @@ follows links to any host with our token (aks.md 0.8 to 0.10).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,6 +62,8 @@ class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
 
 def build(settings: MachineSettings) -> tuple[ContainerServiceClient, Callable[[], str]]:
     """The client, and what keeps it from getting a token, in a few words."""
+    # Its warnings are tracebacks of answers that we judge ourselves.
+    logging.getLogger("azure").setLevel(logging.ERROR)
     options: dict[str, Any] = {
         "base_url": settings.arm_endpoint,
         "retry_total": 0,

@@ -15,7 +15,7 @@ from kaito_hooks.kube.objects import generation, get_in, mapping, name, namespac
 
 
 def configure(app: Flask, stream: TextIO | None) -> None:
-    """Give the app its own logger; libraries may say warnings, through the same lines."""
+    """Give the app its own logger, apart from those of libraries."""
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(_JsonLines())
     app.logger.handlers[:] = [handler]
@@ -38,11 +38,6 @@ def call(app: Flask, route: str, code: int, seconds: float, parent: dict[str, An
     """Say that a call was answered."""
     fields = {"route": route, "code": code, "duration_seconds": round(seconds, 4), **parent}
     app.logger.info("Answered hook call", extra={"fields": fields})
-
-
-def event(app: Flask, message: str, fields: dict[str, Any]) -> None:
-    """Say that something changed; once per change."""
-    app.logger.info(message, extra={"fields": fields})
 
 
 def bug(app: Flask, path: str, error: Exception) -> None:

@@ -13,7 +13,7 @@ from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
 from kaito_hooks.machine import finalize, sync, unclear
 from kaito_hooks.machine.customize import customize
-from kaito_hooks.machine.provider import Provider
+from kaito_hooks.machine.provider import Provider, Unknown
 from kaito_hooks.machine.steps import (
     Answer,
     Created,
@@ -104,6 +104,7 @@ class MachineCalls:
             if isinstance(step, Answer):
                 return step
             observed = self._act(observed, step)
+            self._count(step, observed)
         raise RuntimeError(f"more than {MOST_CALLS} calls were asked for")
 
     def _act(
@@ -124,6 +125,18 @@ class MachineCalls:
                     return replace(observed, outcome=Deleted())
         except ProviderError as error:
             return replace(observed, outcome=error)
+
+    def _count(self, step: ReadPool | ListPools | CreatePool | DeletePool, then: Observed) -> None:
+        """Each call to the provider, by what came of it."""
+        came: object = then.outcome
+        if isinstance(step, ReadPool | ListPools):
+            came = then.pool if isinstance(step, ReadPool) else then.listing
+        error = came.error if isinstance(came, Unknown) else came
+        labels = {
+            "call": type(step).__name__,
+            "outcome": error.reason if isinstance(error, ProviderError) else type(came).__name__,
+        }
+        self._registry.count("kaito_provider_calls_total", "Calls to the provider.", labels)
 
     def _measure(self, parent: Manifest, finalized: bool) -> None:
         """How long a Machine has been leaving: a long time is a node that someone pays for."""
