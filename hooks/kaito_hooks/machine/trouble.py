@@ -52,8 +52,9 @@ class ProviderError(HookError):
     def message(self, size: str) -> str:
         """The remedy, then the server's own words."""
         remedy = self.remedy.replace("{size}", size or "this size")
-        said = ": ".join(part for part in (self.code, self.detail) if part)
-        text = f"{remedy} Azure says: {said}" if said else remedy
+        text = f"{remedy} ({self.code})" if self.code else remedy
+        if self.detail:
+            text = f"{text} Azure says: {self.detail}"
         return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
