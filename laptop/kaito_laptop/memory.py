@@ -69,6 +69,10 @@ class MemoryCluster:
         """Return every kind that the cluster knows now."""
         return [kind.resource for kind in self._kinds.values()]
 
+    def definition(self, resource: Resource) -> Manifest | None:
+        """Return the CustomResourceDefinition behind a kind; None for a built-in one."""
+        return self._kind(resource.api_version, resource.kind).definition
+
     def get(self, key: Key) -> Manifest:
         """Return a copy of the object."""
         return copy(self._stored(key))

@@ -1,0 +1,5 @@
+"""`python -m kaito_laptop` is the command `kaito`."""
+
+from kaito_laptop.command import main
+
+raise SystemExit(main())

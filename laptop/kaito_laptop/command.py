@@ -1,0 +1,170 @@
+"""The command `kaito`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kaito_laptop.inspection import NotRunningError, ask, is_running
+from kaito_laptop.kubelet.folders import log_file
+
+
+class UsageError(Exception):
+    """The command line asks for something that is not there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    flags = _parser().parse_args(arguments)
+    try:
+        return int(flags.run(flags))
+    except (NotRunningError, UsageError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def default_state() -> Path:
+    """Return the user's state folder."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "kaito"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kaito", description="Kaito on this computer.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="run a cluster on this computer and apply manifests to it")
+    up.add_argument("-f", "--filename", type=Path, action="append", required=True)
+    up.add_argument("--question", default="", help="ask this once /chat answers")
+    up.add_argument("--once", action="store_true", help="end after the answer, or when it fails")
+    up.add_argument("--keep", action="store_true", help="keep logs and pushed images afterwards")
+    up.set_defaults(run=_up)
+
+    get = commands.add_parser("get", help="print objects of the running cluster")
+    get.add_argument("kind", nargs="?", default="workspaces")
+    get.add_argument("name", nargs="?")
+    get.add_argument("-o", "--output", choices=("wide", "yaml"), default="")
+    get.add_argument("-n", "--namespace", help="of one namespace only")
+    get.set_defaults(run=_get)
+
+    describe = commands.add_parser("describe", help="print an object with its events")
+    describe.add_argument("kind")
+    describe.add_argument("name")
+    describe.add_argument("-n", "--namespace")
+    describe.set_defaults(run=_describe)
+
+    logs = commands.add_parser("logs", help="print what a pod, or the pods of a Workspace, wrote")
+    logs.add_argument("name", metavar="POD|WORKSPACE")
+    logs.add_argument("-c", "--container")
+    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("-n", "--namespace", default="default")
+    logs.set_defaults(run=_logs)
+
+    for command in (up, get, describe, logs):
+        command.add_argument("--state", type=Path, default=default_state(), help="state folder")
+    return parser
+
+
+def _up(flags: argparse.Namespace) -> int:
+    # Imported here: the other commands need none of it and answer at once.
+    from kaito_laptop.demo_model import DemoModelError
+    from kaito_laptop.hook_processes import HookStartError
+    from kaito_laptop.manifests import UnreadableFileError
+    from kaito_laptop.up import Options, Up, UpError
+
+    options = Options(
+        flags.filename, flags.state.absolute(), flags.question, flags.once, flags.keep
+    )
+    try:
+        return Up(options).run()
+    except (UpError, UnreadableFileError, HookStartError, DemoModelError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _get(flags: argparse.Namespace) -> int:
+    answer = _ask(flags, wide=flags.output == "wide")
+    if flags.output == "yaml":
+        print(yaml.safe_dump_all(answer["objects"], sort_keys=False), end="")
+    elif answer["objects"]:
+        print(answer["table"])
+    else:
+        print("No resources found")
+    return 0
+
+
+def _describe(flags: argparse.Namespace) -> int:
+    answer = _ask(flags)
+    for each in answer["objects"]:
+        status = each.pop("status", {})
+        conditions = status.pop("conditions", [])
+        print(yaml.safe_dump({**each, "status": status}, sort_keys=False), end="")
+        if conditions:
+            print("Conditions:")
+        for found in conditions:
+            print(f"  {found['type']}: {found['status']} ({found.get('reason', '')})")
+            if found.get("message"):
+                print(f"    {found['message']}")
+    print("Events:")
+    for event in answer["events"] or ():
+        count = f" (x{event['count']})" if event["count"] > 1 else ""
+        print(f"  {event['type']} {event['reason']}{count}: {event['message']}")
+    if not answer["events"]:
+        print("  <none>")
+    return 0
+
+
+def _ask(flags: argparse.Namespace, **more: Any) -> Any:
+    question = {"kind": flags.kind, "name": flags.name, "namespace": flags.namespace, **more}
+    answer = ask(flags.state.absolute(), question)
+    if "error" in answer:
+        raise UsageError(f"Error: {answer['error']}")
+    return answer
+
+
+def _logs(flags: argparse.Namespace) -> int:
+    files = _log_files(flags)
+    if not files:
+        raise UsageError(f"Error: {flags.name} has written nothing yet below {flags.state}/logs")
+    for file in files:
+        if len(files) > 1:
+            print(f"==> {file.parent.name}/{file.stem} <==")
+        print(file.read_text(encoding="utf-8", errors="replace"), end="")
+    if flags.follow:
+        _follow(files[-1], flags.state.absolute())
+    return 0
+
+
+def _log_files(flags: argparse.Namespace) -> list[Path]:
+    """Return the logs of a pod, or of all pods whose names begin as the Workspace's."""
+    state = flags.state.absolute()
+    exact = log_file(state, flags.namespace, flags.name, "x").parent
+    folders = [exact] if exact.is_dir() else sorted(exact.parent.glob(f"{flags.name}-*"))
+    found = [file for folder in folders for file in folder.glob(f"{flags.container or '*'}.log")]
+    return sorted(found, key=lambda file: file.stat().st_mtime)
+
+
+def _follow(file: Path, state: Path) -> None:
+    """Print what is written until the cluster ends."""
+    with file.open(encoding="utf-8", errors="replace") as log:
+        log.seek(0, os.SEEK_END)
+        while True:
+            text = log.read()
+            if text:
+                print(text, end="", flush=True)
+            elif not is_running(state):
+                return
+            else:
+                time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
