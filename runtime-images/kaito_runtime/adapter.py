@@ -1,9 +1,10 @@
-"""LoRA adapters: made for training, saved as two files."""
+"""LoRA adapters: made for training, saved as two files, put onto a base for serving."""
 
 import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,121 @@ def _target_modules(model: Any, lora: LoraConfig) -> list[str] | str:
     wanted = configured or [name.strip() for name in preset.split(",") if name.strip()]
     # The preset's list may be one for several architectures, so names the model lacks are fine.
     return wanted or "all-linear"
+
+
+def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
+    """Return the adapters below a folder: name -> its folder and strength, sorted by name.
+
+    Kaito's rule: the strength is in the environment variable that is named as the adapter.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not path.is_dir() or path.name.startswith("."):
+            continue
+        text = os.environ.get(path.name, "1.0")
+        try:
+            strength = float(text)
+        except ValueError:
+            strength = math.nan
+        if not math.isfinite(strength):
+            raise _unusable(path.name, f'its strength is "{text}"; write a number such as "0.5"')
+        found[path.name] = (path, strength)
+    return found
+
+
+def put_on(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:
+    """Return the model with the adapters on it, each with its strength.
+
+    On an unquantised base the sum is merged into the weights, which costs nothing per token. On a
+    quantised base it stays apart: merging would round the adapter to 4 bits with the base.
+    """
+    import peft
+
+    is_quantized = bool(getattr(model, "is_quantized", False))
+    names = [f"adapter_{number}" for number in range(len(adapters))]
+    tuned: Any = None
+    for name, (folder_name, (folder, strength)) in zip(names, adapters.items(), strict=True):
+        _require_readable(folder_name, folder)
+        try:
+            if tuned is None:
+                tuned = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+            else:
+                tuned.load_adapter(str(folder), adapter_name=name)
+        except Exception as error:  # peft and torch raise what they like on a misfit
+            first = " ".join(str(error).split())[:300]
+            raise _unusable(
+                folder_name, f"it does not fit this base model ({first}); was it tuned on another?"
+            ) from None
+        _require_complete(folder_name, folder, tuned, name)
+        if len(names) == 1:
+            _scale(tuned, strength)
+    if len(names) > 1:
+        # "cat" lays the matrices side by side: the exact weighted sum, for any ranks.
+        weights = [strength for _, strength in adapters.values()]
+        tuned.add_weighted_adapter(names, weights, "combined", combination_type="cat")
+        tuned.set_adapter("combined")
+        for name in names:
+            tuned.delete_adapter(name)
+    return tuned.eval() if is_quantized else tuned.merge_and_unload().eval()
+
+
+def _scale(tuned: Any, strength: float) -> None:
+    from peft.tuners.lora import LoraLayer
+
+    for module in tuned.modules():
+        if isinstance(module, LoraLayer):
+            module.scale_layer(strength)
+
+
+def _require_readable(name: str, folder: Path) -> None:
+    """Read the adapter's files as far as their form and their numbers go."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / file).is_file():
+            raise _unusable(name, f"it has no {file}; its image must hold it below /data")
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        kind = config["peft_type"]
+    except (ValueError, KeyError, TypeError):
+        raise _unusable(name, f"its {CONFIG_FILE} is no configuration of an adapter") from None
+    if kind != "LORA":
+        raise _unusable(name, f'its kind is "{kind}"; only LORA can be served')
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - no mapping
+                if not bool(torch.isfinite(tensors.get_tensor(key)).all()):
+                    raise _unusable(name, f'its tensor "{key}" has values that are not finite')
+    except SafetensorError as error:
+        raise _unusable(
+            name, f"its {WEIGHTS_FILE} is damaged ({error}); pull or push it again"
+        ) from None
+
+
+def _require_complete(name: str, folder: Path, tuned: Any, adapter_name: str) -> None:
+    """Compare the tensors in the file with those that the model wants: peft skips silently."""
+    import peft
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as tensors:
+        found = set(tensors.keys())
+    wanted = set(
+        peft.get_peft_model_state_dict(
+            tuned, adapter_name=adapter_name, save_embedding_layers=False
+        )
+    )
+    if missing := sorted(wanted - found):
+        raise _unusable(
+            name, f'its {WEIGHTS_FILE} lacks {len(missing)} tensors, such as "{missing[0]}"'
+        )
+    if extra := sorted(found - wanted):
+        raise _unusable(
+            name,
+            f'its {WEIGHTS_FILE} has {len(extra)} tensors that fit no layer, such as "{extra[0]}"; '
+            "was it tuned on another base model?",
+        )
+
+
+def _unusable(name: str, what: str) -> Failure:
+    return Failure(Reason.ADAPTER_INVALID, f'adapter "{name}" can\'t be served: {what}')

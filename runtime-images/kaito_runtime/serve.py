@@ -1,0 +1,199 @@
+"""Serve a model, with or without adapters, over Kaito's HTTP interface.
+
+python -m kaito_runtime.serve --weights /workspace/weights --adapters /mnt/adapter --port 5000
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kaito_runtime import outcome, threads
+from kaito_runtime.chat import ChatEngine, ChatRequest
+from kaito_runtime.chat_schema import PIPELINES
+from kaito_runtime.config import DTYPES, QuantizationConfig
+from kaito_runtime.http import Served, listen
+from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.paths import in_root
+
+DRAIN_SECONDS = 25.0
+"""Below Kubernetes' default grace period of 30 seconds."""
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def load_engine(flags: argparse.Namespace) -> ChatEngine:
+    """Load model and adapters, generate one token, and return the engine."""
+    import torch
+
+    from kaito_runtime import model
+    from kaito_runtime.engine import BatchingEngine
+
+    model.quiet()
+    placement = model.choose_placement(flags.torch_dtype)
+    print(
+        f"{placement.device}, {placement.dtype} ({placement.why}), "
+        f"{torch.get_num_threads()} threads",
+        flush=True,
+    )
+    quantization = QuantizationConfig(
+        load_in_4bit=flags.load_in_4bit,
+        load_in_8bit=flags.load_in_8bit,
+        bnb_4bit_quant_type=flags.bnb_4bit_quant_type,
+        bnb_4bit_compute_dtype=flags.bnb_4bit_compute_dtype,
+        bnb_4bit_use_double_quant=flags.bnb_4bit_use_double_quant,
+    )
+    weights = in_root(flags.weights)
+    trust = flags.trust_remote_code
+    tokenizer = model.load_tokenizer(weights, trust_remote_code=trust)
+    network = model.load_base(weights, placement, quantization, trust_remote_code=trust)
+    quantized = model.quantized_modules(network)
+    adapters = mounted(in_root(flags.adapters))
+    if adapters:
+        from kaito_runtime import adapter  # peft costs more than a second of the start
+
+        network = adapter.put_on(network, adapters)
+    print(
+        f"model loaded, quantisation {quantization.name}, "
+        f"{quantized} quantised layers, adapters: "
+        f"{', '.join(f'{name} ({strength:g})' for name, (_, strength) in adapters.items()) or 'none'}",
+        flush=True,
+    )
+    engine = BatchingEngine(network, tokenizer)
+    first = ChatRequest(prompt="a", generation={"max_new_tokens": 1, "do_sample": False})
+    engine.submit(first).result()
+    return engine
+
+
+def mounted(folder: Path) -> dict[str, tuple[Path, float]]:
+    """Return the adapters in a folder; without any, peft is never imported."""
+    from kaito_runtime import adapter
+
+    return adapter.mounted_adapters(folder)
+
+
+async def serve(
+    load: Callable[[], ChatEngine], host: str, port: int, pipeline: str
+) -> Failure | None:
+    """Listen at once, load meanwhile, answer until SIGTERM; returns why loading failed."""
+    served = Served(pipeline, adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""))
+    try:
+        server = listen(served, host, port)
+    except OSError as error:
+        raise Failure(
+            Reason.PORT_IN_USE,
+            f"port {port} of {host} can't be listened on ({error.strerror}); write another --port",
+        ) from None
+    stopped = asyncio.Event()
+    failures: list[Failure] = []
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+
+    def load_in_background() -> None:
+        try:
+            served.engine = load()
+            print("ready", flush=True)
+        except Failure as failure:
+            failures.append(failure)
+        except Exception as error:
+            failures.append(outcome.unexpected(error))
+        if failures:
+            loop.call_soon_threadsafe(stopped.set)
+
+    loading = threading.Thread(target=load_in_background, name="load", daemon=True)
+    loading.start()
+    await stopped.wait()
+    served.is_stopping = True
+    server.stop()
+    if served.engine and not failures:
+        await served.drained(DRAIN_SECONDS)
+    await loop.run_in_executor(None, loading.join)
+    if served.engine:
+        await loop.run_in_executor(None, served.engine.stop)
+    await server.close_all_connections()
+    return failures[0] if failures else None
+
+
+def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
+    """Serve what the command line names."""
+    flags = parse_flags(arguments)
+    threads.prepare()
+    failure = asyncio.run(serve(lambda: load_engine(flags), flags.host, flags.port, flags.pipeline))
+    if failure:
+        raise failure
+    return None
+
+
+def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the flags, those of the configuration file below those of the command line."""
+    parser = argparse.ArgumentParser(prog="kaito_runtime.serve", description=__doc__)
+    parser.add_argument("--config")
+    parser.add_argument("--weights", default="/workspace/weights")
+    parser.add_argument("--adapters", default="/mnt/adapter")
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--pipeline", choices=PIPELINES, default=PIPELINES[0])
+    parser.add_argument("--torch_dtype", choices=DTYPES, default="auto")
+    parser.add_argument("--bnb_4bit_quant_type", choices=("nf4", "fp4"), default="fp4")
+    parser.add_argument("--bnb_4bit_compute_dtype", choices=DTYPES[1:], default="float32")
+    for switch in (
+        "load_in_4bit",
+        "load_in_8bit",
+        "bnb_4bit_use_double_quant",
+        "trust_remote_code",
+    ):
+        # Kaito's users write `--load_in_4bit` as well as `--load_in_4bit=true`.
+        parser.add_argument(f"--{switch}", nargs="?", type=_boolean, const=True, default=False)
+    path = parser.parse_known_args(arguments)[0].config
+    if path:
+        parser.set_defaults(**_file_defaults(in_root(path), parser))
+    flags = parser.parse_args(arguments)
+    if flags.load_in_4bit and flags.load_in_8bit:
+        raise Failure(
+            Reason.CONFIG_INVALID, "`load_in_4bit` and `load_in_8bit` are both true; keep one"
+        )
+    return flags
+
+
+def _file_defaults(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise _config_invalid(path, f"it can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise _config_invalid(path, f"it is no YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(content, dict):
+        raise _config_invalid(path, "it must be a map of flags, such as `torch_dtype: float16`")
+    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
+    for key, value in content.items():
+        action = actions.get(str(key))
+        if action is None or key == "config":
+            raise _config_invalid(path, f'unknown key "{key}"; known are {", ".join(actions)}')
+        if action.choices and value not in action.choices:
+            known = ", ".join(map(str, action.choices))
+            raise _config_invalid(path, f'`{key}` must be one of {known}, found "{value}"')
+        if type(value) is not type(action.default) and action.default is not None:
+            wanted = type(action.default).__name__
+            raise _config_invalid(path, f'`{key}` must be of type {wanted}, found "{value}"')
+    return content
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _TRUTH:
+        raise argparse.ArgumentTypeError(f'"{text}" must be true or false')
+    return _TRUTH[text.lower()]
+
+
+def _config_invalid(path: Path, what: str) -> Failure:
+    return Failure(Reason.CONFIG_INVALID, f"{path.name}: {what}")
+
+
+if __name__ == "__main__":
+    outcome.run(main)
