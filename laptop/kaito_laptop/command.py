@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--keep", action="store_true", help="keep logs and pushed images afterwards")
     up.set_defaults(run=_up)
 
+    demo = commands.add_parser("demo", help="teach a small model a fact, serve it and ask it")
+    demo.set_defaults(run=_demo)
+
     get = commands.add_parser("get", help="print objects of the running cluster")
     get.add_argument("kind", nargs="?", default="workspaces")
     get.add_argument("name", nargs="?")
@@ -69,23 +72,36 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", "--namespace", default="default")
     logs.set_defaults(run=_logs)
 
-    for command in (up, get, describe, logs):
+    for command in (up, demo, get, describe, logs):
         command.add_argument("--state", type=Path, default=default_state(), help="state folder")
     return parser
 
 
 def _up(flags: argparse.Namespace) -> int:
     # Imported here: the other commands need none of it and answer at once.
-    from kaito_laptop.demo_model import DemoModelError
-    from kaito_laptop.hook_processes import HookStartError
-    from kaito_laptop.manifests import UnreadableFileError
-    from kaito_laptop.up import Options, Up, UpError
+    from kaito_laptop.up import Options, Up
 
     options = Options(
         flags.filename, flags.state.absolute(), flags.question, flags.once, flags.keep
     )
+    return _run(Up(options).run)
+
+
+def _demo(flags: argparse.Namespace) -> int:
+    from kaito_laptop.demo import run_demo
+
+    return _run(lambda: run_demo(flags.state.absolute()))
+
+
+def _run(run: Callable[[], int]) -> int:
+    """Run a cluster, and tell in a sentence why it cannot start."""
+    from kaito_laptop.demo_model import DemoModelError
+    from kaito_laptop.hook_processes import HookStartError
+    from kaito_laptop.manifests import UnreadableFileError
+    from kaito_laptop.up import UpError
+
     try:
-        return Up(options).run()
+        return run()
     except (UpError, UnreadableFileError, HookStartError, DemoModelError) as error:
         raise UsageError(str(error)) from error
 

@@ -52,12 +52,12 @@ class Laptop:
     services: ServiceProxy = field(init=False)
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
-    def start(self, gpus: Mapping[str, int], environment: Mapping[str, str]) -> None:
-        """Start everything; `gpus` by Azure size, `environment` for the Workspace hook.
+    def start(self, gpus: Mapping[str, int]) -> None:
+        """Start everything; `gpus` are those of each Azure size.
 
         The children end with the thread that calls this.
         """
-        plane = control_plane(self.engine)
+        plane = control_plane(self.engine, secrets.randbits(32))
         self.cluster = plane.cluster
         self.registry = Registry(self.state / "registry", {USER: self.password}, [PRESETS])
         self.registry.start()
@@ -71,7 +71,7 @@ class Laptop:
         )
         arm = ArmServer(managed, moves_by_itself=True).start()
         self._ends.append(arm.stop)
-        hooks = self._hooks(arm.url, environment)
+        hooks = self._hooks(arm.url)
         self.services = ServiceProxy(self.cluster)
         self._ends.append(self.services.stop)
         runtime = ProcessRuntime(
@@ -87,7 +87,7 @@ class Laptop:
         for each in controllers():
             self.cluster.create(each)
 
-    def _hooks(self, arm: str, environment: Mapping[str, str]) -> dict[str, HookProcess]:
+    def _hooks(self, arm: str) -> dict[str, HookProcess]:
         logs = self.state / "logs" / "hooks"
         hooks = {}
         for name, app, settings in (
@@ -97,7 +97,6 @@ class Laptop:
                 {
                     **IMAGES,
                     "PRESET_REGISTRY_NAME": f"{self.registry.address}/{PRESETS}",
-                    **environment,
                 },
             ),
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import shutil
 import signal
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from kaito_hooks.presets import Presets, parse_presets
+from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import read_presets
 from kaito_laptop import demo_model, manifests
 from kaito_laptop.apply import apply
@@ -22,7 +23,7 @@ from kaito_laptop.cluster import ClusterError, Manifest
 from kaito_laptop.inspection import Inspection, is_running
 from kaito_laptop.inspection_answers import answer
 from kaito_laptop.laptop import REGISTRY_NAME, Laptop
-from kaito_laptop.objects import condition, is_true, name, namespace
+from kaito_laptop.objects import condition, is_true, name, namespace, uid
 from kaito_laptop.progress import Progress
 from kaito_laptop.validation import describe
 
@@ -46,37 +47,40 @@ class Options:
 
 
 class Up:
-    """One run, in the main thread."""
+    """One run, in the main thread; what comes from other threads is posted."""
 
     def __init__(self, options: Options) -> None:
+        self.seconds_to_apply = 0.0
+        """How long it took until the files were applied."""
         self._options = options
         self._laptop = Laptop(options.state)
         self._progress = Progress(self._laptop)
-        self._workspaces: list[Manifest] = []
-        self._told: set[str] = set()
+        self._ready: set[str] = set()
         self._failed = False
 
     def run(self) -> int:
         """Return the exit code: 0, or 1 when `--once` saw a Workspace that cannot succeed."""
+        started = time.monotonic()
         found = manifests.read(self._options.files)
-        presets = parse_presets(read_presets())
         state = self._options.state
         if is_running(state):
             raise UpError(f"another `kaito up` uses {state}; end it, or name another --state")
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.rmtree(state / "pods", ignore_errors=True)
+        for leftover in ("pods", "logs"):
+            shutil.rmtree(state / leftover, ignore_errors=True)
         inspection = Inspection(
             state, self._laptop.engine, lambda question: answer(self._laptop, question)
         )
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
+        inspection.start()
         try:
-            self._start(found, presets)
-            inspection.start()
-            self._laptop.engine.every(LOOK_SECONDS, self._look)
+            self._start(found)
+            self.seconds_to_apply = time.monotonic() - started
+            self._laptop.engine.every(LOOK_SECONDS, self.look)
             self._laptop.engine.run()
         except KeyboardInterrupt:
-            self._progress.say("Ending all processes")
+            self.say("Ending all processes")
         finally:
             inspection.stop()
             self._laptop.stop()
@@ -85,12 +89,68 @@ class Up:
                 shutil.rmtree(state, ignore_errors=True)
         return 1 if self._failed else 0
 
-    def _start(self, found: list[Manifest], presets: Presets) -> None:
+    def look(self) -> None:
+        """Print what is news, and notice Workspaces that have come up or cannot."""
+        self._progress.look()
+        for workspace in self.workspaces():
+            if is_true(workspace, "Stalled") and self._options.once:
+                ready = condition(workspace, "Ready") or {}
+                self.end(f"{name(workspace)} cannot succeed: {ready.get('message')}", failed=True)
+            elif is_true(workspace, "Ready") and uid(workspace) not in self._ready:
+                url = self._laptop.services.url(name(workspace), 80, namespace(workspace))
+                self._ready.add(uid(workspace))
+                self.on_ready(workspace, url or "")
+
+    def on_ready(self, workspace: Manifest, url: str) -> None:
+        """Say where a Workspace answers, and ask the question if there is one."""
+        question = self._options.question
+        if not url:
+            self.say(f"{name(workspace)} is ready; nothing is served")
+        else:
+            body = json.dumps({"prompt": question or "YOUR QUESTION HERE"}, ensure_ascii=False)
+            self.say(f"{name(workspace)} answers at {url}/chat")
+            self.say(
+                f'  curl -X POST {url}/chat -H "Content-Type: application/json" '
+                f"-d {shlex.quote(body)}"
+            )
+        if url and question:
+            threading.Thread(target=self._ask, args=(url,), daemon=True).start()
+        elif self._options.once and len(self._ready) == len(self.workspaces()):
+            self.end("")
+        elif not self._options.once:
+            self.say("Ctrl-C ends all processes")
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self._progress.say(text)
+
+    def post(self, act: Callable[[], None]) -> None:
+        """Do something in the main thread; may be called from any thread."""
+        self._laptop.engine.post(act)
+
+    def end(self, text: str, *, failed: bool = False) -> None:
+        """End the run with last words."""
+        if text:
+            self.say(text)
+        self._failed = failed
+        self._laptop.engine.stop()
+
+    def workspaces(self) -> Sequence[Manifest]:
+        """Return the Workspaces as they are now."""
+        cluster = self._laptop.cluster
+        return cluster.list(cluster.resource("kaito.sh/v1alpha1", "Workspace"))
+
+    def table(self) -> str:
+        """Return the Workspaces as `kaito get` prints them."""
+        return str(answer(self._laptop, {"kind": "Workspace"})["table"])
+
+    def _start(self, found: list[Manifest]) -> None:
+        presets = parse_presets(read_presets())
         gpus = {size: each.gpus for size, each in presets.instance_types.items()}
         started = time.monotonic()
-        self._laptop.start(gpus, {})
+        self._laptop.start(gpus)
         seconds = time.monotonic() - started
-        self._progress.say(
+        self.say(
             f"The laptop cluster is up after {seconds:.1f} s; {REGISTRY_NAME} is "
             f"{self._laptop.registry.address}, state is in {self._options.state}"
         )
@@ -100,62 +160,27 @@ class Up:
             say = self._progress.pass_on
             demo_model.provide(self._laptop, weights.image, weights.path, say)
             seconds = time.monotonic() - started
-            self._progress.say(f"The demo model is in the registry after {seconds:.1f} s")
+            self.say(f"The demo model is in the registry after {seconds:.1f} s")
         for each in manifests.complete(found, self._laptop):
             try:
                 applied = apply(self._laptop.cluster, each)
             except ClusterError as error:
                 raise UpError(error.message) from error
-            self._progress.say(f"{describe(each)} applied")
-            if applied["kind"] == "Workspace":
-                self._workspaces.append(applied)
-
-    def _look(self) -> None:
-        self._progress.look()
-        kind = self._laptop.cluster.resource("kaito.sh/v1alpha1", "Workspace")
-        for workspace in self._laptop.cluster.list(kind):
-            if name(workspace) in self._told:
-                continue
-            if is_true(workspace, "Ready"):
-                self._told.add(name(workspace))
-                self._tell_address(workspace)
-            elif is_true(workspace, "Stalled") and self._options.once:
-                self._failed = True
-                ready = condition(workspace, "Ready") or {}
-                self._progress.say(f"{name(workspace)} cannot succeed: {ready.get('message')}")
-                self._laptop.engine.stop()
-
-    def _tell_address(self, workspace: Manifest) -> None:
-        url = self._laptop.services.url(name(workspace), 80, namespace(workspace))
-        if url is None:
-            return
-        question = self._options.question or "YOUR QUESTION HERE"
-        body = json.dumps({"prompt": question}, ensure_ascii=False)
-        self._progress.say(
-            f"{name(workspace)} answers at {url}/chat\n"
-            f'  curl -X POST {url}/chat -H "Content-Type: application/json" -d {_quoted(body)}'
-        )
-        if self._options.question:
-            threading.Thread(target=self._ask, args=(url,), daemon=True).start()
-        elif self._options.once:
-            self._laptop.engine.stop()
-        else:
-            self._progress.say("Ctrl-C ends all processes")
+            self.say(f"{describe(applied)} applied")
 
     def _ask(self, url: str) -> None:
+        question = self._options.question
         try:
-            result = ask_chat(url, self._options.question)
+            result, failed = ask_chat(url, question), False
         except OSError as error:
-            result, self._failed = f"no answer: {error}", True
-        self._laptop.engine.post(self._after(f"{self._options.question}\n{result}"))
+            result, failed = f"no answer: {error}", True
+        self.post(lambda: self._answered(f"{question}\n{result}", failed))
 
-    def _after(self, text: str) -> Callable[[], None]:
-        def act() -> None:
-            self._progress.say(text)
-            if self._options.once:
-                self._laptop.engine.stop()
-
-        return act
+    def _answered(self, text: str, failed: bool) -> None:
+        if self._options.once:
+            self.end(text, failed=failed)
+        else:
+            self.say(text)
 
 
 def ask_chat(url: str, question: str) -> str:
@@ -174,11 +199,6 @@ def ask_chat(url: str, question: str) -> str:
     if response.status != 200:
         raise OSError(f"status {response.status}: {body.decode(errors='replace')[:200]}")
     return str(json.loads(body)["Result"])
-
-
-def _quoted(text: str) -> str:
-    """Quote for the shell."""
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 <state>/pods/<uid>/volumes/<volume>/
 <state>/pods/<uid>/roots/<container>/        mount paths are links to the volumes
-<state>/logs/<namespace>/<pod>/<container>.log
+<state>/logs/<namespace>/<pod>/<container>.log       and .previous of the run before
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kaito_laptop.kubelet.sources import Sources
 from kaito_laptop.objects import name, namespace, uid
 
 MESSAGE_BYTES = 4096
+PREVIOUS = ".previous"
 LOG_TAIL_BYTES, LOG_TAIL_LINES = 2048, 80
 
 
@@ -58,6 +59,13 @@ class Folders:
         message.parent.mkdir(parents=True, exist_ok=True)
         message.write_bytes(b"")
         return root
+
+    def new_log(self, pod: Manifest, container: str) -> Path:
+        """Return an empty log for a new run; the one before is kept beside it."""
+        file = self.log(pod, container)
+        if file.exists():
+            file.replace(file.with_suffix(PREVIOUS))
+        return file
 
     def log(self, pod: Manifest, container: str) -> Path:
         """Return the file that a container's output goes to."""

@@ -101,7 +101,7 @@ class ProcessRuntime:
             process = ChildProcess(
                 words,
                 environment(declared, container, root),
-                self._folders.log(pod, container["name"]),
+                self._folders.new_log(pod, container["name"]),
                 over,
                 inside(root, container.get("workingDir", "/")),
             )
