@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from kaito_hooks.kube import labels
 from kaito_hooks.kube.conditions import find, is_true
@@ -25,14 +24,9 @@ from kaito_hooks.kube.objects import (
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.observed import is_ready_node
 
-LOST_AFTER = timedelta(minutes=10)
-"""A Machine whose node was there and has been gone this long is replaced (Kaito's heartbeat uses the same)."""
-
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
-NODE_LOST_REASONS = frozenset(
-    {"NodeLost", "NodeNotReady", "NodeNotFound", "PoolMissing", "PoolDeleting"}
-)
-"""Reasons of a Machine's `Ready` that speak of a node that was there."""
+NODE_LOST = "NodeLost"
+"""Reason of a Machine's `Ready` when its node was there and has been gone for ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +92,12 @@ def plan_nodes(
     machines: Sequence[Manifest],
     nodes: Sequence[Manifest],
     worker_nodes: Sequence[str],
-    now: datetime,
 ) -> Nodes:
     """Own Machines first, then free nodes that match, then Machines to be made, until `count` is reached.
 
     `worker_nodes` are the names in use so far: such a node keeps its place while it is not Ready, as long as it exists.
     """
-    replaced = [machine for machine in machines if _is_lost(machine, now)]
+    replaced = [machine for machine in machines if _is_lost(machine)]
     gone = {name(machine) for machine in machines if is_deleting(machine)} | {
         name(m) for m in replaced
     }
@@ -215,37 +208,9 @@ def _matches(workspace: Workspace, node_labels: Mapping[str, str]) -> bool:
     )
 
 
-def _is_lost(machine: Manifest, now: datetime) -> bool:
-    """Whether the node of a Machine was there and has been gone for long."""
-    if is_deleting(machine) or not text(get_in(machine, "status", "nodeName")):
-        return False
+def _is_lost(machine: Manifest) -> bool:
     ready = find(get_in(machine, "status", "conditions"), "Ready")
-    since = _moment(text(ready.get("lastTransitionTime")))
-    return (
-        ready.get("status") == "False"
-        and ready.get("reason") in NODE_LOST_REASONS
-        and since is not None
-        and now - since >= LOST_AFTER
-    )
-
-
-def lost_at(machines: Sequence[Manifest], now: datetime) -> float:
-    """Seconds until the next Machine whose node is gone counts as lost; 0 when there is none."""
-    waits = []
-    for machine in machines:
-        ready = find(get_in(machine, "status", "conditions"), "Ready")
-        since = _moment(text(ready.get("lastTransitionTime")))
-        if ready.get("status") == "False" and ready.get("reason") in NODE_LOST_REASONS and since:
-            waits.append((since + LOST_AFTER - now).total_seconds())
-    return min((wait for wait in waits if wait > 0), default=0.0)
-
-
-def _moment(value: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+    return not is_deleting(machine) and ready.get("reason") == NODE_LOST
 
 
 def _index(machine: Manifest) -> int:

@@ -18,7 +18,7 @@ from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import Fit, fit
 from kaito_hooks.workspace.jobs import Outcome
-from kaito_hooks.workspace.machines import Nodes, lost_at, machine_manifest, plan_nodes
+from kaito_hooks.workspace.machines import Nodes, machine_manifest, plan_nodes
 from kaito_hooks.workspace.observed import Observed, kept, strings
 from kaito_hooks.workspace.progress import Progress, progress_of
 
@@ -47,7 +47,7 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
 def _serve_preset(
     observed: Observed, context: Context, workspace: api.Workspace, chosen: Fit
 ) -> SyncResponse:
-    nodes = _nodes(observed, context, workspace)
+    nodes = _nodes(observed, workspace)
     deployment = inference.preset_deployment(workspace, chosen, nodes, context.images)
     there = observed.child("Deployment", workspace.name)
     declared = nodes.ready or there is not None
@@ -79,7 +79,7 @@ def _tune_and_serve(
 ) -> SyncResponse:
     progress = progress_of(observed, workspace, section, prepared)
     wants_nodes = _wants_nodes(observed, section, progress)
-    nodes = _nodes(observed, context, workspace) if wants_nodes else Nodes((), (), (), ())
+    nodes = _nodes(observed, workspace) if wants_nodes else Nodes((), (), (), ())
     served = _served(observed, context, workspace, section, chosen, prepared, progress, nodes)
     children = [
         inference.service(workspace),
@@ -239,9 +239,9 @@ def _required(section: api.Tuning, progress: Progress) -> Sequence[str]:
     )
 
 
-def _nodes(observed: Observed, context: Context, workspace: api.Workspace) -> Nodes:
+def _nodes(observed: Observed, workspace: api.Workspace) -> Nodes:
     in_use = strings(observed.status.get("workerNodes"))
-    return plan_nodes(workspace, observed.machines, observed.nodes, in_use, context.now)
+    return plan_nodes(workspace, observed.machines, observed.nodes, in_use)
 
 
 def _machines(workspace: api.Workspace, nodes: Nodes, chosen: Fit) -> list[Manifest]:
@@ -275,14 +275,10 @@ def _answer(
     ]
     stalled = failed or stages.needs_a_person(observed, conditions, required)
     creating = stages.is_creating(observed, children)
-    waits = [float(CREATING_SECONDS + 1)] if creating else []
-    waits += (
-        [lost_at(observed.machines, context.now)] if lost_at(observed.machines, context.now) else []
-    )
     return SyncResponse(
         status=statuses.status_of(
             observed, conditions, required, stalled, context.now, nodes.names, adapter
         ),
         children=list(children),
-        resync_after_seconds=max(1.0, min(waits)) if waits else 0,
+        resync_after_seconds=CREATING_SECONDS + 1 if creating else 0,
     )
