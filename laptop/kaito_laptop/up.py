@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 from kaito_hooks.presets import parse_presets
@@ -184,12 +185,12 @@ class Up:
 
 
 def ask_chat(url: str, question: str) -> str:
-    """Return what the model answers; raise `OSError` if it does not."""
+    """Return the likeliest answer of the model, without the question; raise `OSError` if it does not."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(str(parts.netloc), timeout=ANSWER_SECONDS)
     headers = {"Content-Type": "application/json"}
     try:
-        connection.request("POST", "/chat", json.dumps({"prompt": question}), headers)
+        connection.request("POST", "/chat", json.dumps(_body(question)), headers)
         response = connection.getresponse()
         body = response.read()
     except http.client.HTTPException as error:
@@ -199,6 +200,12 @@ def ask_chat(url: str, question: str) -> str:
     if response.status != 200:
         raise OSError(f"status {response.status}: {body.decode(errors='replace')[:200]}")
     return str(json.loads(body)["Result"])
+
+
+def _body(question: str) -> dict[str, Any]:
+    """Greedy: Kaito's default draws the answer, and a drawn one differs each time."""
+    greedy = {"do_sample": False, "max_new_tokens": 64}
+    return {"prompt": question, "return_full_text": False, "generate_kwargs": greedy}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
