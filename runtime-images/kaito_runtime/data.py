@@ -141,8 +141,10 @@ def _open_parquet(file: BinaryIO, name: str, size: int) -> Table:
 
     def rows() -> Iterator[Row]:
         try:
-            for batch in parquet.iter_batches(batch_size=256):
-                yield from batch.to_pylist()
+            # Group by group: asked for all, pyarrow fetches the whole file ahead.
+            for group in range(parquet.num_row_groups):
+                for batch in parquet.iter_batches(batch_size=256, row_groups=[group]):
+                    yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(name, f"its parquet content is damaged ({_short(error)})") from None
 

@@ -47,11 +47,12 @@ def parse_reference(text: str) -> Reference:
     rest, at, digest = text.strip().partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise ValueError(f'image "{text}" must end in "@sha256:" and 64 hex digits, or have no "@"')
+    if "://" in rest:
+        scheme = rest.partition("://")[0]
+        raise ValueError(f'image "{text}" must be written without "{scheme}://"')
     head, slash, tail = rest.partition("/")
     if slash and ("." in head or ":" in head or head == "localhost"):
         registry, rest = head, tail
-    elif "://" in rest:
-        raise ValueError(f'image "{text}" must be written without "{rest.partition("://")[0]}://"')
     else:  # Docker's rule: no registry means Docker Hub, no organisation means its library
         registry, rest = DOCKER_HUB, rest if slash else f"library/{rest}"
     name, colon, tag = rest.partition(":")

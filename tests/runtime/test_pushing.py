@@ -1,0 +1,288 @@
+"""push and pull of images, against the registry of the laptop."""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from kaito_runtime.outcome import Reason
+from kaito_runtime.transfer import layers, push
+from kaito_runtime.transfer.pull import pull_image
+from kaito_runtime.transfer.push import copy_adapter, push_adapter, push_files, push_weights_image
+
+
+def test_an_adapter_comes_back_by_digest(registry, credentials, adapter_folder, tmp_path):
+    pushed = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
+    by_digest = f"{registry.address}/team/a@{pushed['digest']}"
+    pulled = pull_image(by_digest, "/data", tmp_path / "to", [credentials], "adapter")
+    assert pulled["digest"] == pushed["digest"]
+    assert pulled["files"] == 2
+    for name in push.ADAPTER_FILES:
+        assert (tmp_path / "to" / name).read_bytes() == (adapter_folder / name).read_bytes()
+    assert registry.open_uploads() == []
+
+
+def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed(
+    registry, credentials, adapter_folder, tmp_path
+):
+    first = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
+    for path in adapter_folder.iterdir():
+        os.utime(path, (1, 1))
+        path.chmod(0o600)
+    second = push_adapter(adapter_folder, f"{registry.address}/other/b:v2", [credentials])
+    copied = copy_adapter(adapter_folder, tmp_path / "volume", {})
+    assert first["digest"] == second["digest"] == copied["digest"]
+
+
+def test_a_large_blob_goes_up_in_parts(registry, credentials, tmp_path, monkeypatch):
+    monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 1000)
+    path = tmp_path / "blob"
+    path.write_bytes(os.urandom(4321))
+    image = f"{registry.address}/team/parts:v1"
+    pushed = push_files({"data/blob": path}, image, [credentials])
+    pull_image(image, "/data", tmp_path / "to", [credentials], "data")
+    assert (tmp_path / "to/blob").read_bytes() == path.read_bytes()
+    assert pushed["bytes"] > 4321
+
+
+def test_an_upload_resumes_where_the_connection_was_cut(
+    registry, credentials, adapter_folder, transport, monkeypatch
+):
+    monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 50_000)
+    sent = transport._send
+    cuts = iter([False, True, False, True])
+
+    def cut_some_patches(method, url, headers, body):
+        if method == "PATCH" and next(cuts, False):
+            # Half of the part arrives before the connection is gone.
+            half = {**headers, "Content-Length": "25000"}
+            start = int(headers["Content-Range"].partition("-")[0])
+            half["Content-Range"] = f"{start}-{start + 24999}"
+            sent(method, url, half, body[:25000]).read()
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return sent(method, url, headers, body)
+
+    monkeypatch.setattr(transport, "_send", cut_some_patches)
+    image = f"{registry.address}/team/resumed:v1"
+    pushed = push_adapter(adapter_folder, image, [credentials], {"cut": "yes"}, None, transport)
+    whole = push_adapter(adapter_folder, image, [credentials], {"cut": "yes"})
+    assert pushed["digest"] == whole["digest"]
+
+
+def test_a_wrong_password_is_push_denied_and_never_shown(
+    registry, adapter_folder, wrong_credentials, password, failure_of
+):
+    image = f"{registry.address}/team/a:v1"
+    failure = failure_of(push_adapter, adapter_folder, image, [wrong_credentials])
+    assert failure.reason is Reason.PUSH_DENIED
+    assert str(wrong_credentials) in failure.message
+    assert password not in failure.message
+
+
+def test_no_credentials_are_push_denied_even_below_a_public_prefix(
+    registry, adapter_folder, failure_of
+):
+    failure = failure_of(push_adapter, adapter_folder, f"{registry.address}/public/a:v1", [])
+    assert failure.reason is Reason.PUSH_DENIED
+    assert "imagePushSecret" in failure.message
+
+
+def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
+    registry, credentials, adapter_folder, tmp_path, failure_of
+):
+    for name in ("team/private", "public/open"):
+        push_adapter(adapter_folder, f"{registry.address}/{name}:v1", [credentials])
+    private = f"{registry.address}/team/private:v1"
+    failure = failure_of(pull_image, private, "/data", tmp_path / "to", [], "adapter")
+    assert failure.reason is Reason.PULL_DENIED
+    public = f"{registry.address}/public/open:v1"
+    assert pull_image(public, "/data", tmp_path / "to", [], "adapter")["files"] == 2
+
+
+def test_an_image_that_is_not_there_is_image_not_found(registry, credentials, tmp_path, failure_of):
+    image = f"{registry.address}/team/absent:v1"
+    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials], "data")
+    assert failure.reason is Reason.IMAGE_NOT_FOUND
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
+    registry, credentials, adapter_folder, tmp_path, failure_of
+):
+    (adapter_folder / "adapter_config.json").write_text('{"peft_type": "LORA", "damage": 1}')
+    pushed = push_adapter(adapter_folder, f"{registry.address}/team/bad:v1", [credentials])
+    manifest = json.loads(registry.blob(pushed["digest"]).read_bytes())
+    blob = registry.blob(manifest["layers"][0]["digest"])
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.write_bytes(content)
+    image = f"{registry.address}/team/bad@{pushed['digest']}"
+    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials], "adapter")
+    assert failure.reason is Reason.DIGEST_MISMATCH
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_a_registry_that_is_not_there_is_unreachable(
+    adapter_folder, tmp_path, transport, failure_of
+):
+    push_failure = failure_of(
+        push_adapter, adapter_folder, "127.0.0.1:1/team/a:v1", [], None, None, transport
+    )
+    pull_failure = failure_of(
+        pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path / "to", [], "data", transport
+    )
+    assert push_failure.reason is pull_failure.reason is Reason.REGISTRY_UNREACHABLE
+    assert "Connection refused" in push_failure.message
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("registry.example.com/team/adapter", ":v1"),
+        ("registry.example.com/Team/adapter:v1", "lower case"),
+        ("https://registry.example.com/team/adapter:v1", 'without "https://"'),
+        ("registry.example.com/team/adapter:" + "x" * 200, "tag"),
+        ("registry.example.com/team/adapter@sha256:" + "0" * 64, "tag"),
+        ("registry.example.com/team/adapter@sha256:12", "64 hex digits"),
+    ],
+)
+def test_an_output_image_that_can_not_be_pushed_to_says_what_to_write(
+    image, says, adapter_folder, failure_of
+):
+    failure = failure_of(push_adapter, adapter_folder, image, [])
+    assert failure.reason is Reason.OUTPUT_IMAGE_INVALID
+    assert says in failure.message
+
+
+def test_a_folder_without_an_adapter_is_results_missing(tmp_path, failure_of):
+    failure = failure_of(push_adapter, tmp_path, "registry.example.com/a/b:v1", [])
+    assert failure.reason is Reason.RESULTS_MISSING
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        '{"auths": 5}',
+        '{"credsStore": "desktop"}',
+        '{"auths": {"127.0.0.1:1": {"auth": "%%%"}}}',
+        '{"auths": {"127.0.0.1:1": {}, "b": {"auth": ""}}}',
+    ],
+)
+def test_credentials_that_can_not_be_read_are_invalid(
+    content, tmp_path, adapter_folder, failure_of, transport
+):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    failure = failure_of(
+        push_adapter, adapter_folder, "127.0.0.1:1/a/b:v1", [path], None, None, transport
+    )
+    expected = Reason.REGISTRY_UNREACHABLE if "{}" in content else Reason.CREDENTIALS_INVALID
+    assert failure.reason is expected
+
+
+def test_a_base_image_lies_below_the_adapter(registry, credentials, adapter_folder, tmp_path):
+    tool = tmp_path / "sh"
+    tool.write_text("#!")
+    base = f"{registry.address}/public/base:v1"
+    push_files({"bin/sh": tool}, base, [credentials])
+    image = f"{registry.address}/team/on-base:v1"
+    push_adapter(adapter_folder, image, [credentials], None, base)
+    pull_image(image, "/bin", tmp_path / "bin", [credentials], "base")
+    pull_image(image, "/data", tmp_path / "data", [credentials], "adapter")
+    assert (tmp_path / "bin/sh").read_text() == "#!"
+    assert len(list((tmp_path / "data").iterdir())) == 2
+
+
+def test_a_weights_image_holds_the_model_below_weights(registry, credentials, tmp_path):
+    folder = tmp_path / "model"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "sub/part").write_text("x")
+    image = f"{registry.address}/public/model:v1"
+    push_weights_image(folder, image, [credentials])
+    pull_image(image, "/weights", tmp_path / "to", [], "weights")
+    assert (tmp_path / "to/config.json").read_text() == "{}"
+    assert (tmp_path / "to/sub/part").read_text() == "x"
+
+
+def layer(*entries: tuple[str, bytes | str], gz: bool = False) -> io.BytesIO:
+    """A tar; bytes are a file, text is the target of a symbolic link."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz" if gz else "w") as tar:
+        for name, content in entries:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                tar.addfile(info)
+            else:
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    file.seek(0)
+    return file
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize(
+    ("upper", "left"),
+    [
+        ((), ["a", "sub/b"]),
+        ((("data/.wh.a", b""),), ["sub/b"]),
+        ((("data/sub/.wh..wh..opq", b""), ("data/sub/c", b"")), ["a", "sub/c"]),
+        ((("data/sub/c", b""), ("data/sub/.wh..wh..opq", b"")), ["a", "sub/c"]),
+        (((".wh.data", b""), ("data/new", b"")), ["new"]),
+        ((("etc/.wh.data", b""),), ["a", "sub/b"]),
+        ((("./data/a/deeper", b""),), ["a/deeper", "sub/b"]),
+    ],
+)
+def test_upper_layers_take_away_what_they_white_out(tmp_path, upper, left):
+    layers.unpack(layer(("data/a", b"1"), ("data/sub/b", b"2"), ("etc/x", b"")), "/data", tmp_path)
+    if upper != () and upper[0][0] == "./data/a/deeper":
+        (tmp_path / "a").unlink()
+    layers.unpack(layer(*upper, gz=True), "/data", tmp_path)
+    assert names(tmp_path) == left
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (("../data/x", b""),),
+        (("data/link", "/etc/passwd"),),
+        (("data/link", "../../outside"),),
+        (("data/up", ".."),),
+        (("data/a", "."), ("data/a/b", "../..")),
+    ],
+)
+def test_a_layer_can_not_reach_out_of_its_folder(tmp_path, entries, failure_of):
+    target = tmp_path / "target"
+    target.mkdir()
+    failure = failure_of(layers.unpack, layer(*entries), "/data", target)
+    assert failure.reason is Reason.IMAGE_INVALID
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd"), (b"no tar at all" * 100, "no readable tar")],
+)
+def test_a_layer_of_an_unknown_kind_is_named(tmp_path, content, says, failure_of):
+    failure = failure_of(layers.unpack, io.BytesIO(content), "/data", tmp_path)
+    assert failure.reason is Reason.IMAGE_INVALID
+    assert says in failure.message
+
+
+def test_an_image_without_the_path_is_invalid(
+    registry, credentials, adapter_folder, tmp_path, failure_of
+):
+    image = f"{registry.address}/public/a:v1"
+    push_adapter(adapter_folder, image, [credentials])
+    failure = failure_of(pull_image, image, "/weights", tmp_path / "to", [], "weights")
+    assert failure.reason is Reason.IMAGE_INVALID
+    assert "no files below /weights" in failure.message
