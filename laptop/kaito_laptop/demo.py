@@ -170,7 +170,7 @@ def run_demo(state: Path) -> int:
 class _Quiet(SimpleHTTPRequestHandler):
     """Serves the data and logs nothing."""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 
 
