@@ -20,7 +20,7 @@ from kaito_laptop.clock import Clock, VirtualClock
 from kaito_laptop.cluster import ClusterError
 
 K = TypeVar("K", bound=Hashable)
-STEPS_WITHOUT_END = 200_000
+PATIENCE_STEPS = 100_000
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,12 @@ class Ready(Protocol):
 class Engine:
     """The one thread in which controllers and the cluster live."""
 
-    def __init__(self, clock: Clock, shuffle: int | None = None) -> None:
+    def __init__(
+        self, clock: Clock, shuffle: int | None = None, patience: int = PATIENCE_STEPS
+    ) -> None:
+        """With `shuffle`, a seed, work is done in another order; `patience` ends endless loops."""
         self.clock = clock
+        self._patience = patience
         self._random = None if shuffle is None else Random(shuffle)
         self._ready: deque[Ready] = deque()
         self._slow: deque[Ready] = deque()
@@ -112,7 +116,8 @@ class Engine:
 
     def step(self) -> bool:
         """Do one thing that can be done now; False if there is none."""
-        self._fire_due()
+        if self._fire_due():
+            return True
         with self._wake:
             posted = self._posted.popleft() if self._posted else None
         if posted is not None:
@@ -128,10 +133,10 @@ class Engine:
 
     def settle(self) -> None:
         """Do all that can be done without the clock moving."""
-        for _ in range(STEPS_WITHOUT_END):
+        for _ in range(self._patience):
             if not self.step():
                 return
-        raise NeverHappens(f"still busy after {STEPS_WITHOUT_END} steps: a loop that never rests")
+        raise NeverHappens(f"still busy after {self._patience} steps: a loop that never rests")
 
     def advance(self, seconds: float) -> None:
         """Let so many virtual seconds pass, with everything that is due on the way."""
@@ -147,7 +152,7 @@ class Engine:
         """Let virtual time pass until something holds; raise `NeverHappens` if it does not."""
         clock = self._virtual()
         end = clock.seconds() + within
-        for _ in range(STEPS_WITHOUT_END):
+        for _ in range(self._patience):
             if reached():
                 return
             if self.step():
@@ -158,7 +163,7 @@ class Engine:
             if due > end:
                 raise NeverHappens(f"it did not happen within {within:g} seconds")
             clock.advance_to(due)
-        raise NeverHappens(f"it did not happen within {STEPS_WITHOUT_END} steps")
+        raise NeverHappens(f"it did not happen within {self._patience} steps")
 
     def run(self) -> None:
         """Work on the real clock until `stop` is called."""
@@ -191,9 +196,12 @@ class Engine:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
-    def _fire_due(self) -> None:
-        while (due := self._next_due()) is not None and due <= self.clock.seconds():
-            heapq.heappop(self._timers)[2].fire()
+    def _fire_due(self) -> bool:
+        due = self._next_due()
+        if due is None or due > self.clock.seconds():
+            return False
+        heapq.heappop(self._timers)[2].fire()
+        return True
 
 
 class Queue(Generic[K]):

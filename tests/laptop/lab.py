@@ -85,9 +85,9 @@ class ScriptedHooks:
 class Lab:
     """Store, engine and Metacontroller, without any built-in controller."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, patience=20_000):
         self.clock = VirtualClock()
-        self.engine = Engine(self.clock)
+        self.engine = Engine(self.clock, patience=patience)
         self.cluster = MemoryCluster(self.clock)
         self.hooks = ScriptedHooks()
         self.metacontroller = Metacontroller(self.cluster, self.engine, self.hooks, seed)
