@@ -79,7 +79,13 @@ class Watch:
             except Gone:
                 with suppress(ClusterError):
                     self._version = self._list()
-            except (ClusterError, urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError):
+            except (
+                ClusterError,
+                urllib3.exceptions.HTTPError,
+                OSError,
+                ValueError,
+                AttributeError,
+            ):
                 # The connection broke, or the server is away: go on from the last version seen.
                 self._stopped.wait(RETRY_SECONDS)
 
