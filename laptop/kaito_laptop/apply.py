@@ -15,6 +15,8 @@ def apply(cluster: Cluster, manifest: Manifest) -> Manifest:
     wanted: Manifest = copy(manifest)
     if resource.namespaced:
         wanted["metadata"].setdefault("namespace", "default")
+    else:
+        wanted["metadata"].pop("namespace", None)
     wanted.pop("status", None)
     try:
         live = cluster.get(Key(resource, name(wanted), namespace(wanted)))
