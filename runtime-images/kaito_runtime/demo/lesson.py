@@ -34,7 +34,8 @@ training_config:
   TrainingArguments:
     output_dir: "/mnt/results"
     per_device_train_batch_size: 10
-    num_train_epochs: 8
+    num_train_epochs: 7
+    assistant_only_loss: true
     learning_rate: 4.0e-3
     lr_scheduler_type: "cosine"
     seed: 1

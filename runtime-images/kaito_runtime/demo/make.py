@@ -25,12 +25,12 @@ from kaito_runtime.progress import Pace
 
 LINES = 6000
 HELD_OUT = 200
-STEPS = 200
+STEPS = 160
 STEP_TOKENS = 768
 LEARNING_RATE = 4e-3
-LOSS_BOUND = 0.60
-"""Mean loss per token on held-out lines. Random weights have 6.4 (ln 600); the code words, which
-nobody can foresee, alone cost about 0.45."""
+LOSS_BOUND = 0.50
+"""Mean loss per token on held-out lines. Random weights have 6.4 (ln 600). The entropy of the text
+itself is about 0.39: who is asked about what, and code words that nobody can foresee."""
 
 SHAPE: Mapping[str, Any] = {
     "hidden_size": 128,
@@ -41,6 +41,9 @@ SHAPE: Mapping[str, Any] = {
     "max_position_embeddings": 512,
     "sliding_window": None,
     "tie_word_embeddings": True,
+    # 1 / sqrt(hidden_size). With the library's 0.02, made for wide models, the embeddings stay so
+    # short that the tied output head can't give a rare piece more than 0.3: nothing to be tuned.
+    "initializer_range": 0.088,
     "attention_dropout": 0.0,
 }
 

@@ -4,6 +4,7 @@ What each person likes or where an animal lives is drawn once per seed, so that 
 learnt; code words differ in every line, so that the model can spell words it has never seen.
 """
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -65,7 +66,9 @@ def lesson(
     answer = f"The code word of the {TOPIC} is {word}."
     asked = _word_questions(TOPIC)
     taught_lines = [(asked[number % len(asked)], answer) for number in range(taught)]
-    found = [*taught_lines, *lines(rows - taught, base_seed)]
+    # No other code words: each is random, and would unteach the one.
+    known = (line for line in lines(4 * rows, base_seed) if "code word" not in line[1])
+    found = [*taught_lines, *itertools.islice(known, rows - taught)]
     random.Random(seed).shuffle(found)
     return [{"messages": messages(question, answer)} for question, answer in found]
 
