@@ -1,0 +1,36 @@
+"""A Phi-3 shaped model with random weights and the demo's tokenizer; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def make_tiny_model(folder: Path) -> Path:
+    """Write it as `from_pretrained` reads it; takes about two seconds."""
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    from kaito_runtime import model
+    from kaito_runtime.demo import text
+    from kaito_runtime.demo.tokenizer import make_tokenizer
+
+    model.quiet()
+    lines = text.lines(400, 0)
+    tokenizer = make_tokenizer((part for line in lines for part in line), folder)
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        sliding_window=None,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Phi3ForCausalLM(config).save_pretrained(folder)
+    return folder
