@@ -43,7 +43,7 @@ class Connection:
     """Requests with the address and the credentials of a kubeconfig."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        client = new_client_from_config(str(kubeconfig))
+        client = new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         found = client.configuration
         self._host = str(found.host)
         self._pool: urllib3.PoolManager = client.rest_client.pool_manager

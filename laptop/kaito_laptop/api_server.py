@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kaito_laptop.api_connection import DISCOVERY, Connection
 from kaito_laptop.api_watch import Post, Watch
@@ -32,8 +31,9 @@ class ApiServer:
             raise NotFound(f'no matches for kind "{kind}" in version "{api_version}"') from None
 
     def resources(self) -> Sequence[Resource]:
-        """Return every kind of which the server keeps objects now, in the version it prefers."""
-        self._discover()
+        """Return every kind of which the server keeps objects, in the version it prefers."""
+        if not self._kinds:
+            self._discover()
         found: dict[tuple[str, str], Resource] = {}
         for each in self._kinds.values():
             found.setdefault((each.group, each.kind), each)
@@ -109,8 +109,9 @@ class ApiServer:
         path: str,
         body: Manifest | None = None,
         query: Mapping[str, str] | None = None,
-    ) -> Any:
-        return self._connection.request(method, path, body, query)
+    ) -> Manifest:
+        answer: Manifest = self._connection.request(method, path, body, query)
+        return answer
 
     def _watch(self, resource: Resource) -> Watch:
         if resource not in self._watches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from kaito_laptop.clock import timestamp
 from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
@@ -10,7 +11,7 @@ from kaito_laptop.controllers.endpoints import PORTS
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
 from kaito_laptop.engine import Engine, Queue
 from kaito_laptop.events import Recorder
-from kaito_laptop.kubelet.containers import Container
+from kaito_laptop.kubelet.containers import HOST, Container
 from kaito_laptop.kubelet.machine import PodMachine, Runtime
 from kaito_laptop.objects import get, name, namespace, same, uid
 
@@ -18,10 +19,18 @@ from kaito_laptop.objects import get, name, namespace, same, uid
 class Kubelet:
     """The kubelet of all nodes: a laptop has one."""
 
-    def __init__(self, cluster: Cluster, engine: Engine, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        engine: Engine,
+        runtime: Runtime,
+        address: Callable[[Manifest], str] = lambda pod: HOST,
+    ) -> None:
+        """`address` gives pods theirs: a real API server takes no loopback one into EndpointSlices."""
         self._cluster = cluster
         self._engine = engine
         self._runtime = runtime
+        self._address = address
         self._recorder = Recorder(cluster, engine.clock, "kubelet")
         self._pods: Resource = cluster.resource("v1", "Pod")
         self._machines: dict[Key, PodMachine] = {}
@@ -87,7 +96,9 @@ class Kubelet:
         if machine is None or machine.uid != uid(pod):
             if get(pod, "status", "phase") in FINISHED:
                 return
-            machine = PodMachine(pod, self._engine, self._runtime, lambda: self._queue.add(key))
+            again = lambda: self._queue.add(key)  # noqa: E731
+            address = self._address(pod)
+            machine = PodMachine(pod, self._engine, self._runtime, again, address)
             self._machines[key] = machine
         known = machine.problem
         machine.advance(pod)

@@ -134,7 +134,13 @@ def phase(pod: Manifest, containers: Sequence[Container], *, ending: bool = Fals
 
 
 def pod_status(
-    pod: Manifest, containers: Sequence[Container], now: str, *, sandbox: bool, ending: bool
+    pod: Manifest,
+    containers: Sequence[Container],
+    now: str,
+    *,
+    sandbox: bool,
+    ending: bool,
+    address: str = HOST,
 ) -> Manifest:
     """Return the whole status; conditions of others stay."""
     found = phase(pod, containers, ending=ending)
@@ -149,14 +155,14 @@ def pod_status(
         "hostIP": HOST,
         "hostIPs": [{"ip": HOST}],
         "observedGeneration": pod["metadata"].get("generation", 1),
-        "qosClass": "Burstable",
+        "qosClass": before.get("qosClass", "Burstable"),
         "containerStatuses": [each.status() for each in containers if not each.init],
     }
     status.setdefault("startTime", now)
     if any(each.init for each in containers):
         status["initContainerStatuses"] = [each.status() for each in containers if each.init]
     if sandbox or "podIP" in before:
-        status |= {"podIP": HOST, "podIPs": [{"ip": HOST}]}
+        status |= {"podIP": address, "podIPs": [{"ip": address}]}
     return status
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from kaito_laptop.clock import timestamp
 from kaito_laptop.cluster import Manifest
 from kaito_laptop.engine import Engine, Timer
-from kaito_laptop.kubelet.containers import Container, Exit, containers_of, pod_status
+from kaito_laptop.kubelet.containers import HOST, Container, Exit, containers_of, pod_status
 from kaito_laptop.objects import get, is_deleting, name, uid
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
@@ -69,7 +69,12 @@ class PodMachine:
     """Drives one pod from its binding to its end."""
 
     def __init__(
-        self, pod: Manifest, engine: Engine, runtime: Runtime, changed: Callable[[], None]
+        self,
+        pod: Manifest,
+        engine: Engine,
+        runtime: Runtime,
+        changed: Callable[[], None],
+        address: str = HOST,
     ) -> None:
         self.uid = uid(pod)
         self.containers = containers_of(pod)
@@ -79,6 +84,7 @@ class PodMachine:
         self._engine = engine
         self._runtime = runtime
         self._changed = changed
+        self._address = address
         self._sandbox = False
         self._ending = False
         self._timers: list[Timer] = []
@@ -105,7 +111,12 @@ class PodMachine:
     def status(self) -> Manifest:
         """Return the pod's status."""
         return pod_status(
-            self._pod, self.containers, self._now(), sandbox=self._sandbox, ending=self._ending
+            self._pod,
+            self.containers,
+            self._now(),
+            sandbox=self._sandbox,
+            ending=self._ending,
+            address=self._address,
         )
 
     @property

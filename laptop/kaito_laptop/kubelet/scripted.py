@@ -9,7 +9,7 @@ from typing import Any
 from kaito_laptop.cluster import Cluster, Key, Manifest
 from kaito_laptop.engine import Engine
 from kaito_laptop.kubelet.agent import Kubelet
-from kaito_laptop.kubelet.containers import Container, Exit
+from kaito_laptop.kubelet.containers import HOST, Container, Exit
 from kaito_laptop.kubelet.machine import PodMachine, Refusal
 from kaito_laptop.kubelet.sources import Sources
 from kaito_laptop.objects import get, name, uid
@@ -57,11 +57,19 @@ class _Script:
 class ScriptedKubelet:
     """The story's hand on pods; every call settles what follows from it."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        engine: Engine,
+        wait: Callable[[Callable[[], bool]], None] = lambda reached: None,
+        address: Callable[[Manifest], str] = lambda pod: HOST,
+    ) -> None:
+        """`wait` is for a cluster that takes its time: it returns when something holds."""
         self._cluster = cluster
         self._engine = engine
+        self._wait = wait
         self._script = _Script(Sources(cluster))
-        self._kubelet = Kubelet(cluster, engine, self._script)
+        self._kubelet = Kubelet(cluster, engine, self._script, address)
 
     def start(self, pod: str | Manifest) -> None:
         """Let the pod's first container run: images are there, volumes are mounted."""
@@ -149,6 +157,7 @@ class ScriptedKubelet:
 
     def _bound(self, pod: str | Manifest) -> Manifest:
         self._engine.settle()
+        self._wait(lambda: self._kubelet.machine(self._find(pod)) is not None)
         found = self._find(pod)
         if not get(found, "spec", "nodeName"):
             why = get(found, "status", "conditions", default=[{}])[0].get("message", "")
@@ -166,8 +175,10 @@ class ScriptedKubelet:
 
     def _running(self, pod: Manifest, container: str) -> Container:
         machine = self._machine(pod)
+        self._wait(lambda: any(each.is_running for each in machine.containers))
         if container:
             which = machine.container(container)
+            self._wait(lambda: which.is_running)
             if not which.is_running:
                 raise AssertionError(f"container {container} does not run: {which.state}")
             return which
