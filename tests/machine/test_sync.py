@@ -117,6 +117,11 @@ def test_what_may_lead_to_a_change_is_read_afresh(pool):
     assert sync(pool, fresh=False) == ReadPool(fresh=True)
 
 
+def test_a_list_that_is_older_than_the_ready_node_is_not_believed():
+    assert sync(Ours("Creating"), fresh=False, nodes=[node()]) == ReadPool(fresh=True)
+    assert isinstance(sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")]), Answer)
+
+
 def test_nothing_is_asked_for_a_machine_that_is_being_deleted():
     step = sync(metadata={"deletionTimestamp": ago(minutes=1)})
     assert isinstance(step, Answer)

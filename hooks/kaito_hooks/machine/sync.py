@@ -47,13 +47,18 @@ def leaving(observed: Observed, now: datetime) -> Step | None:
 
 
 def read(observed: Observed, now: datetime) -> Step | None:
-    """Polling is answered from the shared list; what may lead to a change is read afresh."""
+    """Polling is answered from the shared list; what may lead to a change is read afresh.
+
+    So is a pool that the list calls unfinished while its node is ready: the list is the older one.
+    """
     pool = observed.pool
     if pool is None:
         return ReadPool(fresh=observed.hints.pool is None or bool(observed.hints.absent_since))
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    return None if isinstance(pool, Ours) and not pool.is_failed else ReadPool(fresh=True)
+    is_older = isinstance(pool, Ours) and not pool.is_complete and joining.is_usable(observed)
+    is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
+    return None if is_settled else ReadPool(fresh=True)
 
 
 def foreign(observed: Observed, now: datetime) -> Step | None:
