@@ -14,6 +14,9 @@ import yaml
 
 from kaito_laptop.inspection import NotRunningError, ask, is_running
 from kaito_laptop.kubelet.folders import log_file
+from kaito_laptop.objects import labels, name
+
+WORKSPACE_LABEL = "kaito.sh/workspace"
 
 
 class UsageError(Exception):
@@ -160,10 +163,13 @@ def _logs(flags: argparse.Namespace) -> int:
 
 
 def _log_files(flags: argparse.Namespace) -> list[Path]:
-    """Return the logs of a pod, or of all pods whose names begin as the Workspace's."""
+    """Return the logs of a pod, or of all pods that a Workspace has now; the newest last."""
     state = flags.state.absolute()
-    exact = log_file(state, flags.namespace, flags.name, "x").parent
-    folders = [exact] if exact.is_dir() else sorted(exact.parent.glob(f"{flags.name}-*"))
+    names = [flags.name]
+    if not log_file(state, flags.namespace, flags.name, "x").parent.is_dir():
+        pods = ask(state, {"kind": "Pod", "namespace": flags.namespace})["objects"]
+        names = [name(pod) for pod in pods if labels(pod).get(WORKSPACE_LABEL) == flags.name]
+    folders = [log_file(state, flags.namespace, each, "x").parent for each in names]
     found = [file for folder in folders for file in folder.glob(f"{flags.container or '*'}.log")]
     return sorted(found, key=lambda file: file.stat().st_mtime)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from kaito_laptop.engine import Engine
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 Ask = Callable[[Mapping[str, Any]], Any]
 
 
@@ -82,7 +82,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             answer = json.dumps(self.inspection.reply(json.loads(body))).encode()
-        except (ValueError, queue.Empty):
+        except queue.Empty:
+            # The models of a demo are made before the engine runs.
+            self.send_error(503)
+            return
+        except ValueError:
             self.send_error(400)
             return
         self.send_response(200)
@@ -102,7 +106,7 @@ def ask(state: Path, question: Mapping[str, Any]) -> Any:
         raise NotRunningError(
             f"no `kaito up` runs with the state folder {state}; start one, or name its --state"
         ) from None
-    connection = http.client.HTTPConnection("127.0.0.1", where["port"], timeout=ANSWER_SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", where["port"], timeout=2 * ANSWER_SECONDS)
     headers = {"Authorization": f"Bearer {where['token']}", "Content-Type": "application/json"}
     try:
         connection.request("POST", "/", json.dumps(question), headers)
@@ -112,6 +116,8 @@ def ask(state: Path, question: Mapping[str, Any]) -> Any:
         raise NotRunningError(f"`kaito up` does not answer ({error}); start it again") from error
     finally:
         connection.close()
+    if answer.status == 503:
+        raise NotRunningError("`kaito up` is still starting; ask again in a moment")
     if answer.status != 200:
         raise NotRunningError(f"`kaito up` answered with {answer.status}")
     return json.loads(body)

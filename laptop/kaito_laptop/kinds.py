@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kaito_laptop import schema
 from kaito_laptop.cluster import Manifest, Resource
 from kaito_laptop.defaults import DEFAULTS
-from kaito_laptop.objects import get
+from kaito_laptop.objects import copy, get
 from kaito_laptop.typed import round_trip, whole_numbers
 from kaito_laptop.validation import builtin_causes, metadata_causes, refuse
 
@@ -88,6 +88,19 @@ def custom(definition: Manifest) -> Kind:
         return read
 
     return Kind(resource, admit, "status" in version.get("subresources", {}), True, definition)
+
+
+def established(definition: Manifest) -> Manifest:
+    """Return the status of a CustomResourceDefinition that works."""
+    names = definition["spec"]["names"]
+    reasons = {"NamesAccepted": "NoConflicts", "Established": "InitialNamesAccepted"}
+    return {
+        "acceptedNames": copy(names),
+        "conditions": [
+            {"type": each, "status": "True", "reason": reason} for each, reason in reasons.items()
+        ],
+        "storedVersions": [each["name"] for each in definition["spec"]["versions"]],
+    }
 
 
 def _builtin(

@@ -23,6 +23,7 @@ from kaito_laptop.cluster import (
 )
 from kaito_laptop.kinds import Kind
 from kaito_laptop.objects import copy, finalizers, get, is_deleting, name, namespace, same
+from kaito_laptop.watchers import Watchers
 
 SERVER_OWNED = (
     "uid",
@@ -52,7 +53,7 @@ class MemoryCluster:
         self._addresses = Addresses()
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._objects: dict[Resource, dict[tuple[str, str], Manifest]] = {}
-        self._watchers: list[tuple[frozenset[Resource] | None, Callable[[Event], None]]] = []
+        self._watchers = Watchers()
         for kind in kinds.BUILTIN:
             self._learn(kind)
         for each in ("default", "kube-system"):
@@ -96,12 +97,11 @@ class MemoryCluster:
         self, resources: Sequence[Resource] | None, receive: Callable[[Event], None]
     ) -> Callable[[], None]:
         """Report each change of these kinds; None means all, also those that are still to come."""
-        watcher = (None if resources is None else frozenset(resources), receive)
-        self._watchers.append(watcher)
+        end = self._watchers.add(resources, receive)
         for resource in list(self._objects) if resources is None else resources:
             for _, manifest in sorted(self._objects.get(resource, {}).items()):
                 receive(Event("ADDED", manifest))
-        return lambda: self._watchers.remove(watcher)
+        return end
 
     def create(self, manifest: Manifest) -> Manifest:
         """Store a new object; a namespaced one without namespace goes to `default`."""
@@ -270,10 +270,10 @@ class MemoryCluster:
         self._version += 1
         new["metadata"]["resourceVersion"] = str(self._version)
         if kind.resource.kind == "CustomResourceDefinition":
-            new["status"] = _established(new)
+            new["status"] = kinds.established(new)
             self._learn(kinds.custom(new))
         self._objects[key.resource][key.namespace, key.name] = new
-        self._tell(key.resource, Event("ADDED" if old is None else "MODIFIED", new, old))
+        self._watchers.tell(key.resource, Event("ADDED" if old is None else "MODIFIED", new, old))
         return copy(new)
 
     def _refuse_in_ending_namespace(self, key: Key) -> None:
@@ -291,13 +291,8 @@ class MemoryCluster:
         if kind.resource.kind == "CustomResourceDefinition":
             gone = kinds.custom(last).resource
             self._kinds.pop((gone.api_version, gone.kind), None)
-        self._tell(key.resource, Event("DELETED", last, old))
+        self._watchers.tell(key.resource, Event("DELETED", last, old))
         return copy(last)
-
-    def _tell(self, resource: Resource, event: Event) -> None:
-        for wanted, receive in list(self._watchers):
-            if wanted is None or resource in wanted:
-                receive(event)
 
     def _says(self, key: Key) -> str:
         group = key.resource.group
@@ -316,15 +311,3 @@ def _grace(manifest: Manifest, asked: int | None) -> int:
     if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
         return 0
     return int(spec["terminationGracePeriodSeconds"] if asked is None else asked)
-
-
-def _established(definition: Manifest) -> Manifest:
-    names = definition["spec"]["names"]
-    reasons = {"NamesAccepted": "NoConflicts", "Established": "InitialNamesAccepted"}
-    return {
-        "acceptedNames": copy(names),
-        "conditions": [
-            {"type": each, "status": "True", "reason": reason} for each, reason in reasons.items()
-        ],
-        "storedVersions": [each["name"] for each in definition["spec"]["versions"]],
-    }
