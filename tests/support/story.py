@@ -1,6 +1,7 @@
-"""A cluster of the laptop with both hooks and the ARM stand-in, for stories.
+"""A Workspace's story, on any cluster: both hooks, the ARM stand-in, and pods that do what the story says.
 
-Pods do nothing until the story says so; Azure's real client speaks to the stand-in over loopback; time is virtual.
+On the cluster in memory time is virtual and everything is followed through at once; on a real one the same
+words wait for what they need. Azure's real client speaks to the stand-in over loopback everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
 from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.arm.cluster import SUBSCRIPTION
-from kaito_laptop.metacontroller.hooks import HookCall
+from kaito_laptop.clock import Clock
+from kaito_laptop.metacontroller.hooks import HookCall, WsgiApp
+from kaito_laptop.scene import Scene
 from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK, World
 
 from support import wire
@@ -24,11 +27,12 @@ from support.builders import inference_workspace, merged, tuning_workspace
 
 NAME = "workspace-tuning-phi-3"
 OURS: dict[str, Any] = {
-    "metadata": {"namespace": "default", "uid": None, "generation": None, "creationTimestamp": None}
+    "metadata": {"namespace": None, "uid": None, "generation": None, "creationTimestamp": None}
 }
 """A builder's object as a user writes it."""
 TUNING = merged(tuning_workspace(), OURS)
 INFERENCE = merged(inference_workspace(), OURS)
+SERVED = INFERENCE["metadata"]["name"]
 DIGEST = "sha256:" + "9f" * 32
 IMAGE = "mlteam.azurecr.io/adapters/phi-3:0.0.1"
 TRAINED = {
@@ -40,12 +44,22 @@ TRAINED = {
 }
 
 
-class Story(World):
-    """The world, with words for what happens to a Workspace."""
+class Story(Scene):
+    """A scene with words for what happens to a Workspace."""
 
     arm: ManagedCluster
     azure: ArmServer
     log: io.StringIO
+    calls: list[HookCall]
+
+    def serve(self, address: str, app: WsgiApp) -> None:
+        """Let this app answer as the hook of that address, from now on."""
+        raise NotImplementedError
+
+    def install(self, clock: Clock, **settings: Any) -> None:
+        """Serve both hooks with these settings; again for an upgrade."""
+        self.serve(MACHINE_HOOK, machine_app(self.azure.url, clock, self.log))
+        self.serve(WORKSPACE_HOOK, workspace_app(clock, self.log, **settings))
 
     def check_succeeds(self, workspace: str = NAME) -> None:
         pod = self.pod(f"{workspace}-check")
@@ -59,7 +73,7 @@ class Story(World):
 
     def nodes_come(self, workspace: str = NAME) -> None:
         self.run_until(lambda: self.is_true(workspace, "ResourceReady"))
-        self.settle()
+        self.follow()
 
     def tunes(self, workspace: str = NAME, digest: str = DIGEST) -> None:
         """The pod of the Job brings weights and data, trains and pushes."""
@@ -85,7 +99,21 @@ class Story(World):
         self.nodes_come(workspace)
         self.tunes(workspace)
         self.serves(workspace)
-        assert self.is_true(workspace, "WorkspaceReady"), self.words(workspace)
+        self.becomes("WorkspaceReady", workspace)
+
+    def becomes(self, type_: str, workspace: str = NAME, status: bool = True) -> None:
+        """The condition comes to be True, or no longer is."""
+        self.soon(lambda: self.is_true(workspace, type_) == status)
+
+    def says(self, reason: str, workspace: str = NAME) -> str:
+        """Ready comes to have this reason; return the message."""
+        self.soon(lambda: self.words(workspace)[0] == reason)
+        return self.words(workspace)[1]
+
+    def machine(self) -> str:
+        """Return the name of the only Machine, once it is there."""
+        self.soon(lambda: len(self.machines()) == 1)
+        return self.machines()[0]
 
     def machines(self) -> list[str]:
         return [item["metadata"]["name"] for item in self.list("Machine")]
@@ -103,15 +131,16 @@ class Story(World):
         self.delete("Workspace", workspace, propagation=propagation)
         self.run_until(lambda: self.find("Workspace", workspace) is None)
         self.run_until(lambda: not self.pools() and not self.machines())
+        self.soon(lambda: not self.remaining())
         self.settle()
         self.assert_nothing_remains()
         assert self.pools() == []
 
     def is_a_fixed_point(self) -> None:
-        """Let an hour of resyncs pass and see nothing change."""
+        """Let everything be looked at again and see nothing change."""
         self.settle()
         before = self.snapshot()
-        self.advance(3600)
+        self.let_resyncs_pass()
         assert self.snapshot() == before
 
     def snapshot(self) -> dict[str, str]:
@@ -122,62 +151,76 @@ class Story(World):
         }
 
 
+class MemoryStory(Story, World):
+    """On the cluster in memory."""
+
+    def serve(self, address: str, app: WsgiApp) -> None:
+        World.serve(self, address, app)
+
+
 def check_wire(call: HookCall) -> None:
     wire.check(call.path, call.request_json(), call.answer.status, call.answer.body)
 
 
+def gpus() -> dict[str, int]:
+    """How many GPUs each size has."""
+    return {name: size.gpus for name, size in load_presets().instance_types.items()}
+
+
+def machine_app(arm: str, clock: Clock, log: io.StringIO) -> WsgiApp:
+    settings = MachineSettings(
+        subscription_id=SUBSCRIPTION,
+        resource_group="laptop",
+        cluster_name="laptop",
+        install_id="kaito",
+        arm_endpoint=arm,
+    )
+    return create_machine_app(AksProvider(settings, clock.now), clock.now, log_stream=log)
+
+
+def workspace_app(clock: Clock, log: io.StringIO, **changes: Any) -> WsgiApp:
+    settings: dict[str, Any] = {
+        "preset_registry": "mcr.microsoft.com/aks/kaito",
+        "transfer_image": "ghcr.io/kaito-python/transfer:0.1.0",
+        "tuning_image": "ghcr.io/kaito-python/tuning:0.1.0",
+        "inference_image": "ghcr.io/kaito-python/inference:0.1.0",
+        "compute_capabilities": ("7.0", "7.5", "8.0", "8.6", "8.9", "9.0"),
+    }
+    return create_workspace_app(
+        WorkspaceSettings(**{**settings, **changes}), clock.now, log_stream=log
+    )
+
+
+class _AzureTime:
+    """Moves Azure when its next change is due on the story's clock."""
+
+    def __init__(self) -> None:
+        self.world: MemoryStory | None = None
+        self._due: set[float] = set()
+
+    def __call__(self, _: HookCall | None = None) -> None:
+        assert self.world is not None
+        due = self.world.arm.next_change()
+        if due is not None and due not in self._due:
+            self._due.add(due)
+            seconds = due - self.world.clock.seconds()
+            self.world.engine.after(seconds, lambda: self._tick(due))
+
+    def _tick(self, due: float) -> None:
+        assert self.world is not None
+        self._due.discard(due)
+        self.world.arm.advance()
+        self()
+
+
 @contextmanager
 def story(**settings: Any) -> Iterator[Story]:
-    """A story; what it starts is gone when it ends."""
-    presets = load_presets()
-    gpus = {name: size.gpus for name, size in presets.instance_types.items()}
-    late: dict[str, Any] = {}
-    log = io.StringIO()
-
-    def machine_hook(environ: Any, start: Any) -> Any:
-        return late["machine"](environ, start)
-
-    def workspace_hook(environ: Any, start: Any) -> Any:
-        return late["workspace"](environ, start)
-
-    def drive(_: HookCall | None = None) -> None:
-        """Azure's own time: a timer for its next change."""
-        due = late["arm"].next_change()
-        if due is not None and due not in late["timers"]:
-            late["timers"].add(due)
-            late["world"].engine.after(
-                max(0.0, due - late["world"].clock.seconds()), lambda: tick(due)
-            )
-
-    def tick(due: float) -> None:
-        late["timers"].discard(due)
-        late["arm"].advance()
-        drive()
-
-    late["timers"] = set()
-    world = Story({WORKSPACE_HOOK: workspace_hook, MACHINE_HOOK: machine_hook}, [check_wire, drive])
-    arm = ManagedCluster(world.clock, world.nodes, gpus)
-    late.update(arm=arm, world=world)
-    with world, ArmServer(arm) as azure:
-        machine_settings = MachineSettings(
-            subscription_id=SUBSCRIPTION,
-            resource_group="laptop",
-            cluster_name="laptop",
-            install_id="kaito",
-            arm_endpoint=azure.url,
-        )
-        workspace_settings = WorkspaceSettings(
-            preset_registry="mcr.microsoft.com/aks/kaito",
-            transfer_image="ghcr.io/kaito-python/transfer:0.1.0",
-            tuning_image=settings.get("tuning_image", "ghcr.io/kaito-python/tuning:0.1.0"),
-            inference_image="ghcr.io/kaito-python/inference:0.1.0",
-            compute_capabilities=("7.0", "7.5", "8.0", "8.6", "8.9", "9.0"),
-        )
-        late["machine"] = create_machine_app(
-            AksProvider(machine_settings, world.clock.now), world.clock.now, log_stream=log
-        )
-        late["workspace"] = create_workspace_app(
-            workspace_settings, world.clock.now, log_stream=log
-        )
-        world.arm, world.azure, world.log = arm, azure, log
+    """A story in memory; what it starts is gone when it ends."""
+    azure_time = _AzureTime()
+    world = MemoryStory(checkers=[check_wire, azure_time])
+    world.arm = ManagedCluster(world.clock, world.nodes, gpus())
+    world.log = io.StringIO()
+    azure_time.world = world
+    with world, ArmServer(world.arm) as world.azure:
+        world.install(world.clock, **settings)
         yield world
