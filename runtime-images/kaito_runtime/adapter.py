@@ -76,7 +76,8 @@ def trainable_parameters(model: Any) -> list[Any]:
 def _peft_config(model: Any, lora: LoraConfig) -> Any:
     import peft
 
-    return peft.LoraConfig(
+    make: Any = peft.LoraConfig
+    return make(
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=math.floor(lora.lora_alpha) if lora.lora_alpha % 1 == 0 else lora.lora_alpha,

@@ -233,7 +233,8 @@ def evaluate(
     with torch.no_grad():
         passed = list(passes.run(model, documents, training.max_length))
     model.train()
-    return float(sum(each.loss for each in passed)) / max(1, sum(each.tokens for each in passed))
+    summed = sum(float(each.loss) for each in passed)
+    return summed / max(1, sum(each.tokens for each in passed))
 
 
 def read_examples(folder: Path, config: DatasetConfig) -> list[Example]:

@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import shutil
+import socket
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -10,8 +13,10 @@ import pytest
 
 from kaito_runtime.outcome import Reason
 from kaito_runtime.transfer import layers, push
+from kaito_runtime.transfer.check import check_push
 from kaito_runtime.transfer.pull import pull_image
 from kaito_runtime.transfer.push import copy_adapter, push_adapter, push_files, push_weights_image
+from kaito_runtime.transfer.transport import Transport
 
 
 def test_an_adapter_comes_back_by_digest(registry, credentials, adapter_folder, tmp_path):
@@ -208,6 +213,44 @@ def test_a_weights_image_holds_the_model_below_weights(registry, credentials, tm
     pull_image(image, "/weights", tmp_path / "to", [], "weights")
     assert (tmp_path / "to/config.json").read_text() == "{}"
     assert (tmp_path / "to/sub/part").read_text() == "x"
+
+
+@pytest.fixture
+def foreign_registry(tmp_path):
+    """The address of the reference implementation, where this machine has it."""
+    program = shutil.which("docker-registry")
+    if not program:
+        pytest.skip("docker-registry is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "foreign")}}
+    (tmp_path / "registry.yml").write_text(
+        json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}})
+    )
+    process = subprocess.Popen(
+        [program, "serve", str(tmp_path / "registry.yml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if "listening on" in line:
+            break
+    yield address
+    process.terminate()
+    process.communicate()
+
+
+def test_the_reference_implementation_takes_and_gives_the_same(
+    foreign_registry, registry, credentials, adapter_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 70_000)
+    image = f"{foreign_registry}/team/a:v1"
+    pushed = push_adapter(adapter_folder, image, [])
+    ours = push_adapter(adapter_folder, f"{registry.address}/team/same:v1", [credentials])
+    pulled = pull_image(image, "/data", tmp_path / "to", [], "adapter")
+    assert pushed["digest"] == ours["digest"] == pulled["digest"]
+    check_push(image, [], Transport())
 
 
 def layer(*entries: tuple[str, bytes | str], gz: bool = False) -> io.BytesIO:

@@ -60,7 +60,7 @@ def download_model(repository: str, revision: str, folder: Path) -> None:
         raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
     except Exception as error:
         # The hub's client raises the errors of whichever HTTP library it was built with.
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests"):
+        if not type(error).__module__.startswith(("httpx", "httpcore", "requests")):
             raise
         raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)

@@ -1,0 +1,290 @@
+"""Training, from rows to an adapter that does what it was taught."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from kaito_runtime import tune
+from kaito_runtime.config import DatasetConfig, TrainingArguments, parse_config
+from kaito_runtime.demo import text
+from kaito_runtime.encode import NO_LABEL, Document, Encoder, steps_of
+from kaito_runtime.examples import Example
+from kaito_runtime.outcome import Reason, Stopped
+
+pytestmark = pytest.mark.runtime
+
+SETTINGS = """\
+training_config:
+  ModelConfig: {{torch_dtype: float32}}
+  QuantizationConfig: {{{quantization}}}
+  LoraConfig: {{r: 4, lora_alpha: 8}}
+  TrainingArguments: {{max_steps: {steps}, per_device_train_batch_size: 8, learning_rate: {rate}}}
+  DatasetConfig: {{train_test_split: {split}}}
+"""
+NF4 = "load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_double_quant: true"
+
+
+@pytest.fixture
+def run(weights, tmp_path):
+    """Run the trainer as the pod does and return its report."""
+    (tmp_path / "data").mkdir()
+
+    def call(quantization="", steps=30, rate=2e-2, split=1, rows=None, output="out", base=weights):
+        settings = SETTINGS.format(quantization=quantization, steps=steps, rate=rate, split=split)
+        (tmp_path / "c.yaml").write_text(settings)
+        rows = text.lesson("zorbi", 1, rows=40, taught=40) if rows is None else rows
+        lines = "\n".join(json.dumps(row) for row in rows)
+        (tmp_path / "data/rows.jsonl").write_text(lines)
+        return tune.main(
+            ["--config", str(tmp_path / "c.yaml"), "--weights", str(base), "--metrics-port", "0"]
+            + ["--data", str(tmp_path / "data"), "--output", str(tmp_path / output)]
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tokenizer(weights):
+    from kaito_runtime.model import load_tokenizer
+
+    return load_tokenizer(weights)
+
+
+def test_training_lowers_the_loss_and_leaves_two_files(run, tmp_path, capsys):
+    report = run(split=0.9)
+    assert report["lastLoss"] < 0.6 * report["firstLoss"]
+    assert report["steps"] == 30
+    assert report["quantization"] == "none"
+    assert report["quantizedModules"] == 0
+    assert report["evalLoss"] > 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    assert "step 30/30 (100 %) loss" in capsys.readouterr().out
+
+
+def test_qlora_trains_beside_four_bit_modules(run):
+    report = run(quantization=NF4)
+    assert report["quantization"] == "nf4"
+    assert report["quantizedModules"] == 8  # four linear layers in each of two blocks
+    assert report["lastLoss"] < report["firstLoss"]
+
+
+def test_the_same_seed_gives_the_same_adapter(run, tmp_path):
+    run(steps=3, output="one")
+    run(steps=3, output="two")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_an_absurd_learning_rate_is_loss_not_finite(run, failure_of):
+    failure = failure_of(run, rate=1e38, steps=20)
+    assert failure.reason is Reason.LOSS_NOT_FINITE
+    assert "learning_rate" in failure.message
+
+
+@pytest.mark.parametrize("damage", ["absent", "config", "tensors"])
+def test_weights_that_are_no_model_are_invalid(run, weights, tmp_path, failure_of, damage):
+    base = tmp_path / "base"
+    base.mkdir()
+    for path in weights.iterdir() if damage != "absent" else []:
+        (base / path.name).write_bytes(path.read_bytes())
+    if damage == "config":
+        (base / "config.json").write_text("{")
+    if damage == "tensors":
+        whole = (base / "model.safetensors").read_bytes()
+        (base / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    failure = failure_of(run, base=base)
+    assert failure.reason is Reason.WEIGHTS_INVALID
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [([], Reason.DATA_EMPTY), ([{"q": 1}], Reason.DATA_COLUMNS_INVALID)],
+)
+def test_data_is_judged_before_the_model_is_loaded(run, failure_of, rows, reason, tmp_path):
+    assert failure_of(run, rows=rows, base=tmp_path / "absent").reason is reason
+
+
+def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failure_of):
+    from kaito_runtime import adapter, model
+
+    base = model.load_base(
+        weights, model.choose_placement("float32"), parse_config("training_config:").quantization
+    )
+    config = parse_config("training_config: {LoraConfig: {target_modules: [nothing]}}")
+    failure = failure_of(adapter.add_adapter, base, config.lora, checkpointing=False)
+    assert failure.reason is Reason.CONFIG_INVALID
+    assert "qkv_proj" in failure.message
+
+
+def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
+    import torch
+
+    from kaito_runtime.documents import EndToEndPasses
+
+    def ask_for_too_much(*_):
+        yield torch.empty(1 << 58)  # torch's own allocator says no
+
+    monkeypatch.setattr(EndToEndPasses, "run", ask_for_too_much)
+    failure = failure_of(run)
+    assert failure.reason is Reason.OUT_OF_MEMORY
+    assert "larger instance type" in failure.message
+
+
+def test_sigterm_is_training_failed_and_saves_nothing(run, monkeypatch, failure_of, tmp_path):
+    steps = iter(range(3))
+    one_step = tune.step
+
+    def stop_after_three(*arguments):
+        if next(steps, None) is None:
+            raise Stopped  # what the signal handler raises in the main thread
+        return one_step(*arguments)
+
+    monkeypatch.setattr(tune, "step", stop_after_three)
+    assert failure_of(run).reason is Reason.TRAINING_FAILED
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def network(weights):
+    from kaito_runtime import model
+
+    quantization = parse_config("training_config:").quantization
+    return model.load_base(weights, model.choose_placement("float32"), quantization)
+
+
+def documents(count: int) -> list[Document]:
+    source = random.Random(3)
+    found = []
+    for _ in range(count):
+        ids = [source.randrange(10, 500) for _ in range(source.randrange(3, 30))]
+        found.append(Document(ids, [NO_LABEL, *ids[1:]]))
+    return found
+
+
+def test_documents_in_one_pass_do_not_see_each_other(network):
+    import torch
+
+    from kaito_runtime.documents import EndToEndPasses, PaddedPasses, passes_for
+
+    rows = documents(9)
+    with torch.no_grad():
+        network.set_attn_implementation("sdpa")
+        padded = sum(each.loss for each in PaddedPasses().run(network, rows, 100))
+        network.set_attn_implementation("sdpa")
+        alone = sum(next(iter(PaddedPasses().run(network, [row], 100))).loss for row in rows)
+        passes = passes_for(network)
+        assert isinstance(passes, EndToEndPasses)
+        together = list(passes.run(network, rows, 10_000))
+    assert len(together) == 1
+    assert together[0].tokens == sum(len(row) - 1 for row in rows)
+    torch.testing.assert_close(together[0].loss, alone, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-4)
+
+
+def test_changing_one_document_leaves_the_logits_of_the_others(network):
+    import torch
+
+    from kaito_runtime.documents import passes_for
+
+    passes_for(network)
+
+    def logits(first: int) -> torch.Tensor:
+        ids = torch.tensor([[first, 11, 12, 13, 20, 21, 22]])
+        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]])
+        with torch.no_grad():
+            return network(
+                input_ids=ids, position_ids=positions, use_cache=False, document_lengths=[4, 3]
+            ).logits[0]
+
+    one, other = logits(50), logits(99)
+    assert torch.equal(one[4:], other[4:])
+    assert not torch.equal(one[:4], other[:4])
+
+
+def test_a_sliding_window_cuts_as_the_library_cuts_it():
+    import torch
+
+    from kaito_runtime.documents import attend_by_document
+
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 12, 8) for heads in (4, 2, 2))
+    made, _ = attend_by_document(None, query, key, value, None, 0.0, None, 3, document_lengths=[12])
+    index = torch.arange(12)
+    distance = index[:, None] - index[None]
+    mask = (distance >= 0) & (distance < 3)  # transformers.masking_utils.sliding_window_overlay
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        query, key.repeat_interleave(2, 1), value.repeat_interleave(2, 1), attn_mask=mask
+    )
+    torch.testing.assert_close(made, wanted.transpose(1, 2))
+
+
+def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer):
+    messages = (*text.messages("Where?", "Here."), *text.messages("When?", "Now."))
+    training = TrainingArguments(assistant_only_loss=True)
+    document = Encoder(tokenizer, training).document(Example(messages=messages))
+    learnt = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+    assert "Here.<|end|>" in learnt
+    assert "Now.<|end|>" in learnt
+    assert "Where" not in learnt
+    assert "When" not in learnt
+
+
+def test_full_loss_labels_all_but_the_first_token(tokenizer):
+    example = Example(messages=tuple(text.messages("Where?", "Here.")))
+    document = Encoder(tokenizer, TrainingArguments()).document(example)
+    assert document.labels == [NO_LABEL, *document.ids[1:]]
+    assert document.ids[-1] == tokenizer.eos_token_id
+
+
+def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer):
+    example = Example(prompt="Where does the otter live? ", completion="In the river.")
+    document = Encoder(tokenizer, TrainingArguments()).document(example)
+    learnt = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+    assert learnt.strip() == "In the river.<|endoftext|>"
+
+
+def test_a_tokenizer_without_a_chat_template_gets_one(weights, tmp_path, capsys):
+    from kaito_runtime.model import load_tokenizer
+
+    for path in weights.iterdir():
+        if "template" not in path.name:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(Path(tmp_path))
+    assert "no chat template" in capsys.readouterr().out
+    written = tokenizer.apply_chat_template(text.messages("Where?", "Here."), tokenize=False)
+    assert written == "User: Where?\nAssistant: Here.\n"
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_an_epoch_has_every_row_once(packing):
+    training = TrainingArguments(
+        per_device_train_batch_size=2, gradient_accumulation_steps=2, packing=packing, max_length=50
+    )
+    lengths = [random.Random(n).randrange(1, 80) for n in range(37)]
+    steps = steps_of(lengths, training, random.Random(1))
+    assert sorted(row for rows in steps for row in rows) == list(range(37))
+    if packing:
+        assert len(steps) < 37 / 4 * 2
+
+
+@pytest.mark.parametrize(("kind", "values"), [
+    ("linear", [1.0, 0.75, 0.5, 0.25]), ("cosine", [1.0, 0.8536, 0.5, 0.1464]),
+    ("constant", [1.0, 1.0, 1.0, 1.0]),
+])  # fmt: skip
+def test_the_learning_rate_falls_as_its_name_says(kind, values):
+    training = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
+    rates = [tune.learning_rate(done, 4, training) for done in range(4)]
+    assert rates == pytest.approx(values, abs=1e-4)
+
+
+def test_rows_held_out_are_not_trained_on():
+    rows = documents(10)
+    kept, held_out = tune.split(rows, DatasetConfig(train_test_split=0.8))
+    assert (len(kept), len(held_out)) == (8, 2)
+    assert not {id(row) for row in kept} & {id(row) for row in held_out}
