@@ -122,6 +122,14 @@ def test_a_list_that_is_older_than_the_ready_node_is_not_believed():
     assert isinstance(sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")]), Answer)
 
 
+def test_a_list_that_is_older_than_what_was_seen_is_not_believed():
+    launched = {
+        "conditions": [{"type": "MachineLaunched", "status": "True"}],
+        "pool": {"name": NAME},
+    }
+    assert sync(Ours("Creating"), fresh=False, status=launched) == ReadPool(fresh=True)
+
+
 def test_nothing_is_asked_for_a_machine_that_is_being_deleted():
     step = sync(metadata={"deletionTimestamp": ago(minutes=1)})
     assert isinstance(step, Answer)

@@ -153,7 +153,7 @@ def _closed(schema):
 
 @pytest.mark.parametrize(("stage", "provider", "overrides", "nodes"), CORPUS)
 def test_every_stage_of_a_life_is_answered_by_the_contract(stage, provider, overrides, nodes):
-    provider = copy.copy(provider)
+    provider = copy.deepcopy(provider)
     checked(app(provider).post("/machine/sync", json=body(machine(**overrides), nodes)))
     assert len(provider.asked) <= 3
 

@@ -49,14 +49,16 @@ def leaving(observed: Observed, now: datetime) -> Step | None:
 def read(observed: Observed, now: datetime) -> Step | None:
     """Polling is answered from the shared list; what may lead to a change is read afresh.
 
-    So is a pool that the list calls unfinished while its node is ready: the list is the older one.
+    So is a pool that the list calls unfinished although its node is ready or the pool was seen
+    finished before: the list is the older one.
     """
     pool = observed.pool
     if pool is None:
         return ReadPool(fresh=observed.hints.pool is None or bool(observed.hints.absent_since))
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    is_older = isinstance(pool, Ours) and not pool.is_complete and joining.is_usable(observed)
+    was_finished = joining.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
+    is_older = isinstance(pool, Ours) and not pool.is_complete and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
     return None if is_settled else ReadPool(fresh=True)
 
