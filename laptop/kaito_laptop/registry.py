@@ -365,7 +365,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
             return False
         with path.open("ab") as file:
             while self._body_left:
-                block = self.rfile.read1(min(self._body_left, BLOCK_BYTES))  # type: ignore[attr-defined]
+                block = self.rfile.read1(min(self._body_left, BLOCK_BYTES))
                 if not block:
                     self.close_connection = True
                     return False

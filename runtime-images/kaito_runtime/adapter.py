@@ -20,7 +20,7 @@ def add_adapter(model: Any, lora: LoraConfig, *, checkpointing: bool) -> Any:
     import peft
 
     if getattr(model, "is_quantized", False):
-        prepare = peft.prepare_model_for_kbit_training
+        prepare: Any = peft.prepare_model_for_kbit_training
         model = prepare(model, use_gradient_checkpointing=checkpointing)
     elif checkpointing:
         model.gradient_checkpointing_enable()

@@ -233,8 +233,9 @@ def evaluate(
     with torch.no_grad():
         passed = list(passes.run(model, documents, training.max_length))
     model.train()
-    summed = sum(float(each.loss) for each in passed)
-    return summed / max(1, sum(each.tokens for each in passed))
+    summed: float = sum(float(each.loss) for each in passed)
+    tokens: int = sum(each.tokens for each in passed)
+    return summed / max(1, tokens)
 
 
 def read_examples(folder: Path, config: DatasetConfig) -> list[Example]:
