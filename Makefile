@@ -9,7 +9,8 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo test lint fmt requirements clean
+
+.PHONY: help setup demo test e2e lint fmt requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +34,10 @@ demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop
 	$(BIN)/kaito demo
 
 test: setup ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/e2e
+
+e2e: setup ## Run the stories on a real control plane (etcd, kube-apiserver, ...; Metacontroller where it is on PATH)
+	$(BIN)/python -m pytest tests/e2e -p no:cacheprovider -o timeout=600
 
 lint: setup ## Check format, style, types and the arrows between packages
 	$(BIN)/ruff format --check .

@@ -103,9 +103,7 @@ def parse_parent(body: object) -> Manifest:
 
 def dump(answer: Manifest) -> bytes:
     """The same answer is the same bytes; NaN and Infinity are refused, and half a surrogate pair is escaped."""
-    return json.dumps(
-        answer, sort_keys=True, allow_nan=False, separators=(",", ":")
-    ).encode()
+    return json.dumps(answer, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _by_kind(groups: object) -> dict[str, tuple[Manifest, ...]]:

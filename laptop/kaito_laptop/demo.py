@@ -121,7 +121,8 @@ class Demo(Up):
         try:
             answers = {who: ask_chat(url, self._lesson.question) for who, url in self._urls.items()}
         except OSError as error:
-            self.post(lambda error=error: self.end(f"no answer: {error}", failed=True))
+            trouble = f"no answer: {error}"
+            self.post(lambda: self.end(trouble, failed=True))
             return
         self.post(lambda: self._tell(answers))
 
