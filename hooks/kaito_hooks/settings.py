@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from kaito_hooks.errors import InvalidSettings
 
 DEFAULT_PRESET_REGISTRY = "mcr.microsoft.com/aks/kaito"
-DEFAULT_COMPUTE_CAPABILITIES = "7.0 7.5 8.0 8.6 8.9 9.0"
+DEFAULT_COMPUTE_CAPABILITIES = "5.0 6.0 7.0 7.5 8.0 8.6 9.0"
 PUBLIC_ARM = "https://management.azure.com"
 
 ARM_ENDPOINTS = frozenset(

@@ -162,7 +162,7 @@ def test_every_stage_of_a_life_is_answered_by_the_contract(stage, provider, over
 def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, overrides):
     overrides = {"metadata": {"deletionTimestamp": "2026-01-01T11:50:00Z"}, **overrides}
     request = body(machine(**overrides), (), True)
-    answer = checked(app(copy.copy(provider)).post("/machine/finalize", json=request), True)
+    answer = checked(app(copy.deepcopy(provider)).post("/machine/finalize", json=request), True)
     assert answer["finalized"] == (stage == "proven")
 
 
@@ -171,7 +171,7 @@ def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
     stage, provider, overrides, nodes
 ):
     request = body(machine(**overrides), nodes)
-    first = app(copy.copy(provider)).post("/machine/sync", json=request).data
+    first = app(copy.deepcopy(provider)).post("/machine/sync", json=request).data
     noisy = copy.deepcopy(request)
     noisy["controller"] = {"anything": 1}
     noisy["parent"]["metadata"]["managedFields"] = [{}]
@@ -179,7 +179,7 @@ def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
     related = noisy["related"]["Node.v1"]
     noisy["related"]["Node.v1"] = {f"x/{key}": related[key] for key in reversed(list(related))}
     noisy["parent"] = dict(reversed(list(noisy["parent"].items())))
-    assert app(copy.copy(provider)).post("/machine/sync", json=noisy).data == first
+    assert app(copy.deepcopy(provider)).post("/machine/sync", json=noisy).data == first
 
 
 @pytest.mark.parametrize("path", [("status",), ("metadata", "labels"), ("metadata", "annotations")])
