@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kaito_laptop.cluster import (
 )
 
 TIMEOUT = urllib3.Timeout(connect=5, read=30)
+TRIES, LONGEST_WAIT_SECONDS = 10, 2.0
 SILENCE_SECONDS = 120
 """A watch hears at least a bookmark a minute."""
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -62,20 +64,36 @@ class Connection:
         accept: str = "application/json",
     ) -> Any:
         """Return the answer as JSON; raise a `ClusterError` when it is no success."""
+        content = None if body is None else json.dumps(body).encode()
+        for _ in range(TRIES):
+            response = self._send(method, path, content, query, accept)
+            if response.status != 429 or "Retry-After" not in response.headers:
+                break
+            # The server starts or is busy, and says when to come back.
+            time.sleep(min(float(response.headers["Retry-After"]), LONGEST_WAIT_SECONDS))
+        if response.status >= 300:
+            raise _error(response.status, response.data)
+        return json.loads(response.data)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        query: Mapping[str, str] | None,
+        accept: str,
+    ) -> urllib3.BaseHTTPResponse:
         try:
-            response = self._pool.request(
+            return self._pool.request(
                 method,
                 self._url(path, query),
-                body=None if body is None else json.dumps(body).encode(),
+                body=content,
                 headers={**self._headers, "Accept": accept, "Content-Type": "application/json"},
                 timeout=TIMEOUT,
                 retries=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ClusterError(f"{method} {path}: {error}") from error
-        if response.status >= 300:
-            raise _error(response.status, response.data)
-        return json.loads(response.data)
 
     def stream(self, path: str, query: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         """Return the open answer of a watch; `lines` reads it."""

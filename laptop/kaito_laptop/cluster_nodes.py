@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from kaito_laptop.clock import timestamp
 from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound
+from kaito_laptop.conflicts import again_after_conflicts
 from kaito_laptop.engine import Engine
 from kaito_laptop.objects import name
 
@@ -22,7 +23,7 @@ class ClusterNodes:
 
     def add(self, node: Manifest) -> None:
         """Create the node with the status that it states, or bring it up to date."""
-        self._engine.post(lambda: self._add(node))
+        self._engine.post(lambda: again_after_conflicts(lambda: self._add(node)))
 
     def remove(self, name: str) -> None:
         """Delete the node; nothing happens if it is gone."""

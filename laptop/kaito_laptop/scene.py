@@ -10,13 +10,12 @@ from typing import Protocol
 import yaml
 
 from kaito_laptop.apply import apply
-from kaito_laptop.cluster import Cluster, Conflict, Key, Manifest, NotFound, Propagation, Resource
+from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound, Propagation, Resource
 from kaito_laptop.cluster_nodes import ClusterNodes, ready_node
+from kaito_laptop.conflicts import again_after_conflicts
 from kaito_laptop.engine import Engine
 from kaito_laptop.kubelet.scripted import ScriptedKubelet
 from kaito_laptop.objects import condition, copy, get, labels, matches, name, namespace, uid
-
-CONFLICTS = 10
 
 
 class Store(Cluster, Protocol):
@@ -104,13 +103,13 @@ class Scene(ABC):
             change(manifest)
             self.cluster.update(manifest)
 
-        _again_after_conflicts(edit)
+        again_after_conflicts(edit)
         self.follow()
 
     def set_status(self, kind: str, name: str, status: Manifest, namespace: str = "") -> None:
         """Write the status of an object in the place of who owns it."""
         key = self._key(kind, name, namespace)
-        _again_after_conflicts(
+        again_after_conflicts(
             lambda: self.cluster.update_status({**self.cluster.get(key), "status": status})
         )
         self.follow()
@@ -231,7 +230,7 @@ class Scene(ABC):
         wanted: Manifest = copy(manifest)
         wanted["metadata"].setdefault("namespace", self.namespace)
         found: Manifest = {}
-        _again_after_conflicts(lambda: found.update(apply(self.cluster, wanted)))
+        again_after_conflicts(lambda: found.update(apply(self.cluster, wanted)))
         return found
 
     def _key_of(self, manifest: Manifest) -> Key:
@@ -240,15 +239,9 @@ class Scene(ABC):
 
 
 def _owner_names(pod: Manifest) -> list[str]:
-    return [each["name"] for each in get(pod, "metadata", "ownerReferences", default=[])]
-
-
-def _again_after_conflicts(act: Callable[[], object]) -> None:
-    """Do what reads and writes again when somebody wrote in between."""
-    for _ in range(CONFLICTS):
-        try:
-            act()
-        except Conflict:
-            continue
-        return
-    act()
+    """Name the pod's owner; a ReplicaSet is called like its Deployment, with a suffix."""
+    found = get(pod, "metadata", "ownerReferences", default=[])
+    return [
+        each["name"].rpartition("-")[0] if each["kind"] == "ReplicaSet" else each["name"]
+        for each in found
+    ]

@@ -1,8 +1,60 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+pytest.register_assert_rewrite("stories", "support", "e2e")
+
+from e2e import binaries, metacontroller  # noqa: E402
+from e2e.control_plane import ControlPlane  # noqa: E402
+from e2e.hook_gate import HookGate  # noqa: E402
+from e2e.install import install  # noqa: E402
+from e2e.our_loop import OurLoop  # noqa: E402
+from e2e.real_world import RealWorld, real_story  # noqa: E402
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     """Only `pytest tests/e2e` comes here: `make test` needs no control plane."""
     return None if any("e2e" in str(each) for each in config.args) else True
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing before any test's time runs, and show it."""
+    if session.items and not session.config.option.collectonly:
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            binaries.find()
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """The control plane of all stories."""
+    plane = ControlPlane(binaries.find()).start()
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture(scope="session")
+def gate(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookGate]:
+    """The address of the hooks, with our manifests installed for it."""
+    gate = HookGate()
+    install(plane, gate.url, tmp_path_factory.mktemp("install"))
+    yield gate
+    gate.stop()
+
+
+@pytest.fixture(params=["our loop", "Metacontroller"])
+def world(
+    request: pytest.FixtureRequest, plane: ControlPlane, gate: HookGate
+) -> Iterator[RealWorld]:
+    """A story on the real API server, with our loop or with Metacontroller itself."""
+    program = metacontroller.find()
+    if request.param == "our loop":
+        loop = OurLoop
+    elif program is None:
+        pytest.skip(metacontroller.HOW_TO_GET)
+    else:
+        loop = lambda world: metacontroller.MetacontrollerProcess(plane, program)  # noqa: E731
+    with real_story(plane, gate, loop) as story:
+        yield story

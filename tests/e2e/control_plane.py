@@ -73,6 +73,12 @@ class ControlPlane:
         self._processes.append((name, started))
         return started
 
+    def end(self, process: ChildProcess) -> None:
+        """Kill one of the processes."""
+        self._processes = [each for each in self._processes if each[1] is not process]
+        process.kill()
+        process.wait(END_SECONDS)
+
     def wait_for(self, what: str, reached: Callable[[], bool]) -> None:
         """Wait for a condition; raise when it does not come or when a process has ended."""
         end = time.monotonic() + START_SECONDS

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from kaito_laptop.objects import uid
+
 from support.builders import merged
-from support.story import IMAGE, INFERENCE, NAME, TUNING, Story
+from support.story import IMAGE, INFERENCE, NAME, SERVED, TUNING, Story
 
 
 def retry(world: Story, value: str = "1") -> None:
     """What the message tells the owner to type."""
-    assert f"kubectl annotate workspace {NAME} kaito.sh/retry=" in world.words()[1]
+    world.soon(lambda: f"kubectl annotate workspace {NAME} kaito.sh/retry=" in world.words()[1])
     world.edit(
         "Workspace",
         NAME,
@@ -37,9 +39,8 @@ def test_a_check_that_fails_costs_no_node_and_can_be_run_again(
 ) -> None:
     world.apply(TUNING)
     world.check_fails(reason, message)
-    assert world.words()[0] == reason
-    assert message in world.words()[1]
-    assert world.is_true(NAME, "Stalled")
+    assert message in world.says(reason)
+    world.becomes("Stalled")
     assert world.machines() == []
     world.is_a_fixed_point()
     assert world.azure.count("PUT") == 0
@@ -96,8 +97,8 @@ def test_a_tuning_that_fails_frees_its_node_and_can_be_run_again(
     for container in order[:-1]:
         world.kubelet.succeed(pod, container)
     world.kubelet.fail(pod, broken, message=message)
-    assert world.words()[0] == reason
-    assert world.is_true(NAME, "Stalled")
+    world.says(reason)
+    world.becomes("Stalled")
     world.run_until(lambda: not world.machines())
     assert world.pools() == []
     world.is_a_fixed_point()
@@ -115,8 +116,7 @@ def test_the_trainer_that_is_killed_for_memory_is_told(world: Story) -> None:
     world.kubelet.succeed(pod, "weights")
     world.kubelet.succeed(pod, "data")
     world.kubelet.fail(pod, "train", exit_code=137, reason="OOMKilled")
-    assert world.words()[0] == "OutOfMemory"
-    assert "larger `resource.instanceType`" in world.words()[1]
+    assert "larger `resource.instanceType`" in world.says("OutOfMemory")
 
 
 def test_the_placeholders_of_the_quick_start_end_stalled_without_a_machine(world: Story) -> None:
@@ -126,8 +126,8 @@ def test_the_placeholders_of_the_quick_start_end_stalled_without_a_machine(world
             {"tuning": {"output": {"image": "ACR_REPO_HERE.azurecr.io/IMAGE_NAME_HERE:0.0.1"}}},
         )
     )
-    assert world.words()[0] == "OutputImageInvalid"
-    assert world.is_true(NAME, "Stalled")
+    world.says("OutputImageInvalid")
+    world.becomes("Stalled")
     assert (world.machines(), world.azure.count("PUT")) == ([], 0)
     world.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=IMAGE))
     world.becomes_ready()
@@ -135,13 +135,13 @@ def test_the_placeholders_of_the_quick_start_end_stalled_without_a_machine(world
 
 def test_a_config_map_that_is_missing_may_come_later(world: Story) -> None:
     world.apply(merged(TUNING, {"tuning": {"config": "params"}}))
-    assert world.words()[0] == "ConfigMapMissing"
-    assert "kubectl create configmap params --from-file=training_config.yaml" in world.words()[1]
+    remedy = "kubectl create configmap params --from-file=training_config.yaml"
+    assert remedy in world.says("ConfigMapMissing")
     world.apply(
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": "params", "namespace": "default"},
+            "metadata": {"name": "params"},
             "data": {
                 "training_config.yaml": "training_config: {QuantizationConfig: {load_in_4bit: true}}"
             },
@@ -161,30 +161,10 @@ def test_what_is_immutable_and_wrong_is_made_again(
     world: Story, change: dict[str, Any], reason: str, remedy: dict[str, Any]
 ) -> None:
     world.apply(merged(TUNING, {"tuning": change}))
-    assert world.words()[0] == reason
+    world.says(reason)
     world.deleted()
     world.apply(TUNING)
     world.becomes_ready()
-
-
-def test_a_node_that_is_lost_is_replaced_and_the_model_served_again(world: Story) -> None:
-    world.apply(TUNING)
-    world.becomes_ready()
-    (machine,) = world.machines()
-    (node,) = world.get("Workspace", NAME)["status"]["workerNodes"]
-    world.remove_node(node)
-    world.run_until(lambda: not world.is_true(NAME, "ResourceReady"))
-    assert not world.is_true(NAME, "WorkspaceReady")
-    world.run_until(
-        lambda: world.machines() not in ([machine], []) and machine not in world.machines(),
-        within=7200,
-    )
-    world.nodes_come()
-    world.serves()
-    assert world.is_true(NAME, "WorkspaceReady")
-    assert world.find("Job", NAME) is not None
-    assert len(world.pools()) == 1
-    world.deleted()
 
 
 def test_an_evicted_trainer_starts_again_and_is_no_failure(world: Story) -> None:
@@ -195,19 +175,18 @@ def test_an_evicted_trainer_starts_again_and_is_no_failure(world: Story) -> None
     world.kubelet.start(pod)
     world.kubelet.evict(pod)
     assert not world.is_true(NAME, "Stalled")
-    world.run_until(
-        lambda: any(item["metadata"]["uid"] != pod["metadata"]["uid"] for item in world.pods(NAME))
-    )
-    world.run_until(lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) >= 1)
-    fresh = next(
-        item for item in world.pods(NAME) if item["metadata"]["uid"] != pod["metadata"]["uid"]
-    )
+
+    def others() -> list[dict[str, Any]]:
+        return [item for item in world.pods(NAME) if uid(item) != uid(pod)]
+
+    world.run_until(lambda: bool(others()))
+    (fresh,) = others()
     world.kubelet.start(fresh)
     for container in ("weights", "data", "train"):
         world.kubelet.succeed(fresh, container)
     world.kubelet.succeed(fresh, "docker-sidecar", {"image": IMAGE, "digest": "sha256:" + "1" * 64})
     world.serves()
-    assert world.is_true(NAME, "WorkspaceReady")
+    world.becomes("WorkspaceReady")
 
 
 @pytest.mark.parametrize("lost", ["Job", "status", "both"])
@@ -235,15 +214,15 @@ def test_new_inputs_are_tuned_on_the_same_node_and_the_old_model_serves_until_th
         NAME,
         lambda item: item["tuning"]["input"].update(urls=["https://data.example/v2.parquet"]),
     )
+    world.becomes("WorkspaceReady", status=False)
     assert world.is_true(NAME, "InferenceReady"), "the old model serves while the check runs"
-    assert not world.is_true(NAME, "WorkspaceReady")
     world.run_until(lambda: len(world.pods(f"{NAME}-check")) == 1)
     world.check_succeeds()
-    assert world.condition(NAME, "InferenceReady")["reason"] == "Retuning"
+    world.soon(lambda: world.condition(NAME, "InferenceReady")["reason"] == "Retuning")
     world.run_until(lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) == 1)
     world.tunes(digest="sha256:" + "5" * 64)
     world.serves()
-    assert world.is_true(NAME, "WorkspaceReady")
+    world.becomes("WorkspaceReady")
     assert world.machines() == machines
     assert world.get("Workspace", NAME)["status"]["tuning"]["digest"] == "sha256:" + "5" * 64
 
@@ -263,9 +242,9 @@ def test_a_retuning_that_fails_serves_the_previous_adapter_again(world: Story) -
     world.kubelet.start(pod)
     world.kubelet.fail(pod, "weights", message={"reason": "WeightsUnreachable", "message": "404"})
     world.serves()
-    assert world.is_true(NAME, "InferenceReady")
-    assert world.words()[0] == "WeightsUnreachable"
-    assert world.is_true(NAME, "Stalled")
+    world.becomes("InferenceReady")
+    world.says("WeightsUnreachable")
+    world.becomes("Stalled")
 
 
 def test_a_deployment_deleted_by_hand_comes_back(world: Story) -> None:
@@ -276,17 +255,16 @@ def test_a_deployment_deleted_by_hand_comes_back(world: Story) -> None:
         lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "inference"})) == 1
     )
     world.serves()
-    assert world.is_true(NAME, "WorkspaceReady")
+    world.becomes("WorkspaceReady")
 
 
 def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) -> None:
-    name = INFERENCE["metadata"]["name"]
     labels = {"app": "somebody-else"}
     world.apply(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {"name": SERVED},
             "spec": {
                 "replicas": 0,
                 "selector": {"matchLabels": labels},
@@ -298,15 +276,15 @@ def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) ->
         }
     )
     world.apply(INFERENCE)
-    world.nodes_come(name)
-    world.run_until(lambda: world.words(name)[0] == "ChildConflict")
-    assert f"kubectl get deployment {name}" in world.words(name)[1]
-    world.delete("Deployment", name)
+    world.nodes_come(SERVED)
+    world.run_until(lambda: world.words(SERVED)[0] == "ChildConflict")
+    assert f"kubectl get deployment {SERVED}" in world.words(SERVED)[1]
+    world.delete("Deployment", SERVED)
     world.run_until(
-        lambda: len(world.pods(name, **{"app.kubernetes.io/component": "inference"})) == 1
+        lambda: len(world.pods(SERVED, **{"app.kubernetes.io/component": "inference"})) == 1
     )
-    world.serves(name, tuned=False)
-    assert world.is_true(name, "WorkspaceReady")
+    world.serves(SERVED, tuned=False)
+    world.becomes("WorkspaceReady", SERVED)
 
 
 def test_no_credential_reaches_a_hook_a_log_or_a_status(world: Story) -> None:
@@ -314,7 +292,7 @@ def test_no_credential_reaches_a_hook_a_log_or_a_status(world: Story) -> None:
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": "acr-push", "namespace": "default"},
+            "metadata": {"name": "acr-push"},
             "type": "kubernetes.io/dockerconfigjson",
             "stringData": {
                 ".dockerconfigjson": '{"auths": {"mlteam.azurecr.io": {"auth": "bWU6aHVudGVyMi1odW50ZXIy"}}}'

@@ -5,23 +5,24 @@ from __future__ import annotations
 import pytest
 
 from support.builders import merged
-from support.story import DIGEST, INFERENCE, NAME, TUNING, Story
+from support.story import DIGEST, INFERENCE, NAME, SERVED, TUNING, Story
 
 
 def test_a_workspace_is_tuned_pushed_and_served(world: Story) -> None:
     world.apply(TUNING)
-    assert world.words()[0] in ("CheckPending", "CheckRunning")
+    world.soon(lambda: world.words()[0] in ("CheckPending", "CheckRunning"))
     assert world.machines() == []
     world.check_succeeds()
-    (machine,) = world.machines()
+    machine = world.machine()
     assert world.words()[0] != "CheckSucceeded"
     world.nodes_come()
     assert world.pools() == [machine]
     assert world.get("Workspace", NAME)["status"]["workerNodes"]
     world.tunes()
+    world.becomes("TuningSucceeded")
     assert world.get("Workspace", NAME)["status"]["tuning"]["digest"] == DIGEST
     world.serves()
-    assert world.words()[0] == "WorkspaceReady"
+    world.says("WorkspaceReady")
     for type_ in (
         "MachineReady",
         "ResourceReady",
@@ -37,13 +38,12 @@ def test_a_workspace_is_tuned_pushed_and_served(world: Story) -> None:
 
 
 def test_a_preset_is_served_without_tuning(world: Story) -> None:
-    name = INFERENCE["metadata"]["name"]
     world.apply(INFERENCE)
-    world.nodes_come(name)
-    world.serves(name, tuned=False)
-    assert world.is_true(name, "WorkspaceReady")
+    world.nodes_come(SERVED)
+    world.serves(SERVED, tuned=False)
+    world.becomes("WorkspaceReady", SERVED)
     world.is_a_fixed_point()
-    world.deleted(name)
+    world.deleted(SERVED)
 
 
 def test_without_serving_the_node_goes_after_the_push(world: Story) -> None:
@@ -51,7 +51,7 @@ def test_without_serving_the_node_goes_after_the_push(world: Story) -> None:
     world.check_succeeds()
     world.nodes_come()
     world.tunes()
-    assert world.is_true(NAME, "WorkspaceReady")
+    world.becomes("WorkspaceReady")
     world.run_until(lambda: not world.machines())
     assert world.pools() == []
     assert world.find("Job", NAME) is not None

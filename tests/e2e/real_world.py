@@ -1,0 +1,249 @@
+"""A scene on a real API server: time is real, so what a story needs is waited for."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from types import TracebackType
+from typing import Protocol, Self
+
+from e2e.control_plane import ControlPlane
+from e2e.hook_gate import HookGate
+from kaito_laptop.api_server import ApiServer
+from kaito_laptop.arm import ArmServer, ManagedCluster
+from kaito_laptop.clock import RealClock
+from kaito_laptop.cluster import ClusterError, Key, Manifest, NotFound
+from kaito_laptop.cluster_nodes import LAPTOP, ClusterNodes, ready_node
+from kaito_laptop.engine import Engine, NeverHappens
+from kaito_laptop.kubelet.scripted import ScriptedKubelet
+from kaito_laptop.metacontroller.hooks import (
+    CheckedCaller,
+    HookAnswer,
+    HookCall,
+    HookCaller,
+    WsgiApp,
+    WsgiCaller,
+)
+from kaito_laptop.objects import get, is_deleting, name
+
+from support.story import Story, check_wire, gpus
+
+SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 30.0, 90.0, 1.5
+LOOK_SECONDS = 0.05
+HOOK_SECONDS = 30.0
+POOL_SECONDS = 1.0
+SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")
+_stories, _addresses = count(1), count(10)
+
+
+class Loop(Protocol):
+    """Metacontroller, the real one or ours."""
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class RealWorld(Story):
+    """One story in a namespace of its own; what it leaves is removed at its end."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        gate: HookGate,
+        loop: Callable[[RealWorld], Loop],
+    ) -> None:
+        self.plane = plane
+        self.clock = RealClock()
+        self.namespace = f"story-{next(_stories)}"
+        self.calls = []
+        self.trouble: list[BaseException] = []
+        self.log = io.StringIO()
+        engine = Engine(self.clock)
+        self._server = ApiServer(plane.kubeconfig, engine.post)
+        addresses: dict[str, str] = {}
+
+        def address(pod: Manifest) -> str:
+            """One of its own for each pod: EndpointSlices take no loopback address."""
+            return addresses.setdefault(pod["metadata"]["uid"], _nominal(next(_addresses)))
+
+        kubelet = ScriptedKubelet(self._server, engine, self.soon, address)
+        super().__init__(self._server, engine, ClusterNodes(self._server, engine), kubelet)
+        self._apps: dict[str, WsgiApp] = {}
+        self.hooks: HookCaller = WsgiCaller(self._apps)
+        """May be replaced while the story runs, for a hook that is down."""
+        self._gate = gate
+        self._changed = time.monotonic()
+        self.loop = loop(self)
+
+    def __enter__(self) -> Self:
+        cluster = self.cluster
+        cluster.watch([cluster.resource(*_named(each)) for each in SEEN], self._see)
+        cluster.create(_restricted(self.namespace))
+        self.nodes.add(ready_node(LAPTOP, self.engine))
+        self.soon(lambda: self.find("ServiceAccount", "default") is not None)
+        self.soon(lambda: self.find("ConfigMap", "kube-root-ca.crt") is not None)
+        self.remember_what_is_there()
+        self._gate.answer = self._answer
+        self.loop.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.loop.kill()
+        self._gate.answer = None
+        self._sweep()
+        self._server.close()
+        if error is None:
+            self._raise_trouble()
+
+    def serve(self, address: str, app: WsgiApp) -> None:
+        self._apps[address] = app
+
+    def settle(self) -> None:
+        """Wait until nothing has changed for a while."""
+        self._changed = time.monotonic()
+        self.run_until(lambda: time.monotonic() > self._changed + REST_SECONDS)
+
+    def run_until(self, reached: Callable[[], bool], within: float = 3600) -> None:
+        """Wait; minutes of a story are seconds here."""
+        self._wait(reached, LONG_SECONDS)
+
+    def soon(self, reached: Callable[[], bool]) -> None:
+        self._wait(reached, SOON_SECONDS)
+
+    def let_resyncs_pass(self) -> None:
+        """A change of their spec lets Metacontroller look at every parent again."""
+        for controller in self.list("CompositeController"):
+            self.edit(
+                "CompositeController",
+                name(controller),
+                lambda item: item["spec"].update(
+                    resyncPeriodSeconds=item["spec"]["resyncPeriodSeconds"] + 1
+                ),
+            )
+        self.settle()
+
+    def pod(self, owner: str = "", **selector: str) -> Manifest:
+        """Return the only pod, once it is there and bound to a node."""
+
+        def bound() -> Sequence[Manifest]:
+            found = [pod for pod in self.pods(owner, **selector) if not is_deleting(pod)]
+            return found if all(get(pod, "spec", "nodeName") for pod in found) else ()
+
+        self.soon(lambda: len(bound()) == 1)
+        return bound()[0]
+
+    def _wait(self, reached: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            self.engine.settle()
+            self._raise_trouble()
+            if reached():
+                return
+            if time.monotonic() > end:
+                raise NeverHappens(f"it did not happen within {seconds:g} s:\n{self._tell()}")
+            self.engine.wait(LOOK_SECONDS)
+
+    def _answer(self, path: str, body: bytes) -> HookAnswer:
+        """Call the hook of that path; in a thread of the gate."""
+        host = "workspace-hook" if path.startswith("/workspace/") else "node-provisioner"
+        try:
+            caller = CheckedCaller(self.hooks, [self.calls.append, self._check])
+            return caller(f"http://{host}.kaito-system:80{path}", body, HOOK_SECONDS)
+        except AssertionError as error:
+            self.trouble.append(error)
+            raise
+
+    def _check(self, call: HookCall) -> None:
+        # Parents of an earlier story may still be on their way out.
+        if call.request_json()["parent"]["metadata"]["namespace"] == self.namespace:
+            check_wire(call)
+
+    def _raise_trouble(self) -> None:
+        if self.trouble:
+            raise self.trouble[0]
+
+    def _see(self, _: object) -> None:
+        self._changed = time.monotonic()
+
+    def _everything(self) -> Sequence[Manifest]:
+        """What is in the story's namespace, and the nodes."""
+        return [
+            each
+            for resource in self.cluster.resources()
+            if resource.kind == "Node" or (resource.namespaced and resource.kind != "Event")
+            for each in self.cluster.list(resource, self.namespace if resource.namespaced else None)
+        ]
+
+    def _sweep(self) -> None:
+        """Remove what the story left, whatever state it is in; nobody acts on it any more."""
+        for kind in ("Workspace", "Machine"):
+            for each in self.list(kind):
+                with suppress(NotFound):
+                    self.edit(kind, name(each), lambda item: item["metadata"].pop("finalizers", 0))
+        self.cluster.delete(self._key("Namespace", self.namespace, ""))
+        for node in self.list("Node"):
+            if name(node) != LAPTOP:
+                self.cluster.delete(self._key("Node", name(node), ""))
+        for pod in self.list("Pod"):
+            with suppress(NotFound):
+                key = Key(self.cluster.resource("v1", "Pod"), name(pod), self.namespace)
+                self.cluster.delete(key, grace_period_seconds=0)
+
+    def _tell(self) -> str:
+        """What the cluster looks like, for the one who reads a failure."""
+        lines = []
+        with suppress(ClusterError):
+            for each in self.list("Workspace"):
+                lines.append(f"Workspace {name(each)}: {self.words(name(each))}")
+            for each in self.list("Machine"):
+                lines.append(f"Machine {name(each)}: {get(each, 'status', 'conditions')}")
+            for each in self.list("Pod"):
+                status = each["status"]
+                lines.append(f"Pod {name(each)}: {status['phase']} {status.get('conditions')}")
+            for each in self.list("Event"):
+                lines.append(f"Event {each['reason']}: {get(each, 'message', default='')[:300]}")
+        return "\n".join([*lines, self.plane.tail("metacontroller")])
+
+
+@contextmanager
+def real_story(
+    plane: ControlPlane, gate: HookGate, loop: Callable[[RealWorld], Loop]
+) -> Iterator[RealWorld]:
+    """A story on a real control plane; what it starts is gone when it ends."""
+    world = RealWorld(plane, gate, loop)
+    seconds = {"create_seconds": POOL_SECONDS, "delete_seconds": POOL_SECONDS}
+    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), **seconds)
+    with ArmServer(world.arm, moves_by_itself=True) as world.azure:
+        world.install(world.clock)
+        with world:
+            yield world
+
+
+def _named(kind: str) -> tuple[str, str]:
+    groups = {
+        "Workspace": "kaito.sh/v1alpha1",
+        "Machine": "kaito.sh/v1alpha1",
+        "Job": "batch/v1",
+        "Deployment": "apps/v1",
+        "StatefulSet": "apps/v1",
+    }
+    return groups.get(kind, "v1"), kind
+
+
+def _restricted(namespace: str) -> Manifest:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _nominal(number: int) -> str:
+    return f"10.88.{number // 256 % 256}.{number % 256}"

@@ -1,0 +1,1 @@
+from stories.test_tune_and_serve import *  # noqa: F403
