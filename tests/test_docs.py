@@ -10,6 +10,7 @@ import yaml
 
 from kaito_hooks.kube import labels
 from kaito_hooks.workspace import reasons, status
+from kaito_laptop import command
 
 from support.wire import ROOT
 
@@ -93,3 +94,18 @@ def test_every_example_is_a_workspace_that_the_presets_know() -> None:
                 section = document.get("tuning") or document["inference"]
                 if "preset" in section:
                     assert section["preset"]["name"] in load_presets().presets, path
+
+
+def test_every_flag_of_the_kaito_command_is_documented() -> None:
+    text = (ROOT / "docs/laptop.md").read_text(encoding="utf-8")
+    commands = next(
+        action.choices for action in command.parser()._actions if isinstance(action.choices, dict)
+    )
+    assert commands
+    for name, parser in commands.items():
+        assert f"kaito {name}" in text, name
+        for action in parser._actions:
+            flags = [
+                flag for flag in action.option_strings if flag.startswith("--") and flag != "--help"
+            ]
+            assert all(f"`{flag}`" in text for flag in flags), (name, flags)

@@ -25,7 +25,7 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    flags = _parser().parse_args(arguments)
+    flags = parser().parse_args(arguments)
     try:
         return int(flags.run(flags))
     except (NotRunningError, UsageError) as error:
@@ -41,9 +41,10 @@ def default_state() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "kaito"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kaito", description="Kaito on this computer.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The command line; docs/laptop.md tells of each flag."""
+    whole = argparse.ArgumentParser(prog="kaito", description="Kaito on this computer.")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="run a cluster on this computer and apply manifests to it")
     up.add_argument("-f", "--filename", type=Path, action="append", required=True)
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (up, demo, get, describe, logs):
         command.add_argument("--state", type=Path, default=default_state(), help="state folder")
-    return parser
+    return whole
 
 
 def _up(flags: argparse.Namespace) -> int:
