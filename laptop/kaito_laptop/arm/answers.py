@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,20 @@ def ok(status: int, body: Mapping[str, Any] | None = None, **headers: str) -> An
 def error(status: int, code: str, message: str, **headers: str) -> Answer:
     """A failure in ARM's shape."""
     return ok(status, {"error": {"code": code, "message": message}}, **headers)
+
+
+Shape = Literal["wrapped", "flat", "details", "inner"]
+"""Where code and message stand in a failure: AKS has answered in each of these ways."""
+
+
+def failure(shape: Shape, code: str, message: str) -> bytes:
+    """The body of a failure in one of ARM's shapes."""
+    cause: dict[str, Any] = {"code": code, "message": message}
+    outer = {"code": "InvalidTemplateDeployment", "message": "The deployment is not valid."}
+    body: dict[str, Any] = {
+        "wrapped": {"error": cause},
+        "flat": cause,
+        "details": {"error": {**outer, "details": [cause]}},
+        "inner": {"error": {**outer, "innererror": cause}},
+    }[shape]
+    return json.dumps(body).encode()

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verb = Literal["GET", "LIST", "PUT", "DELETE", "CLUSTER"]
-"""GET is of one pool, CLUSTER of the managed cluster."""
+Verb = Literal["GET", "LIST", "PUT", "DELETE", "CLUSTER", "SKUS", "USAGES", "OPERATION"]
+"""GET is of one pool, CLUSTER of the managed cluster, SKUS and USAGES of Microsoft.Compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Fate:
     """Succeeded, Failed, Canceled, or a state in which it stays."""
     error: Mapping[str, Any] | None = None
     """`properties.status.provisioningError`."""
+    operation: str = ""
+    """How the operation says that it ended, when that is not the state of the pool."""
     has_node: bool = True
     gpus: int | None = None
     """Offered by the node; None for what the size has."""

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+from kaito_laptop.arm.compute import is_spot
 from kaito_laptop.cluster import Manifest
 
 GPU = "nvidia.com/gpu"
+SPOT = "kubernetes.azure.com/scalesetpriority"
+"""Label and taint that AKS puts on the nodes of spot pools."""
+
+
+class Nodes(Protocol):
+    """Where Nodes join and leave."""
+
+    def add(self, manifest: Manifest) -> None:
+        """A Node has joined."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """A Node is gone."""
+        ...
 
 
 def node_name(pool: str) -> str:
@@ -43,8 +58,13 @@ def node(
             if has_gpus
             else {}
         ),
+        **({SPOT: "spot"} if is_spot(properties) else {}),
         **(properties.get("nodeLabels") or {}),
     }
+    taints = [
+        *(properties.get("nodeTaints") or ()),
+        *([f"{SPOT}=spot:NoSchedule"] if is_spot(properties) else ()),
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -52,7 +72,7 @@ def node(
         "spec": {
             "providerID": f"azure:///{node_resource_group}/providers/Microsoft.Compute"
             f"/virtualMachineScaleSets/{_scale_set(pool)}/virtualMachines/0",
-            "taints": [_taint(text) for text in properties.get("nodeTaints") or ()],
+            "taints": [_taint(text) for text in taints],
         },
         "status": {
             "capacity": amounts,

@@ -41,6 +41,7 @@ class Router:
         """Carry a request out, or not, as the faults say."""
         self._cluster.advance()
         verb, pool, refusal = self._route(request)
+        refusal = refusal or self._throttled(verb, pool)
         fault = None if refusal else self._cluster.faults.take(verb)
         handled = Handled(refusal) if refusal else self._carry_out(verb, pool, request, fault)
         status = handled.answer.status if handled.answer else 0
@@ -68,6 +69,12 @@ class Router:
         headers = {"Content-Type": "application/json", **fault.headers}
         return Handled(Answer(fault.status, fault.body, headers), fault.delay_seconds)
 
+    def _throttled(self, verb: str, pool: str) -> Answer | None:
+        """Operations and Microsoft.Compute have buckets of their own, which nobody here empties."""
+        if verb in ("SKUS", "USAGES", "OPERATION"):
+            return None
+        return self._cluster.throttled(verb, pool)
+
     def _usual(self, verb: str, pool: str, request: Request) -> Answer:
         match verb:
             case "CLUSTER":
@@ -78,13 +85,23 @@ class Router:
             case "GET":
                 return self._cluster.get(pool)
             case "PUT":
-                return self._cluster.put(pool, request)
-        return self._cluster.delete(pool, request)
+                return self._cluster.put(pool, request, self._base_url())
+            case "SKUS":
+                return self._cluster.compute.skus()
+            case "USAGES":
+                return self._cluster.usages()
+            case "OPERATION":
+                return self._cluster.operations.get(pool)
+        return self._cluster.delete(pool, request, self._base_url())
 
     def _route(self, request: Request) -> tuple[str, str, Answer | None]:
         """Verb and pool, or why there are none."""
         if not request.headers.get("authorization", "").startswith("Bearer "):
             return "", "", error(401, "AuthenticationFailed", "The bearer token is missing.")
+        if request.method == "GET":
+            verb, name = self._beside_the_cluster(request.path)
+            if verb:
+                return verb, name, None
         wanted, found = self._cluster.id.lower().split("/"), request.path.split("/")
         for depth, code in (
             (3, "SubscriptionNotFound"),
@@ -102,3 +119,16 @@ class Router:
             if len(rest) == 2 and request.method in ("GET", "PUT", "DELETE"):
                 return request.method, rest[1], None
         return "", "", error(405, "MethodNotAllowed", "The stand-in does not know that request.")
+
+    def _beside_the_cluster(self, path: str) -> tuple[str, str]:
+        """What of the subscription may be read: the region's sizes and quota, and operations."""
+        providers = f"{self._cluster.subscription}/providers".lower()
+        region = f"locations/{self._cluster.compute.region}"
+        if path.lower() == f"{providers}/microsoft.compute/skus":
+            return "SKUS", ""
+        if path.lower() == f"{providers}/microsoft.compute/{region}/usages":
+            return "USAGES", ""
+        operations, _, name = path.rpartition("/")
+        if operations.lower() == f"{providers}/microsoft.containerservice/{region}/operations":
+            return "OPERATION", name
+        return "", ""
