@@ -58,6 +58,11 @@ class ChildProcess:
         self._waiter.start()
 
     @property
+    def pid(self) -> int:
+        """The process, which leads its group."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None

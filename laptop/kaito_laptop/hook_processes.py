@@ -33,7 +33,8 @@ class HookProcess:
         self.address = f"127.0.0.1:{port}"
         log.parent.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, "-m", "gunicorn", app, "--bind", self.address]
-        words += ["--worker-class", "gthread", "--workers", "1", "--threads", "8"]
+        words += ["--worker-class", "gthread", "--workers", "1", "--threads", "16"]
+        words += ["--keep-alive", "75"]
         words += ["--log-level", "warning", "--graceful-timeout", "2", "--no-control-socket"]
         inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
         modules = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -52,6 +53,11 @@ class HookProcess:
         while not self._answers():
             if self._ended.wait(0.05) or time.monotonic() > end:
                 raise HookStartError(f"{self._app} did not start:\n{tail(self._log)}")
+
+    @property
+    def pid(self) -> int:
+        """The process of gunicorn; its workers are the children."""
+        return self._process.pid
 
     def stop(self) -> None:
         """End it with its workers."""
