@@ -49,6 +49,14 @@ def nameless(observed: Observed, now: datetime) -> Step | None:
     return None if observed.machine.can_have_pool else _leave(observed, now)
 
 
+def paused(observed: Observed, now: datetime) -> Step | None:
+    """F2, later: nothing is asked before the moment that the last trouble named."""
+    step = unclear.paused(observed, now)
+    if not isinstance(step, Answer):
+        return None
+    return replace(step, resync_seconds=max(step.resync_seconds, SHORTEST_SECONDS))
+
+
 def read(observed: Observed, now: datetime) -> Step | None:
     """Only a deletion under way is watched through the shared list."""
     if observed.pool is None:
@@ -115,7 +123,7 @@ def gone(observed: Observed, now: datetime) -> Answer:
     return _leave(observed, now)
 
 
-ROWS: tuple[Row, ...] = (nameless, unclear.paused, read, unknown, deleting, delete, prove)
+ROWS: tuple[Row, ...] = (nameless, paused, read, unknown, deleting, delete, prove)
 
 
 def _leave(observed: Observed, now: datetime) -> Answer:

@@ -60,10 +60,11 @@ def as_before(observed: Observed, error: ProviderError | None = None) -> Sequenc
     found = [hints.condition(type_) for type_ in (*reasons.PHASES, reasons.READY)]
     kept = [item for item in found if item is not None]
     if len(kept) < len(found):
-        reason = error.reason if error else reasons.AWAITING_PROVIDER
+        reason, words = reasons.AWAITING_PROVIDER, "The agent pool has not been looked at yet."
+        if error is not None:
+            reason, words = error.reason, error.message(observed.machine.size)
         kept = [
-            Condition(type_, "Unknown", reason, "The agent pool has not been looked at yet.")
-            for type_ in (*reasons.PHASES, reasons.READY)
+            Condition(type_, "Unknown", reason, words) for type_ in (*reasons.PHASES, reasons.READY)
         ]
     if error is None:
         extra = (*reasons.PASSING, "Stalled", "Reconciling")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -57,8 +58,12 @@ def default_config(method: str) -> Config:
     }
 
 
+@lru_cache(maxsize=512)
 def parse_config(text: str, method: str, source: str) -> Config:
-    """The sections of a user's file; raise `InvalidObject` naming the ConfigMap, the key and what to write."""
+    """The sections of a user's file; raise `InvalidObject` naming the ConfigMap and what to write.
+
+    The same text comes with every sync of a Workspace, and YAML is slow: hence the cache.
+    """
     try:
         document = mapping(yaml.load(text, Loader=_LOADER))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
