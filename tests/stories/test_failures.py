@@ -27,6 +27,7 @@ def retry(world: Story, value: str = "1") -> None:
 CHECKS = [
     ("DataUnreachable", "https://data.example/dolly answered 404"),
     ("DataColumnsInvalid", "the columns are 'question', 'answer'; write messages"),
+    ("DataUnreadable", "train.parquet is no parquet: it ends early"),
     ("PushDenied", "mlteam.azurecr.io refused the push (401); correct the Secret acr-push"),
     ("RegistryUnreachable", "mlteam.azurecr.io does not answer"),
     ("CredentialsInvalid", "the Secret acr-push does not exist"),
