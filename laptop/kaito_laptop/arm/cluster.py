@@ -174,7 +174,7 @@ class ManagedCluster:
                 {"name": pool.name, **pool.properties} for _, pool in sorted(self._pools.items())
             ]
             state = self._state if self._is_occupied() else "Succeeded"
-        properties = {"provisioningState": state, "agentPoolProfiles": profiles}
+        properties: dict[str, Any] = {"provisioningState": state, "agentPoolProfiles": profiles}
         properties["powerState"] = {"code": self._power}
         found = {"id": self.id, "name": self.name, "location": self.compute.region}
         return ok(200, {**found, "properties": properties})
@@ -216,7 +216,7 @@ class ManagedCluster:
                 return in_the_way
             self._set_state(pool, "Deleting", self._clock.seconds() + self._delete_seconds)
             headers = self.operations.headers(self.operations.begin(name), base_url)
-            return ok(202, **headers)
+            return ok(202, None, **headers)
 
     def _in_the_way(self, pool: Pool | None) -> Answer | None:
         """The operation that a change would have to wait for."""

@@ -1,0 +1,143 @@
+"""Each fault of the cloud as the owner of a Workspace meets it: a reason, what to do, and no pool in the end.
+
+The numbers are those of the fault table (reference 6); what the Machine hook does about each row is in
+test_fault_table.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aks.test_fault_table import DROPPED, arm_error
+from kaito_laptop.arm import Fate, Fault
+
+from support.story import INFERENCE, SERVED, Story, story
+
+SIZE = "Standard_NC12s_v3"
+
+
+def answered(verb: Any, fault: Fault) -> Any:
+    """From now on every such request is answered so."""
+    return lambda world: world.arm.faults.always(verb, fault)
+
+
+def fated(**fate: Any) -> Any:
+    """The next pools come to this."""
+    return lambda world: world.arm.faults.foretell(*[Fate(**fate)] * 8)
+
+
+def given(**compute: Any) -> Any:
+    """Azure has no more than this to give."""
+
+    def arrange(world: Story) -> None:
+        for name, value in compute.items():
+            setattr(world.arm.compute, name, value)
+
+    return arrange
+
+
+BUSY = "Another operation (x - Updating) is in progress"
+ROWS: list[tuple[str, Any, str, str]] = [
+    ("8 the cluster is busy", answered("PUT", arm_error(409, "OperationNotAllowed", BUSY)),
+     "AKSBusy", "busy with another operation; it is tried again by itself"),
+    ("8 the cluster is being upgraded", lambda world: world.arm.occupy("Upgrading", 10**6),
+     "AKSBusy", "it is tried again by itself"),
+    ("10 no quota is left", given(limits={"standardNCSv3Family": 6}),
+     "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
+    ("11 there is no quota at all", given(limits={"standardNCSv3Family": 0}),
+     "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
+    ("13 the size is not offered", given(not_offered={SIZE}),
+     "SkuNotAvailable", "create the Workspace with `resource.instanceType` Standard_NC64as_T4_v3 or"),
+    ("14 the quota is named only in the details", answered("PUT", arm_error(
+        400, "InvalidTemplateDeployment", "no", [{"code": "QuotaExceeded", "message": "none"}])),
+     "QuotaExceeded", "ask for more under Quotas"),
+    ("15 the identity lacks the right", answered("PUT", arm_error(403, "AuthorizationFailed", "no")),
+     "Forbidden", "give its identity rights on the cluster's agent pools"),
+    ("15 a policy forbids it", answered("PUT", arm_error(403, "RequestDisallowedByPolicy", "no")),
+     "Forbidden", "have the Azure policy that is named here exempt them"),
+    ("16 the token is not accepted", answered("GET", arm_error(401, "ExpiredAuthenticationToken")),
+     "Unauthorized", "check its workload identity"),
+    ("17 Azure asks for fewer requests", answered("PUT", arm_error(429, "Throttled", Retry_After="60")),
+     "Throttled", "tried again by itself"),
+    ("19 Azure has a server error", answered("GET", Fault(503, b"<html>")),
+     "ProviderUnanswered", "the agent pool is looked at again"),
+    ("22 the resource group does not exist", answered("GET", arm_error(404, "ResourceGroupNotFound")),
+     "ConfigError", "check ARM_SUBSCRIPTION_ID, ARM_RESOURCE_GROUP and AZURE_CLUSTER_NAME"),
+    ("23 a proxy answers", answered("GET", Fault(404, b"<html>")),
+     "ProviderUnreadable", "perhaps a proxy"),
+    ("24 a redirect leads elsewhere", answered("GET", Fault(302, b"", {"Location": "http://192.0.2.1/"})),
+     "ProviderUnreadable", "perhaps a proxy"),
+    ("28 no virtual machine is free", given(free={SIZE: 0}),
+     "InsufficientCapacity", "another `resource.instanceType` or region may be had at once"),
+    ("29 the pool fails without a word", fated(state="Failed"),
+     "PoolFailed", "it is deleted and tried again by itself"),
+    ("31 the operation is cancelled", fated(state="Canceled"),
+     "PoolFailed", "it is deleted and tried again by itself"),
+    ("32 the operation succeeds and the pool fails", fated(state="Failed", operation="Succeeded"),
+     "PoolFailed", "it is deleted and tried again by itself"),
+    ("33 the node never joins", fated(has_node=False),
+     "NodeNotFound", "look at the subnet's outbound rules"),
+    ("35 the node has no GPU", fated(gpus=0),
+     "ResourceNotRegistered", "its driver or the device plugin is missing"),
+    ("55 no connection", answered("GET", DROPPED),
+     "ProviderUnanswered", "the agent pool is looked at again"),
+    ("63 the cluster has all the pools it may have", answered("PUT", arm_error(
+        400, "BadRequest", "The cluster has reached the limit of 100 agent pools")),
+     "PoolLimit", "delete Workspaces that are done"),
+    ("64 the subscription is not registered", answered("PUT", arm_error(
+        409, "MissingSubscriptionRegistration")), "ConfigError", "check ARM_SUBSCRIPTION_ID"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arrange", "reason", "remedy"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
+)
+def test_the_owner_reads_why_and_what_to_do_and_no_pool_is_left(
+    arrange: Any, reason: str, remedy: str
+) -> None:
+    with story() as world:
+        arrange(world)
+        world.apply(INFERENCE)
+        world.run_until(lambda: said(world) == reason and remedy in said(world, "message"))
+        assert not world.is_true(SERVED, "WorkspaceReady")
+        for verb in ("GET", "PUT", "LIST", "DELETE"):
+            world.arm.faults.always(verb, None)
+        world.arm.occupy("Succeeded", 0)
+        world.deleted(SERVED)
+
+
+@pytest.mark.parametrize("verb", ["GET", "LIST", "DELETE"])
+def test_a_cloud_that_fails_while_a_workspace_goes_keeps_it_until_the_pool_is_gone(
+    verb: Any,
+) -> None:
+    with story() as world:
+        world.apply(INFERENCE)
+        world.nodes_come(SERVED)
+        world.arm.faults.always(verb, Fault(500, b"<html>"))
+        world.delete("Workspace", SERVED)
+        world.advance(3600)
+        assert world.find("Workspace", SERVED) is not None
+        assert said(world) == "WorkspaceDeleting"
+        (machine,) = world.list("Machine")
+        blocked = world.condition(machine["metadata"]["name"], "DeletionBlocked", "Machine")
+        assert (blocked["status"], blocked["reason"]) == ("True", "ProviderUnanswered")
+        world.arm.faults.always(verb, None)
+        world.deleted(SERVED)
+
+
+def test_36_a_pool_of_someone_else_is_told_and_left_alone() -> None:
+    with story() as world:
+        world.apply(INFERENCE)
+        (pool,) = world.pools()
+        world.arm.set_pool(pool, tags={}, nodeLabels={})
+        world.run_until(lambda: said(world) == "NameConflict")
+        assert "belongs to someone else" in said(world, "message")
+        world.delete("Workspace", SERVED)
+        world.run_until(lambda: world.find("Workspace", SERVED) is None)
+        assert world.pools() == [pool]
+
+
+def said(world: Story, field: str = "reason") -> str:
+    return str(world.condition(SERVED, "Ready")[field])
