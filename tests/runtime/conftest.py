@@ -17,6 +17,8 @@ from kaito_runtime import threads
 from kaito_runtime.outcome import Failure
 from kaito_runtime.transfer.transport import Transport
 
+from support.tiny_model import make_tiny_model
+
 threads.prepare()  # before anything imports torch
 
 USER, PASSWORD = "team", "s3cret-pass"
@@ -148,33 +150,4 @@ def failure_of() -> Callable[..., Failure]:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Phi-3 shaped model with random weights and the demo's tokenizer; nothing is trained."""
-    import torch
-    from transformers import Phi3Config, Phi3ForCausalLM
-
-    from kaito_runtime import model
-    from kaito_runtime.demo import text
-    from kaito_runtime.demo.tokenizer import make_tokenizer
-
-    model.quiet()
-    folder = tmp_path_factory.mktemp("weights")
-    lines = text.lines(400, 0)
-    tokenizer = make_tokenizer((part for line in lines for part in line), folder)
-    torch.manual_seed(0)
-    config = Phi3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        sliding_window=None,
-        tie_word_embeddings=True,
-        initializer_range=0.125,  # 1 / sqrt(64): a smaller head can not be sure of anything
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Phi3ForCausalLM(config).save_pretrained(folder)
-    return folder
+    return make_tiny_model(tmp_path_factory.mktemp("weights"))

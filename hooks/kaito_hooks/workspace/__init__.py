@@ -1,6 +1,6 @@
 """What a Workspace asks for and what was observed, to the children that should exist and a status. Pure.
 
-api: the typed Workspace · customize: what we want to see · observed: what we saw · fit: model against size ·
-machines: nodes · check, tuning, inference: the three workloads · status: conditions · sync, finalize: the two
-answers.
+sync is the way in: api (the typed Workspace), fit (model against size), then one of two flows, tune_and_serve or
+serve_preset. The flows are made of observed (what we saw), machines, check, tuning, inference (the children),
+progress and jobs (how far), stages and status (the conditions). customize and finalize are the other two hooks.
 """

@@ -17,6 +17,7 @@ from kaito_hooks.workspace import tuning as tune
 from kaito_hooks.workspace.jobs import Outcome, running_container, trouble_of
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed, is_rolled_out
+from kaito_hooks.workspace.progress import Progress
 
 _AGAIN = " Then run it again: kubectl annotate workspace {name} kaito.sh/retry=<any new value> --overwrite"
 _DOING = {
@@ -97,14 +98,9 @@ def nodes(
     return [machine, resource]
 
 
-def tuning(
-    observed: Observed,
-    job: Outcome,
-    adapter: tune.Adapter | None,
-    lost_report: bool,
-    job_wanted: bool,
-) -> list[Condition]:
+def tuning(observed: Observed, progress: Progress) -> list[Condition]:
     """Step 4: JobStarted and TuningSucceeded."""
+    job, adapter = progress.job, progress.adapter
     started, succeeded = statuses.JOB_STARTED, statuses.TUNING_SUCCEEDED
     if adapter:
         return [
@@ -116,7 +112,7 @@ def tuning(
                 f"The adapter is {adapter.image}@{adapter.digest}",
             ),
         ]
-    if lost_report:
+    if progress.lost_report:
         words = "The Job ended well, but its pod is gone and with it the digest of the adapter."
         return [
             Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
@@ -139,13 +135,18 @@ def tuning(
             Condition(started, "False", job.reason, job.message),
             Condition(succeeded, "False", job.reason, job.message),
         ]
-    words = "The tuning Job is about to start" if job_wanted else "Waits for the check"
+    words = "The tuning Job is about to start" if progress.job_wanted else "Waits for the check"
     return [
         Condition(
             started, "Unknown" if job.state == "pending" else "False", reasons.JOB_PENDING, words
         ),
         Condition(succeeded, "False", reasons.JOB_PENDING, words),
     ]
+
+
+def waits_for(nodes: Nodes) -> str:
+    """What serving waits for, empty when the nodes are there."""
+    return "" if nodes.ready else "Waits for the nodes"
 
 
 def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condition:

@@ -1,0 +1,58 @@
+"""What both flows start from and end with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kaito_hooks.kube.conditions import Condition
+from kaito_hooks.kube.objects import Manifest
+from kaito_hooks.workspace.api import Workspace
+from kaito_hooks.workspace.context import Context
+from kaito_hooks.workspace.fit import Fit
+from kaito_hooks.workspace.machines import Nodes, machine_manifest, plan_nodes
+from kaito_hooks.workspace.observed import Observed, kept, strings
+from kaito_hooks.workspace.tuning import Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A Workspace that can be, and what was observed of it."""
+
+    observed: Observed
+    context: Context
+    workspace: Workspace
+    chosen: Fit
+
+    def nodes(self) -> Nodes:
+        """The nodes it should have."""
+        in_use = strings(self.observed.status.get("workerNodes"))
+        return plan_nodes(self.workspace, self.observed.machines, self.observed.nodes, in_use)
+
+    def machines(self, nodes: Nodes) -> list[Manifest]:
+        """A Machine that exists is declared as it is: its spec is final."""
+        return [
+            kept(slot.observed)
+            if slot.observed
+            else machine_manifest(self.workspace, slot, self.chosen.preset.disk)
+            for slot in nodes.slots
+        ]
+
+    def deployment(self) -> Manifest | None:
+        """The Deployment as it is."""
+        return self.observed.child("Deployment", self.workspace.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The children that should exist and how far each stage is."""
+
+    nodes: Nodes
+    children: Sequence[Manifest]
+    stages: Sequence[Condition]
+    required: Sequence[str]
+    """Types of the stages that `Ready` needs, in the order in which they come true."""
+    failed: bool = False
+    """A person must change something before anything else is tried."""
+    adapter: Adapter | None = None
+    """The adapter that the status tells of."""
