@@ -128,7 +128,19 @@ def error_of(status: Manifest) -> ClusterError:
         return AlreadyExists(message)
     if code == 410:
         return Gone(message)
+    if code == 422:
+        message = _as_kubectl_says(status) or message
     return _BY_STATUS.get(code, ClusterError)(message)
+
+
+def _as_kubectl_says(status: Manifest) -> str:
+    """Return all causes in the form in which kubectl lists them."""
+    details = status.get("details") or {}
+    causes = [f"{each['field']}: {each['message']}" for each in details.get("causes", [])]
+    if not causes:
+        return ""
+    listed = causes[0] if len(causes) == 1 else "".join(f"\n* {cause}" for cause in causes)
+    return f'The {details["kind"]} "{details["name"]}" is invalid: {listed}'
 
 
 def _error(code: int, body: bytes) -> ClusterError:

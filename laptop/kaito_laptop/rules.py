@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -35,7 +36,9 @@ def causes(schema: Manifest, value: Any, old: Any, has_old: bool, field: str) ->
             message = f"rule evaluation error: {verdict} ({message})"
         at = field + rule.get("fieldPath", "") if field else rule.get("fieldPath", "").lstrip(".")
         reason = _REASONS[rule.get("reason", "FieldValueInvalid")]
-        shown = f' "{type_name(value)}":' if reason == "Invalid value" else ""
+        # Objects and lists are not shown.
+        is_shown = reason == "Invalid value" and not isinstance(value, dict | list)
+        shown = f" {json.dumps(value, ensure_ascii=False)}:" if is_shown else ""
         yield f"{at or '<nil>'}: {reason}:{shown} {message}"
 
 

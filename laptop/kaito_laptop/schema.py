@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -17,6 +18,18 @@ from kaito_laptop.cluster import Manifest
 from kaito_laptop.objects import copy, same
 from kaito_laptop.validation import quoted
 
+BLOCKING = (
+    ": Required value",
+    ": Too long",
+    ": Too many",
+    "must be of type",
+    ": Unsupported value",
+)
+"""Errors after which no rule in CEL is looked at."""
+NOT_CHECKED = (
+    "<nil>: Invalid value: null: some validation rules were not checked because the object was "
+    "invalid; correct the existing errors to complete validation"
+)
 UNKNOWN_FIELDS = "x-kubernetes-preserve-unknown-fields"
 OBJECT_FIELDS = {"apiVersion", "kind", "metadata"}
 
@@ -84,10 +97,22 @@ def causes(schema: Manifest, value: Any, old: Any = None, has_old: bool = False)
     """
     nodes = list(_walk(_Node(schema, value, old, has_old, "")))
     shape = [cause for node in nodes for cause in _shape(node)]
+    shape += [cause for node in nodes for cause in _list_type(node)]
     yield from shape
-    if not shape:
+    if not any(words in cause for cause in shape for words in BLOCKING):
         for node in nodes:
             yield from rules.causes(node.schema, node.value, node.old, node.has_old, node.field)
+    elif _has_rules(schema):
+        yield NOT_CHECKED
+
+
+def _has_rules(schema: Manifest) -> bool:
+    """Whether there is a rule in CEL anywhere in a schema."""
+    children = [*schema.get("properties", {}).values()]
+    children += [schema.get("items"), schema.get("additionalProperties")]
+    return "x-kubernetes-validations" in schema or any(
+        _has_rules(child) for child in children if isinstance(child, dict)
+    )
 
 
 def _walk(node: _Node) -> Iterator[_Node]:
@@ -117,6 +142,8 @@ def _correlated(schema: Manifest, item: Any, old: Any) -> Any:
     if schema.get("x-kubernetes-list-type") != "map" or not isinstance(old, list):
         return None
     keys = schema.get("x-kubernetes-list-map-keys", ())
+    if not isinstance(item, dict):
+        return None
     return next((each for each in old if all(each.get(k) == item.get(k) for k in keys)), None)
 
 
@@ -125,23 +152,27 @@ def _shape(node: _Node) -> Iterator[str]:
     wrong = list(_type_causes(schema, value, field))
     yield from wrong
     if wrong:
+        yield from _enum(schema, value, field)
         return
     if isinstance(value, dict):
         for required in schema.get("required", ()):
             if required not in value:
                 yield f"{field + '.' if field else ''}{required}: Required value"
-    if isinstance(value, list):
-        yield from _duplicates(schema, value, field)
     yield from _bounds(schema, value, field)
 
 
-def _duplicates(schema: Manifest, value: list[Any], field: str) -> Iterator[str]:
+def _list_type(node: _Node) -> Iterator[str]:
+    schema, value, field = node.schema, node.value, node.field
     kind = schema.get("x-kubernetes-list-type")
-    if kind not in ("map", "set"):
+    if kind not in ("map", "set") or not isinstance(value, list):
         return
     keys = schema.get("x-kubernetes-list-map-keys", ())
     seen: list[Any] = []
     for index, item in enumerate(value):
+        if kind == "map" and not isinstance(item, dict):
+            what = "must be an object for an array of list-type map"
+            yield f"{field}[{index}]: Invalid value: {quoted(item)}: {what}"
+            continue
         key = {each: item.get(each) for each in keys} if kind == "map" else item
         if key in seen:
             yield f"{field}[{index}]: Duplicate value: {quoted(key)}"
@@ -160,6 +191,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _type_causes(schema: Manifest, value: Any, field: str) -> Iterator[str]:
     wanted = schema.get("type")
+    shown = rules.type_name(value)
     if schema.get("x-kubernetes-int-or-string"):
         fits = isinstance(value, int | str) and not isinstance(value, bool)
         wanted = "integer,string"
@@ -168,12 +200,32 @@ def _type_causes(schema: Manifest, value: Any, field: str) -> Iterator[str]:
     else:
         fits = isinstance(value, _TYPES[wanted])
         fits = fits and (wanted == "boolean" or not isinstance(value, bool))
+        if schema.get("format") == "date-time" and not (fits and _is_date(value)):
+            # The format is looked at before the type, and by Go's names of types.
+            shown = value if fits else {"integer": "int64"}.get(shown, shown)
+            wanted, fits = "date-time", False
     if not fits:
-        shown = rules.type_name(value)
         yield (
-            f'{field or "<nil>"}: Invalid value: "{shown}": {field} in body must be of type '
+            f'{field or "<nil>"}: Invalid value: "{shown}": {_in_body(field)} must be of type '
             f'{wanted}: "{shown}"'
         )
+
+
+def _is_date(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None and "T" in value.upper()
+    except ValueError:
+        return False
+
+
+def _in_body(field: str) -> str:
+    """Name a field in words; of a status the server sees nothing but the status."""
+    within = field.removeprefix("status").lstrip(".") if _is_of_status(field) else field
+    return f"{within} in body"
+
+
+def _is_of_status(field: str) -> bool:
+    return field == "status" or field.startswith("status.")
 
 
 @cache
@@ -182,9 +234,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _bounds(schema: Manifest, value: Any, field: str) -> Iterator[str]:
-    if "enum" in schema and value not in schema["enum"]:
-        allowed = ", ".join(quoted(each) for each in schema["enum"])
-        yield f"{field}: Unsupported value: {quoted(value)}: supported values: {allowed}"
+    yield from _enum(schema, value, field)
     if isinstance(value, str):
         yield from _string_bounds(schema, value, field)
     elif isinstance(value, list):
@@ -195,6 +245,12 @@ def _bounds(schema: Manifest, value: Any, field: str) -> Iterator[str]:
         yield from _number_bounds(schema, value, field)
 
 
+def _enum(schema: Manifest, value: Any, field: str) -> Iterator[str]:
+    if "enum" in schema and value not in schema["enum"]:
+        allowed = ", ".join(quoted(each) for each in schema["enum"])
+        yield f"{field}: Unsupported value: {quoted(value)}: supported values: {allowed}"
+
+
 def _size_bounds(
     schema: Manifest, value: Sized, field: str, unit: Literal["Items", "Properties"]
 ) -> Iterator[str]:
@@ -203,7 +259,7 @@ def _size_bounds(
         yield f"{field}: Too many: {size}: must have at most {most} items"
     if least is not None and size < least:
         at_least = f"should have at least {least} {unit.lower()}"
-        yield f"{field}: Invalid value: {size}: {field} in body {at_least}"
+        yield f"{field}: Invalid value: {size}: {_in_body(field)} {at_least}"
 
 
 def _string_bounds(schema: Manifest, value: str, field: str) -> Iterator[str]:
@@ -211,12 +267,12 @@ def _string_bounds(schema: Manifest, value: str, field: str) -> Iterator[str]:
         yield f"{field}: Too long: may not be more than {schema['maxLength']} bytes"
     if "minLength" in schema and len(value) < schema["minLength"]:
         yield (
-            f"{field}: Invalid value: {quoted(value)}: {field} in body should be at least "
+            f"{field}: Invalid value: {quoted(value)}: {_in_body(field)} should be at least "
             f"{schema['minLength']} chars long"
         )
     if "pattern" in schema and not _pattern(schema["pattern"]).search(value):
         yield (
-            f"{field}: Invalid value: {quoted(value)}: {field} in body should match "
+            f"{field}: Invalid value: {quoted(value)}: {_in_body(field)} should match "
             f"'{schema['pattern']}'"
         )
 
@@ -225,7 +281,7 @@ def _number_bounds(schema: Manifest, value: float, field: str) -> Iterator[str]:
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and (value < least or (value == least and schema.get("exclusiveMinimum"))):
         than = "greater than" + ("" if schema.get("exclusiveMinimum") else " or equal to")
-        yield f"{field}: Invalid value: {value}: {field} in body should be {than} {least}"
+        yield f"{field}: Invalid value: {value}: {_in_body(field)} should be {than} {least}"
     if most is not None and (value > most or (value == most and schema.get("exclusiveMaximum"))):
         than = "less than" + ("" if schema.get("exclusiveMaximum") else " or equal to")
-        yield f"{field}: Invalid value: {value}: {field} in body should be {than} {most}"
+        yield f"{field}: Invalid value: {value}: {_in_body(field)} should be {than} {most}"

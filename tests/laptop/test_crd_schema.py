@@ -148,7 +148,7 @@ def words(found, value, old=None):
 def test_a_rule_speaks_in_its_own_words():
     found = rules({"rule": "self.a < self.b", "message": "a must be below b"})
     assert words(found, {"a": 1, "b": 2}) == []
-    assert words(found, {"a": 2, "b": 1}) == ['<nil>: Invalid value: "object": a must be below b']
+    assert words(found, {"a": 2, "b": 1}) == ["<nil>: Invalid value: a must be below b"]
 
 
 def test_a_rule_may_name_field_and_reason_and_compute_its_message():
@@ -172,7 +172,7 @@ def test_transition_rules_hold_between_an_old_and_a_new_value_only():
     found = rules({"rule": "self.a >= oldSelf.a", "message": "a may not shrink"})
     assert words(found, {"a": 1}) == []
     assert words(found, {"a": 2}, {"a": 1}) == []
-    assert words(found, {"a": 0}, {"a": 1}) == ['<nil>: Invalid value: "object": a may not shrink']
+    assert words(found, {"a": 0}, {"a": 1}) == ["<nil>: Invalid value: a may not shrink"]
 
 
 def test_rules_wait_until_the_shape_is_right():
@@ -180,7 +180,7 @@ def test_rules_wait_until_the_shape_is_right():
         {"rule": "self.a < 3", "message": "too large"},
         properties={"a": {"type": "integer"}},
     )
-    assert len(words(found, {"a": "x"})) == 1
+    assert words(found, {"a": "x"})[1:] == [schema.NOT_CHECKED]
 
 
 def test_what_an_update_leaves_alone_is_not_judged_again():

@@ -1,0 +1,47 @@
+"""The real API server and the store in memory refuse and accept the same, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.control_plane import ControlPlane
+from e2e.hook_gate import HookGate
+from e2e.install import ROOT, kubectl
+from kaito_laptop.api_server import ApiServer
+from kaito_laptop.clock import VirtualClock
+from kaito_laptop.memory import MemoryCluster
+from kaito_laptop.package_data import definitions
+
+from support.workspace_cel import ALLOWED, REFUSED
+from support.workspace_rules import ACCEPTED, Row, openapi_rows
+
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def server(plane: ControlPlane, gate: HookGate) -> Iterator[ApiServer]:
+    server = ApiServer(plane.kubeconfig, lambda act: act())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def memory() -> MemoryCluster:
+    cluster = MemoryCluster(VirtualClock())
+    for definition in definitions():
+        cluster.create(definition)
+    return cluster
+
+
+@pytest.mark.parametrize("row", [*openapi_rows(), *REFUSED, *ALLOWED], ids=lambda row: row.name)
+def test_both_say_the_same(server: ApiServer, memory: MemoryCluster, row: Row) -> None:
+    outcome = row.outcome(server, "default")
+    assert (row.says or ACCEPTED) in outcome
+    assert outcome == row.outcome(memory, "default")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_accepted(plane: ControlPlane, server: ApiServer, path: object) -> None:
+    kubectl(plane, "apply", "--dry-run=server", "-f", str(path))
