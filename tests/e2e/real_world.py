@@ -12,11 +12,13 @@ from typing import Protocol, Self
 
 from e2e.control_plane import ControlPlane
 from e2e.hook_gate import HookGate
+from e2e.leaping_clock import LeapingClock
 from kaito_laptop.api_server import ApiServer
 from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.clock import RealClock
 from kaito_laptop.cluster import ClusterError, Key, Manifest, NotFound
 from kaito_laptop.cluster_nodes import LAPTOP, ClusterNodes, ready_node
+from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.engine import Engine, NeverHappens
 from kaito_laptop.kubelet.scripted import ScriptedKubelet
 from kaito_laptop.metacontroller.hooks import (
@@ -27,11 +29,13 @@ from kaito_laptop.metacontroller.hooks import (
     WsgiApp,
     WsgiCaller,
 )
-from kaito_laptop.objects import get, is_deleting, name
+from kaito_laptop.objects import get, name
 
 from support.story import Story, check_wire, gpus
 
 SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 30.0, 90.0, 1.5
+LEAP_SECONDS = 60.0
+"""More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS = 0.05
 HOOK_SECONDS = 30.0
 POOL_SECONDS = 1.0
@@ -57,12 +61,12 @@ class RealWorld(Story):
         loop: Callable[[RealWorld], Loop],
     ) -> None:
         self.plane = plane
-        self.clock = RealClock()
+        self.clock = LeapingClock()
         self.namespace = f"story-{next(_stories)}"
         self.calls = []
         self.trouble: list[BaseException] = []
         self.log = io.StringIO()
-        engine = Engine(self.clock)
+        engine = Engine(RealClock())
         self._server = ApiServer(plane.kubeconfig, engine.post)
         addresses: dict[str, str] = {}
 
@@ -109,12 +113,11 @@ class RealWorld(Story):
 
     def settle(self) -> None:
         """Wait until nothing has changed for a while."""
-        self._changed = time.monotonic()
-        self.run_until(lambda: time.monotonic() > self._changed + REST_SECONDS)
+        self._wait(lambda: time.monotonic() > self._changed + REST_SECONDS, LONG_SECONDS)
 
     def run_until(self, reached: Callable[[], bool], within: float = 3600) -> None:
-        """Wait; minutes of a story are seconds here."""
-        self._wait(reached, LONG_SECONDS)
+        """Wait; when the cluster is at rest, the hooks and Azure see some time pass at once."""
+        self._wait(reached, LONG_SECONDS, LEAP_SECONDS)
 
     def soon(self, reached: Callable[[], bool]) -> None:
         self._wait(reached, SOON_SECONDS)
@@ -132,22 +135,28 @@ class RealWorld(Story):
         self.settle()
 
     def pod(self, owner: str = "", **selector: str) -> Manifest:
-        """Return the only pod, once it is there and bound to a node."""
+        """Return the only pod that is still to play, once it is there and bound to a node."""
+        found: list[Manifest] = []
 
-        def bound() -> Sequence[Manifest]:
-            found = [pod for pod in self.pods(owner, **selector) if not is_deleting(pod)]
-            return found if all(get(pod, "spec", "nodeName") for pod in found) else ()
+        def is_there() -> bool:
+            found[:] = [pod for pod in self.pods(owner, **selector) if is_active(pod)]
+            return len(found) == 1 and bool(get(found[0], "spec", "nodeName"))
 
-        self.soon(lambda: len(bound()) == 1)
-        return bound()[0]
+        self.soon(is_there)
+        return found[0]
 
-    def _wait(self, reached: Callable[[], bool], seconds: float) -> None:
+    def _wait(self, reached: Callable[[], bool], seconds: float, leap: float = 0) -> None:
         end = time.monotonic() + seconds
+        self._changed = time.monotonic()
         while True:
             self.engine.settle()
             self._raise_trouble()
             if reached():
                 return
+            if leap and time.monotonic() > self._changed + REST_SECONDS:
+                self.clock.leap(leap)
+                self.arm.advance()
+                self._changed = time.monotonic()
             if time.monotonic() > end:
                 raise NeverHappens(f"it did not happen within {seconds:g} s:\n{self._tell()}")
             self.engine.wait(LOOK_SECONDS)

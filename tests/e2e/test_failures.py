@@ -1,0 +1,1 @@
+from stories.test_failures import *  # noqa: F403

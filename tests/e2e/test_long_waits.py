@@ -1,0 +1,1 @@
+from stories.test_long_waits import *  # noqa: F403
