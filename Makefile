@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo test e2e bench-hook lint fmt requirements clean
+.PHONY: help setup demo test e2e bench-hook bench-operator lint fmt requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ e2e: setup ## Run the stories on a real control plane (etcd, kube-apiserver, ...
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app
 	PYTHONPATH=tests $(BIN)/python -m benches.hook
+
+bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000)
+	PYTHONPATH=tests $(BIN)/python -m benches.operator --count $(or $(N),1000)
 
 lint: setup ## Check format, style, types and the arrows between packages
 	$(BIN)/ruff format --check .

@@ -55,6 +55,12 @@ class MetacontrollerProcess:
             self._process = None
 
     @property
+    def pid(self) -> int:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def has_crashed(self) -> bool:
         """Whether it ended without having been asked to."""
         return self._process is not None and not self._process.is_running
