@@ -54,8 +54,9 @@ class World(Scene):
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""
-        caller = CheckedCaller(self._call, [self.calls.append, *checkers])
-        self.metacontroller = Metacontroller(self.cluster, self.engine, caller, seed)
+        self._caller = CheckedCaller(self._call, [self.calls.append, *checkers])
+        self._seed = seed
+        self.metacontroller = Metacontroller(self.cluster, self.engine, self._caller, seed)
         for each in controllers():
             if each["kind"] == "Namespace":
                 self.cluster.create(each)
@@ -91,6 +92,11 @@ class World(Scene):
         managed = ManagedCluster(self.clock, self.nodes, gpus, **options)
         self.engine.every(ARM_STEP_SECONDS, managed.advance)
         return ArmServer(managed).start()
+
+    def start_metacontroller(self) -> None:
+        """Start it again after it was stopped, with nothing remembered."""
+        self.metacontroller = Metacontroller(self.cluster, self.engine, self._caller, self._seed)
+        self.settle()
 
     def settle(self) -> None:
         """Let everything happen that happens without waiting."""

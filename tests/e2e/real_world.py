@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
@@ -38,6 +41,8 @@ LEAP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS = 0.05
 HOOK_SECONDS = 30.0
+EDITOR = "sed -i -e s/suspend:.false/suspend:\\ true/"
+"""What `kubectl edit` opens here: it suspends the Workspace."""
 POOL_SECONDS = 1.0
 SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")
 _stories, _addresses = count(1), count(10)
@@ -53,6 +58,8 @@ class Loop(Protocol):
 
 class RealWorld(Story):
     """One story in a namespace of its own; what it leaves is removed at its end."""
+
+    many = 60
 
     def __init__(
         self,
@@ -111,6 +118,12 @@ class RealWorld(Story):
     def serve(self, address: str, app: WsgiApp) -> None:
         self._apps[address] = app
 
+    def stop_metacontroller(self) -> None:
+        self.loop.kill()
+
+    def start_metacontroller(self) -> None:
+        self.loop.start()
+
     def settle(self) -> None:
         """Wait until nothing has changed for a while."""
         self._wait(lambda: time.monotonic() > self._changed + REST_SECONDS, LONG_SECONDS)
@@ -160,6 +173,25 @@ class RealWorld(Story):
             if time.monotonic() > end:
                 raise NeverHappens(f"it did not happen within {seconds:g} s:\n{self._tell()}")
             self.engine.wait(LOOK_SECONDS)
+
+    def kubectl(self, *words: str, stdin: str = "") -> str:
+        """Run kubectl in the story's namespace while the cluster goes on; return what it prints."""
+        command = ["kubectl", f"--kubeconfig={self.plane.kubeconfig}", "-n", self.namespace]
+        with ThreadPoolExecutor(1) as threads:
+            done = threads.submit(
+                subprocess.run,
+                [*command, *words],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "KUBE_EDITOR": EDITOR},
+            )
+            self.run_until(done.done)
+        answer = done.result()
+        if answer.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(words)}: {answer.stderr}")
+        return answer.stdout
 
     def _answer(self, path: str, body: bytes) -> HookAnswer:
         """Call the hook of that path; in a thread of the gate."""

@@ -1,0 +1,1 @@
+from stories.test_interruptions import *  # noqa: F403

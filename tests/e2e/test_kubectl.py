@@ -1,0 +1,86 @@
+"""What an owner does with kubectl, on a real API server."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+from e2e.install import ROOT
+from e2e.real_world import RealWorld
+
+from support.builders import merged
+from support.story import INFERENCE, NAME, SERVED, TUNING
+
+
+def test_the_quick_start_prints_what_the_readme_shows(world: RealWorld) -> None:
+    world.apply(TUNING)
+    world.becomes_ready()
+    header, row = world.kubectl("get", "workspace", NAME).splitlines()
+    assert header.split() == [
+        "NAME",
+        "INSTANCE",
+        "RESOURCEREADY",
+        "INFERENCEREADY",
+        "WORKSPACEREADY",
+        "AGE",
+    ]
+    assert row.split()[:5] == [NAME, "Standard_NC6s_v3", "True", "True", "True"]
+    header, row = world.kubectl("get", "svc", NAME).splitlines()
+    assert row.split()[1] == "ClusterIP"
+    assert row.split()[4] == "80/TCP,29500/TCP"
+
+
+def test_the_placeholders_of_the_example_end_stalled(world: RealWorld) -> None:
+    example = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
+    world.kubectl("apply", "-f", str(example))
+    world.says("OutputImageInvalid")
+    world.kubectl("wait", f"workspace/{NAME}", "--for=condition=Stalled", "--timeout=20s")
+
+
+def test_kubectl_wait_returns_when_the_workspace_is_ready(world: RealWorld) -> None:
+    world.apply(INFERENCE)
+    world.nodes_come(SERVED)
+    world.serves(SERVED, tuned=False)
+    condition = "--for=condition=WorkspaceReady"
+    said = world.kubectl("wait", f"workspace/{SERVED}", condition, "--timeout=30s")
+    assert said.strip() == f"workspace.kaito.sh/{SERVED} condition met"
+
+
+def test_server_side_apply_owns_the_users_fields_and_nothing_else(world: RealWorld) -> None:
+    text = yaml.safe_dump(INFERENCE)
+    apply = ("apply", "--server-side", "-f", "-")
+    world.kubectl(*apply, stdin=text)
+    world.nodes_come(SERVED)
+    world.serves(SERVED, tuned=False)
+    world.becomes("WorkspaceReady", SERVED)
+    generation = world.get("Workspace", SERVED)["metadata"]["generation"]
+    world.kubectl(*apply, stdin=text)
+    assert world.get("Workspace", SERVED)["metadata"]["generation"] == generation
+    shown = json.loads(
+        world.kubectl("get", "workspace", SERVED, "-o", "json", "--show-managed-fields")
+    )
+    managers = {each["manager"] for each in shown["metadata"]["managedFields"]}
+    assert "kubectl" in managers
+    world.kubectl(*apply, stdin=yaml.safe_dump(merged(INFERENCE, {"suspend": True})))
+    world.run_until(lambda: not world.machines())
+
+
+def test_kubectl_edit_suspends_a_workspace(world: RealWorld) -> None:
+    world.apply(INFERENCE)
+    world.nodes_come(SERVED)
+    world.kubectl("edit", "workspace", SERVED)
+    assert world.get("Workspace", SERVED)["suspend"] is True
+    world.run_until(lambda: not world.machines() and not world.pools())
+
+
+def test_a_wrong_manifest_is_refused_with_words_that_help(world: RealWorld) -> None:
+    wrong = merged(TUNING, {"tuning": {"output": {"image": "registry.example/adapter"}}})
+    try:
+        world.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(wrong))
+    except AssertionError as error:
+        assert "must be a whole reference with a tag, such as registry.example/adapter:1.0" in str(
+            error
+        )
+    else:
+        raise AssertionError("it was accepted")

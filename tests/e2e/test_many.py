@@ -1,0 +1,1 @@
+from stories.test_many import *  # noqa: F403

@@ -1,0 +1,35 @@
+"""Many Workspaces at once: each gets its own node, and each Service leads to its own pods."""
+
+from __future__ import annotations
+
+from kaito_laptop.objects import labels
+
+from support.builders import merged
+from support.story import INFERENCE, Story
+
+
+def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> None:
+    names = [f"many-{number:02}" for number in range(world.many)]
+    for each in names:
+        world.apply(merged(INFERENCE, {"metadata": {"name": each}}))
+    world.run_until(lambda: world.all_are("ResourceReady"))
+    for each in names:
+        world.serves(each, tuned=False)
+    world.soon(lambda: world.all_are("WorkspaceReady"))
+    assert len(world.pools()) == world.many
+    used = [node for each in world.list("Workspace") for node in each["status"]["workerNodes"]]
+    assert len(set(used)) == world.many
+    world.soon(lambda: len(addresses(world)) == world.many)
+    for service, pods in addresses(world).items():
+        assert [pod.startswith(f"{service}-") for pod in pods] == [True]
+
+
+def addresses(world: Story) -> dict[str, list[str]]:
+    """The pods that each Service leads to."""
+    return {
+        labels(each)["kubernetes.io/service-name"]: [
+            endpoint["targetRef"]["name"] for endpoint in each["endpoints"] or ()
+        ]
+        for each in world.list("EndpointSlice")
+        if each["endpoints"]
+    }
