@@ -41,7 +41,7 @@ LEAP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS = 0.05
 HOOK_SECONDS = 30.0
-EDITOR = "sed -i -e s/suspend:.false/suspend:\\ true/"
+EDITOR = r"sed -i -e s/suspend:.false/suspend:\x20true/"
 """What `kubectl edit` opens here: it suspends the Workspace."""
 POOL_SECONDS = 1.0
 SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 
 from e2e.install import ROOT
@@ -76,11 +77,6 @@ def test_kubectl_edit_suspends_a_workspace(world: RealWorld) -> None:
 
 def test_a_wrong_manifest_is_refused_with_words_that_help(world: RealWorld) -> None:
     wrong = merged(TUNING, {"tuning": {"output": {"image": "registry.example/adapter"}}})
-    try:
+    words = "must be a whole reference with a tag, such as registry.example/adapter:1.0"
+    with pytest.raises(AssertionError, match=words):
         world.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(wrong))
-    except AssertionError as error:
-        assert "must be a whole reference with a tag, such as registry.example/adapter:1.0" in str(
-            error
-        )
-    else:
-        raise AssertionError("it was accepted")

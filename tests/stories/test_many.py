@@ -13,6 +13,7 @@ def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> 
     for each in names:
         world.apply(merged(INFERENCE, {"metadata": {"name": each}}))
     world.run_until(lambda: world.all_are("ResourceReady"))
+    world.follow()
     for each in names:
         world.serves(each, tuned=False)
     world.soon(lambda: world.all_are("WorkspaceReady"))
