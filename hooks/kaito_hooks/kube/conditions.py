@@ -6,12 +6,12 @@ out the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from kaito_hooks.kube.objects import mapping, sequence, text
+from kaito_hooks.kube.objects import sequence, text
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -34,11 +34,11 @@ def is_true(observed: object, type_: str) -> bool:
     return text(find(observed, type_).get("status")) == "True"
 
 
-def find(observed: object, type_: str) -> dict[str, Any]:
+def find(observed: object, type_: str) -> Mapping[str, Any]:
     """The condition of that type in a list as observed, or an empty one."""
     for item in sequence(observed):
-        if mapping(item).get("type") == type_:
-            return dict(item)
+        if isinstance(item, dict) and item.get("type") == type_:
+            return item
     return {}
 
 
@@ -66,7 +66,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def _stamped(
-    condition: Condition, before: dict[str, Any], now: datetime, generation: int
+    condition: Condition, before: Mapping[str, Any], now: datetime, generation: int
 ) -> dict[str, Any]:
     kept = text(before.get("lastTransitionTime"))
     same = before.get("status") == condition.status and kept

@@ -43,7 +43,7 @@ def get_in(value: object, *path: str) -> Any:
 
 def metadata(manifest: object) -> Mapping[str, Any]:
     """The object's metadata, empty when there is none."""
-    return mapping(get_in(manifest, "metadata"))
+    return mapping(manifest.get("metadata")) if isinstance(manifest, dict) else {}
 
 
 def name(manifest: object) -> str:

@@ -165,13 +165,8 @@ class Ended:
     reason: str
     """The kubelet's word: Completed, Error, OOMKilled."""
     message: str
-
-    def report(self) -> Mapping[str, Any]:
-        """The termination message as JSON, empty when it is none."""
-        try:
-            return mapping(json.loads(self.message))
-        except ValueError:
-            return {}
+    report: Mapping[str, Any]
+    """The termination message as JSON, empty when it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +199,17 @@ def ended(pod: object) -> list[Ended]:
                     exit_code=number(state.get("exitCode")),
                     reason=text(state.get("reason")),
                     message=text(state.get("message")),
+                    report=_report(text(state.get("message"))),
                 )
             )
     return found
+
+
+def _report(message: str) -> Mapping[str, Any]:
+    try:
+        return mapping(json.loads(message))
+    except ValueError:
+        return {}
 
 
 def waiting(pod: object) -> list[Waiting]:

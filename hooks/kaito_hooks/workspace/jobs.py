@@ -67,8 +67,8 @@ def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]],
     found: dict[str, Mapping[str, Any]] = {}
     for pod in of_job:
         for end in pods.ended(pod):
-            if end.exit_code == 0 and end.report():
-                found[end.container] = end.report()
+            if end.exit_code == 0 and end.report:
+                found[end.container] = end.report
     return tuple(sorted(found.items(), key=lambda item: item[0]))
 
 
@@ -92,7 +92,7 @@ def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcom
 
 def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
     """Reason and message of a container that failed."""
-    report = end.report()
+    report = end.report
     said = text(report.get("reason"))
     if said in reasons.RUNTIME:
         return said, text(report.get("message"))

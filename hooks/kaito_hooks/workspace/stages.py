@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition, find, is_true
-from kaito_hooks.kube.labels import COMPONENT
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, text
 from kaito_hooks.presets import Presets
 from kaito_hooks.workspace import inference as serving
@@ -172,44 +169,6 @@ def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condit
     )
 
 
-def conflict(
-    observed: Observed,
-    condition: Condition,
-    children: Sequence[Manifest],
-    now: datetime,
-    seconds: int,
-) -> Condition:
-    """The condition, or ChildConflict when a child that was asked for never shows up.
-
-    Metacontroller skips an object of the same name that is not ours in silence, and writes no event.
-    """
-    child = _child_of(condition.type, observed, children)
-    if child is None:
-        return condition
-    before = find(observed.status.get("conditions"), condition.type)
-    told = before.get("reason") == reasons.CHILD_CONFLICT
-    if not told and (condition.status != "Unknown" or not _older(before, now, seconds)):
-        return condition
-    kind = child["kind"]
-    return replace(
-        condition,
-        status="Unknown",
-        reason=reasons.CHILD_CONFLICT,
-        message=f"The {kind} '{name(child)}' was asked for and does not show up. If one of that name exists that "
-        f"does not belong to this Workspace, rename or delete it: kubectl get {kind.lower()} {name(child)}",
-    )
-
-
-def is_creating(observed: Observed, children: Sequence[Manifest]) -> bool:
-    """Whether a child that is asked for is not there yet."""
-    return not all(is_observed(observed, child) for child in children)
-
-
-def is_observed(observed: Observed, child: Manifest) -> bool:
-    """Whether a child of that kind and name is there, be it on its way out."""
-    return any(name(other) == name(child) for other in observed.children.get(child["kind"], ()))
-
-
 def needs_a_person(
     observed: Observed, conditions: Sequence[Condition], required: Sequence[str]
 ) -> bool:
@@ -221,37 +180,6 @@ def needs_a_person(
     if missing.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY):
         return any(is_true(get_in(m, "status", "conditions"), "Stalled") for m in observed.machines)
     return missing.reason in _PERSON
-
-
-def _child_of(type_: str, observed: Observed, children: Sequence[Manifest]) -> Manifest | None:
-    """The declared child behind a condition, if it is not observed."""
-    kinds = {
-        statuses.INPUTS_CHECKED: ("Job", "check"),
-        statuses.JOB_STARTED: ("Job", tune.COMPONENT),
-        statuses.INFERENCE_READY: ("Deployment", serving.COMPONENT),
-        statuses.MACHINE_READY: ("Machine", None),
-    }
-    if type_ not in kinds:
-        return None
-    kind, component = kinds[type_]
-    for child in children:
-        labels = get_in(child, "metadata", "labels") or {}
-        is_behind = child["kind"] == kind and component in (None, labels.get(COMPONENT))
-        if is_behind and not is_observed(observed, child):
-            return child
-    return None
-
-
-def _older(before: object, now: datetime, seconds: int) -> bool:
-    try:
-        since = datetime.fromisoformat(text(get_in(before, "lastTransitionTime")))
-    except ValueError:
-        return False
-    return (
-        get_in(before, "status") == "Unknown"
-        and bool(since.tzinfo)
-        and now - since >= timedelta(seconds=seconds)
-    )
 
 
 def _machine_condition(planned: Nodes, presets: Presets) -> Condition:

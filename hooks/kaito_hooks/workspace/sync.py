@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, stages
+from kaito_hooks.workspace import api, conflicts, stages
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.observed import Observed, kept
@@ -16,9 +16,6 @@ from kaito_hooks.workspace.plan import Plan, Scene
 from kaito_hooks.workspace.serve_preset import serve_preset
 from kaito_hooks.workspace.status import invalid_status, status_of
 from kaito_hooks.workspace.tune_and_serve import tune_and_serve
-
-CREATING_SECONDS = 30
-"""A child that was asked for and is not there after this long belongs to somebody else."""
 
 
 def sync(observed: Observed, context: Context) -> SyncResponse:
@@ -34,16 +31,14 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
 
 
 def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
-    conditions = [
-        stages.conflict(observed, stage, plan.children, context.now, CREATING_SECONDS)
-        for stage in plan.stages
-    ]
+    absent = conflicts.missing(observed, plan.children)
+    conditions = conflicts.with_conflicts(observed, plan.stages, absent, context.now)
     stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
     status = status_of(
         observed, conditions, plan.required, stalled, context.now, plan.nodes.names, plan.adapter
     )
-    creating = stages.is_creating(observed, plan.children)
-    return SyncResponse(status, plan.children, CREATING_SECONDS + 1 if creating else 0)
+    soon = conflicts.CREATING.total_seconds() + 1 if absent else 0
+    return SyncResponse(status, plan.children, soon)
 
 
 def _stalled(observed: Observed, context: Context, problem: InvalidObject) -> SyncResponse:
