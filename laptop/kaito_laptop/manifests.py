@@ -22,6 +22,8 @@ def read(files: Iterable[Path]) -> list[Manifest]:
     """Return all objects; raise `UnreadableFileError` that names the file."""
     found: list[Manifest] = []
     for file in files:
+        if not file.exists():
+            raise UnreadableFileError(f"{file} does not exist")
         try:
             several = documents(file)
         except OSError as error:

@@ -16,7 +16,7 @@ from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed, is_rolled_out
 from kaito_hooks.workspace.progress import Progress
 
-_AGAIN = " Then run it again: kubectl annotate workspace {name} kaito.sh/retry=<any new value> --overwrite"
+_AGAIN = " Mend that, then run it again: kubectl annotate workspace {name} kaito.sh/retry=<any new value> --overwrite"
 _DOING = {
     "weights": "The weights are being pulled",
     "data": "The data is being pulled",
