@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from kaito_laptop.cluster import Cluster, Event, Key, Manifest
@@ -60,7 +60,11 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class ServiceProxy:
     """Keeps a listener for each port of each Service, in a thread of its own."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(
+        self, cluster: Cluster, reach: Callable[[Address], Address] = lambda address: address
+    ) -> None:
+        """`reach` says where on this computer the address of a pod is, where pods have nominal ones."""
+        self._reach = reach
         self._listeners: dict[tuple[Key, int], _Listener] = {}
         self._known: dict[Key, Manifest] = {}
         self._slices: dict[tuple[str, str], Manifest] = {}
@@ -136,12 +140,12 @@ class ServiceProxy:
         for (place, _), each in sorted(self._slices.items()):
             if place != key.namespace or _service_of(each) != key.name:
                 continue
-            for endpoint in each["endpoints"]:
+            for endpoint in each.get("endpoints") or ():
                 if not get(endpoint, "conditions", "ready"):
                     continue
-                for port in each.get("ports", []):
+                for port in each.get("ports") or ():
                     if port.get("name", "") == port_name:
-                        found.append((endpoint["addresses"][0], int(port["port"])))
+                        found.append(self._reach((endpoint["addresses"][0], int(port["port"]))))
         return found
 
 

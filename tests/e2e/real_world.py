@@ -41,8 +41,8 @@ LEAP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS = 0.05
 HOOK_SECONDS = 30.0
-EDITOR = r"sed -i -e s/suspend:.false/suspend:\x20true/"
-"""What `kubectl edit` opens here: it suspends the Workspace."""
+EDITOR = "sed -i -e s/ACR_REPO_HERE/mlteam/ -e s/IMAGE_NAME_HERE/phi-3/"
+"""What `kubectl edit` opens here: it writes real names."""
 POOL_SECONDS = 1.0
 SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")
 _stories, _addresses = count(1), count(10)

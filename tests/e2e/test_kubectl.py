@@ -13,6 +13,8 @@ from e2e.real_world import RealWorld
 from support.builders import merged
 from support.story import INFERENCE, NAME, SERVED, TUNING
 
+EXAMPLE = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
+
 
 def test_the_quick_start_prints_what_the_readme_shows(world: RealWorld) -> None:
     world.apply(TUNING)
@@ -33,8 +35,7 @@ def test_the_quick_start_prints_what_the_readme_shows(world: RealWorld) -> None:
 
 
 def test_the_placeholders_of_the_example_end_stalled(world: RealWorld) -> None:
-    example = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
-    world.kubectl("apply", "-f", str(example))
+    world.kubectl("apply", "-f", str(EXAMPLE))
     world.says("OutputImageInvalid")
     world.kubectl("wait", f"workspace/{NAME}", "--for=condition=Stalled", "--timeout=20s")
 
@@ -63,16 +64,21 @@ def test_server_side_apply_owns_the_users_fields_and_nothing_else(world: RealWor
     )
     managers = {each["manager"] for each in shown["metadata"]["managedFields"]}
     assert "kubectl" in managers
-    world.kubectl(*apply, stdin=yaml.safe_dump(merged(INFERENCE, {"suspend": True})))
-    world.run_until(lambda: not world.machines())
+    preferred = merged(INFERENCE, {"resource": {"preferredNodes": ["own-0"]}})
+    world.kubectl(*apply, stdin=yaml.safe_dump(preferred))
+    world.soon(
+        lambda: world.get("Workspace", SERVED)["status"]["observedGeneration"] == generation + 1
+    )
+    world.becomes("WorkspaceReady", SERVED)
 
 
-def test_kubectl_edit_suspends_a_workspace(world: RealWorld) -> None:
-    world.apply(INFERENCE)
-    world.nodes_come(SERVED)
-    world.kubectl("edit", "workspace", SERVED)
-    assert world.get("Workspace", SERVED)["suspend"] is True
-    world.run_until(lambda: not world.machines() and not world.pools())
+def test_kubectl_edit_puts_real_names_in_the_place_of_the_placeholders(world: RealWorld) -> None:
+    world.kubectl("apply", "-f", str(EXAMPLE))
+    world.says("OutputImageInvalid")
+    world.kubectl("edit", "workspace", NAME)
+    image = world.get("Workspace", NAME)["tuning"]["output"]["image"]
+    assert image == "mlteam.azurecr.io/phi-3:0.0.1"
+    world.becomes_ready()
 
 
 def test_a_wrong_manifest_is_refused_with_words_that_help(world: RealWorld) -> None:
