@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import AzureError, ServiceRequestError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline.transport import HttpTransport
 from azure.mgmt.containerservice import ContainerServiceClient
 
 from kaito_hooks.aks.identity import NoToken, StandInToken, credential_of
@@ -60,8 +61,13 @@ class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
             raise Elsewhere("the address is not our cluster's")
 
 
-def build(settings: MachineSettings) -> tuple[ContainerServiceClient, Callable[[], str]]:
-    """The client, and what keeps it from getting a token, in a few words."""
+def build(
+    settings: MachineSettings, transport: HttpTransport[Any, Any] | None = None
+) -> tuple[ContainerServiceClient, Callable[[], str]]:
+    """The client, and what keeps it from getting a token, in a few words.
+
+    Without a transport it speaks HTTP over sockets of its own.
+    """
     # Its warnings are tracebacks of answers that we judge ourselves.
     logging.getLogger("azure").setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -75,6 +81,8 @@ def build(settings: MachineSettings) -> tuple[ContainerServiceClient, Callable[[
         "logging_enable": False,
         "credential_scopes": [f"{settings.arm_endpoint}/.default"],
     }
+    if transport is not None:
+        options["transport"] = transport
     if settings.is_stand_in:
         stand_in = StandInToken()
         options["authentication_policy"] = stand_in

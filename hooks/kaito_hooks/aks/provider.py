@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from azure.core import MatchConditions
+from azure.core.pipeline.transport import HttpTransport
 
 from kaito_hooks.aks import client as arm
 from kaito_hooks.aks import faults, pools
@@ -41,10 +42,15 @@ LIST_AGE = timedelta(seconds=10)
 class AksProvider:
     """Implements `kaito_hooks.machine.provider.Provider`."""
 
-    def __init__(self, settings: MachineSettings, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: MachineSettings,
+        now: Callable[[], datetime],
+        transport: HttpTransport[Any, Any] | None = None,
+    ) -> None:
         self._settings = settings
         self._now = now
-        self._client, self._trouble = arm.build(settings)
+        self._client, self._trouble = arm.build(settings, transport)
         self._scope = (settings.resource_group, settings.cluster_name)
         self._lock = threading.Lock()
         self._listed: tuple[datetime, Listing | Unknown] | None = None

@@ -1,0 +1,166 @@
+"""Azure in one run: the stand-in, its weather, and a witness of what no hook may ever ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from chaos.weather import Weather
+from kaito_hooks.aks.pools import owners
+from kaito_laptop.arm import ManagedCluster
+from kaito_laptop.arm.answers import Answer, Request, error, ok
+from kaito_laptop.arm.router import Handled, Router
+from kaito_laptop.clock import VirtualClock
+
+FOREIGN = "foreign"
+LAG_SECONDS = 30
+GPUS = {"Standard_NC6s_v3": 1}
+
+
+class NodeList:
+    """The Nodes of the cluster."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Any] = {}
+
+    def add(self, manifest: Any) -> None:
+        self.by_name[manifest["metadata"]["name"]] = manifest
+
+    def remove(self, name: str) -> None:
+        self.by_name.pop(name, None)
+
+
+class Cloud:
+    """Carries requests out as the weather allows, and remembers each broken promise."""
+
+    def __init__(self, clock: VirtualClock, weather: Weather) -> None:
+        self.clock, self.weather = clock, weather
+        self.nodes = NodeList()
+        chance = weather.chance
+        self.arm = ManagedCluster(
+            clock,
+            self.nodes,
+            GPUS,
+            is_deletable_while_creating=chance.random() < 0.5,
+            one_operation_at_a_time=chance.random() < 0.2,
+            page_size=chance.choice([1, 2, 100]),
+        )
+        self.arm.faults.fate = lambda: weather.fate(clock.seconds())  # type: ignore[method-assign]
+        self.arm.add_pool(FOREIGN, tags={"team": "other"})
+        self._router = Router(self.arm, lambda: "http://127.0.0.1:1")
+        self.wrong: list[tuple[str, str]] = []
+        """Kind and details of each broken promise."""
+        self.requests = 0
+        self.calls_by_uid: dict[str, int] = {}
+        self.created: dict[str, float] = {}
+        """When each pool appeared: readers lag behind that."""
+        self.may_create: Callable[[str, str], bool] = lambda name, uid: True
+        self.meanwhile: Callable[[str], None] = lambda verb: None
+        """What happens while a request is on its way."""
+        self.astray_until = 0.0
+        """Until then another cluster answers: an empty one."""
+        self.has_swapped = False
+        """Whether someone has put a pool of theirs in the place of ours."""
+
+    def handle(self, request: Request) -> Handled | None:
+        """One request of the hook."""
+        now = self.clock.seconds()
+        verb, pool = _verb(request)
+        self.requests += "$skipToken" not in request.query  # The pages of a list are one call.
+        if self.weather.happens("connection refused", self.weather.share / 10, now):
+            return None
+        self.meanwhile(verb)
+        self._swap(verb, pool, request)
+        lagging = self._lagging(verb, pool, now)
+        if lagging is not None:
+            return Handled(lagging)
+        before = self._uids(pool)
+        fault = self.weather.fault(verb, now)
+        if fault is not None:
+            self.arm.faults.add(verb, fault)  # type: ignore[arg-type]
+        handled = self._router.handle(request)
+        if fault is None or fault.is_applied or fault.applied_after_seconds is not None:
+            self._witness(verb, pool, request, before)
+        self._note_births()
+        return handled
+
+    def pass_time(self, seconds: float) -> None:
+        """Let Azure go on."""
+        end = self.clock.seconds() + seconds
+        while (due := self.arm.next_change()) is not None and due <= end:
+            self.clock.advance_to(due)
+            self.arm.advance()
+            self._note_births()
+        self.clock.advance_to(end)
+        self.arm.advance()
+
+    def ours(self, uids: set[str]) -> list[str]:
+        """Pools that belong to one of these Machines."""
+        return [name for name in self.arm.pool_names() if self._uids(name) & uids]
+
+    def _uids(self, pool: str) -> set[str]:
+        answer = self.arm.get(pool)
+        return set(owners(json.loads(answer.body))) if answer.status == 200 else set()
+
+    def _witness(self, verb: str, pool: str, request: Request, before: set[str]) -> None:
+        """Judge a request that was carried out, or will be."""
+        if verb == "PUT":
+            uid = json.loads(request.body)["properties"]["tags"]["kaito.sh_machine-uid"]
+            if request.headers.get("if-none-match") != "*":
+                self.wrong.append(("unguarded create", pool))
+            if not self.may_create(pool, uid):
+                self.wrong.append(("create for a Machine without finalizer", pool))
+            others = [name for name in self.ours({uid}) if name != pool]
+            if others:
+                self.wrong.append(("double create", f"{pool} beside {others}"))
+        if verb == "DELETE" and self.arm.get(pool).status == 200:
+            state = json.loads(self.arm.get(pool).body)["properties"]["provisioningState"]
+            if state == "Deleting" and not before & set(self.calls_by_uid):
+                self.wrong.append(("foreign delete", pool))
+
+    def _swap(self, verb: str, pool: str, request: Request) -> None:
+        """Between reading and deleting, someone replaces our pool by one of theirs."""
+        now = self.clock.seconds()
+        if verb != "DELETE" or self.has_swapped or self.weather.share > 0.1:
+            return
+        if self._uids(pool) and self.weather.happens("pool replaced", 0.05, now):
+            self.has_swapped = True
+            self.arm.set_pool(
+                pool, tags={"team": "other"}, nodeLabels={}, provisioningState="Succeeded"
+            )
+            self.calls_by_uid.pop(pool, None)
+
+    def _lagging(self, verb: str, pool: str, now: float) -> Answer | None:
+        """A replica that has not heard of the pool yet, or a proxy that leads to another cluster."""
+        if now < self.astray_until and verb in ("GET", "LIST"):
+            self.weather.seen[f"{verb} astray"] += 1
+            return _not_found(pool) if verb == "GET" else ok(200, {"value": []})
+        if verb == "GET" and self.weather.happens("astray", self.weather.share / 50, now):
+            self.astray_until = now + self.weather.chance.uniform(60, 300)
+            return _not_found(pool)
+        is_young = now - self.created.get(pool, -1e9) < LAG_SECONDS
+        may_lag = verb == "GET" and is_young and not self.weather.is_late
+        if may_lag and self.weather.happens("GET lags", self.weather.share, now):
+            return _not_found(pool)
+        return None
+
+    def _note_births(self) -> None:
+        names = self.arm.pool_names()
+        for name in names:
+            self.created.setdefault(name, self.clock.seconds())
+        for name in set(self.created) - set(names):
+            del self.created[name]
+
+
+def _verb(request: Request) -> tuple[str, str]:
+    head, _, last = request.path.rpartition("/")
+    if head.endswith("agentPools"):
+        return request.method, last
+    if last == "agentPools":
+        return "LIST", ""
+    return {"skus": "SKUS", "usages": "USAGES"}.get(last, "CLUSTER"), ""
+
+
+def _not_found(pool: str) -> Answer:
+    return error(404, "NotFound", f"Agent Pool {pool} not found.")

@@ -1,0 +1,40 @@
+"""Lives among random faults: whatever happens, nothing is leaked, doubled or taken from someone else."""
+
+import pytest
+
+from chaos.driver import run
+from chaos.mutations import MUTATIONS
+
+RUNS, CHUNKS = 300, 12
+FOUND_BY = {
+    "a PUT before the finalizer": 1,
+    "a PUT without If-None-Match": 0,
+    "a DELETE without If-Match": 14,
+    "a DELETE without proof of ownership": 4,
+    "unknown counts as absent": 9,
+    "absent once counts as gone": 192,
+    "any list of pools is believed": 9,
+    "the finalizer leaves before the node is there": 1,
+    "each try has a pool of its own": 0,
+    "the status says which pool is ours": 1,
+}
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_run_breaks_a_promise(chunk):
+    wrong = {}
+    for seed in range(chunk, RUNS, CHUNKS):
+        result = run(seed)
+        if result.wrong:
+            wrong[seed] = result.wrong
+    assert wrong == {}
+
+
+def test_a_seed_is_a_run():
+    assert run(7) == run(7)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_lack_of_any_rule_is_noticed(name):
+    mutation, kind = MUTATIONS[name]
+    assert kind in {found for found, _ in run(FOUND_BY[name], mutation).wrong}
