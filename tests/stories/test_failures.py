@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.objects import uid
-
 from support.builders import merged
 from support.story import IMAGE, INFERENCE, NAME, SERVED, TUNING, Story
+
+INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 
 
 def retry(world: Story, value: str = "1") -> None:
@@ -176,12 +176,8 @@ def test_an_evicted_trainer_starts_again_and_is_no_failure(world: Story) -> None
     world.kubelet.start(pod)
     world.kubelet.evict(pod)
     assert not world.is_true(NAME, "Stalled")
-
-    def others() -> list[dict[str, Any]]:
-        return [item for item in world.pods(NAME) if uid(item) != uid(pod)]
-
-    world.run_until(lambda: bool(others()))
-    (fresh,) = others()
+    world.run_until(lambda: world.is_replaced(pod, NAME))
+    (fresh,) = world.pods(NAME)
     world.kubelet.start(fresh)
     for container in ("weights", "data", "train"):
         world.kubelet.succeed(fresh, container)
@@ -251,10 +247,9 @@ def test_a_retuning_that_fails_serves_the_previous_adapter_again(world: Story) -
 def test_a_deployment_deleted_by_hand_comes_back(world: Story) -> None:
     world.apply(TUNING)
     world.becomes_ready()
+    old = world.pod(NAME, **INFERENCE_PODS)
     world.delete("Deployment", NAME)
-    world.run_until(
-        lambda: len(world.pods(NAME, **{"app.kubernetes.io/component": "inference"})) == 1
-    )
+    world.run_until(lambda: world.is_replaced(old, NAME, **INFERENCE_PODS))
     world.serves()
     world.becomes("WorkspaceReady")
 
@@ -281,9 +276,7 @@ def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) ->
     world.run_until(lambda: world.words(SERVED)[0] == "ChildConflict")
     assert f"kubectl get deployment {SERVED}" in world.words(SERVED)[1]
     world.delete("Deployment", SERVED)
-    world.run_until(
-        lambda: len(world.pods(SERVED, **{"app.kubernetes.io/component": "inference"})) == 1
-    )
+    world.run_until(lambda: len(world.pods(SERVED, **INFERENCE_PODS)) == 1)
     world.serves(SERVED, tuned=False)
     world.becomes("WorkspaceReady", SERVED)
 

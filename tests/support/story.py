@@ -19,7 +19,7 @@ from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.arm.cluster import SUBSCRIPTION
 from kaito_laptop.clock import Clock
 from kaito_laptop.metacontroller.hooks import HookCall, HookCaller, WsgiApp
-from kaito_laptop.objects import is_true
+from kaito_laptop.objects import is_true, uid
 from kaito_laptop.scene import Scene
 from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK, World
 
@@ -124,6 +124,11 @@ class Story(Scene):
         """Ready comes to have this reason; return the message."""
         self.soon(lambda: self.words(workspace)[0] == reason)
         return self.words(workspace)[1]
+
+    def is_replaced(self, pod: dict[str, Any], owner: str, **selector: str) -> bool:
+        """Whether the pod is gone and another one is there."""
+        found = self.pods(owner, **selector)
+        return bool(found) and uid(pod) not in [uid(each) for each in found]
 
     def all_are(self, type_: str) -> bool:
         """Whether the condition is True for every Workspace."""
