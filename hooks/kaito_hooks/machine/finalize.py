@@ -51,10 +51,29 @@ def nameless(observed: Observed, now: datetime) -> Step | None:
 
 def paused(observed: Observed, now: datetime) -> Step | None:
     """F2, later: nothing is asked before the moment that the last trouble named."""
-    step = unclear.paused(observed, now)
-    if not isinstance(step, Answer):
-        return None
-    return replace(step, resync_seconds=max(step.resync_seconds, SHORTEST_SECONDS))
+    seconds = unclear.seconds_paused(observed, now)
+    return keep(observed, now, seconds) if seconds else None
+
+
+def keep(observed: Observed, now: datetime, seconds: int) -> Answer:
+    """What was known, of a Machine that is on its way out: `Ready` is never repeated as True."""
+    hints = observed.hints
+    summary = (reasons.READY, "Reconciling", "Stalled")
+    before = hints.condition(reasons.READY)
+    is_told = before is not None and before.reason == reasons.DELETING
+    message = before.message if before and is_told else "The agent pool is looked at soon."
+    kept = [item for item in as_before(observed) if item.type not in summary]
+    ready = Condition(reasons.READY, "False", reasons.DELETING, message)
+    return answer(
+        observed,
+        now,
+        max(seconds, SHORTEST_SECONDS),
+        [*kept, ready, Condition("Reconciling", "True", reasons.DELETING, message)],
+        pool=hints.pool,
+        attempt=hints.attempt,
+        error=hints.error,
+        absent_since=hints.absent_since,
+    )
 
 
 def read(observed: Observed, now: datetime) -> Step | None:

@@ -18,10 +18,15 @@ SHORTEST_WAIT, LONGEST_WAIT = 15, 300
 
 def paused(observed: Observed, now: datetime) -> Step | None:
     """Row 2, later: nothing is asked before the moment that the last trouble named."""
-    seconds = observed.hints.seconds_left(now)
-    if observed.pool is None and seconds and observed.hints.is_true(reasons.PROVIDER_TROUBLE):
-        return keep(observed, now, seconds)
-    return None
+    seconds = seconds_paused(observed, now)
+    return keep(observed, now, seconds) if seconds else None
+
+
+def seconds_paused(observed: Observed, now: datetime) -> int:
+    """Until something may be asked; 0 when it may be now."""
+    if observed.pool is None and observed.hints.is_true(reasons.PROVIDER_TROUBLE):
+        return observed.hints.seconds_left(now)
+    return 0
 
 
 def unknown(observed: Observed, now: datetime) -> Step | None:

@@ -39,6 +39,8 @@ MOST_CALLS = 3
 OVERLAP_SECONDS = 5
 
 Decide = Callable[[Observed, datetime], Step]
+Keep = Callable[[Observed, datetime, int], Answer]
+"""The answer to a call while another one for the same Machine is under way."""
 
 
 def create_machine_app(
@@ -79,23 +81,23 @@ class MachineCalls:
 
     def sync(self, body: object) -> Manifest:
         """What becomes of a Machine that should exist."""
-        answer = self._answer(parse_sync(body), sync.decide)
+        answer = self._answer(parse_sync(body), sync.decide, unclear.keep)
         return SyncResponse(answer.status, (), answer.resync_seconds).to_json()
 
     def finalize(self, body: object) -> Manifest:
         """What becomes of a Machine that is being deleted."""
         request = parse_sync(body)
-        answer = self._answer(request, finalize.decide)
+        answer = self._answer(request, finalize.decide, finalize.keep)
         self._measure(request.parent, answer.finalized)
         return SyncResponse(
             answer.status, (), answer.resync_seconds, finalized=answer.finalized
         ).to_json()
 
-    def _answer(self, request: SyncRequest, decide: Decide) -> Answer:
+    def _answer(self, request: SyncRequest, decide: Decide, keep: Keep) -> Answer:
         observed, now = observe(request), self._now()
         with self._exclusive.hold(observed.machine.ref.uid) as is_ours:
             if not is_ours:
-                return unclear.keep(observed, now, OVERLAP_SECONDS)
+                return keep(observed, now, OVERLAP_SECONDS)
             return self._run(observed, decide, now)
 
     def _run(self, observed: Observed, decide: Decide, now: datetime) -> Answer:
