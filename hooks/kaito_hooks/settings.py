@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -91,7 +91,12 @@ class MachineSettings:
     os_sku: str = "Ubuntu"
     subnet_id: str = ""
     zones: tuple[str, ...] = ()
-    spot: bool = False
+    disk_gib: int = 0
+    """OS disk of nodes whose preset names none; 0 leaves it to AKS."""
+    gpu_driver: str = "Install"
+    """Install lets AKS bring the NVIDIA driver; None leaves it to a GPU operator."""
+    location: str = ""
+    """The cluster's region; without it sizes and quota are not looked up before a node is asked for."""
     hook_token: str = field(default="", repr=False)
     """What Metacontroller must send as bearer token; empty lets everyone call."""
 
@@ -115,7 +120,9 @@ class MachineSettings:
             os_sku=_choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
             subnet_id=_optional(env, "KAITO_POOL_SUBNET_ID"),
             zones=tuple(_words(env, "KAITO_POOL_ZONES")),
-            spot=_choice(env, "KAITO_POOL_PRIORITY", ("Regular", "Spot")) == "Spot",
+            disk_gib=_whole(env, "KAITO_POOL_DISK_GIB", 0, (0, *range(30, 2049))),
+            gpu_driver=_choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
+            location=_location(env),
             hook_token=_token(env),
         )
 
@@ -178,6 +185,21 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     value = _optional(env, name, choices[0])
     if value not in choices:
         raise InvalidSettings(f"{name} must be one of {', '.join(choices)}, found '{value}'")
+    return value
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, allowed: Sequence[int]) -> int:
+    value = _optional(env, name, str(default))
+    if not value.isascii() or not value.isdecimal() or int(value) not in allowed:
+        raise InvalidSettings(f"{name} must be 0 or from 30 to 2048, found '{value}'")
+    return int(value)
+
+
+def _location(env: Mapping[str, str]) -> str:
+    """Azure writes it in both ways: 'West Europe' and 'westeurope'."""
+    value = _optional(env, "LOCATION").replace(" ", "").lower()
+    if not re.fullmatch(r"[a-z0-9]*", value):
+        raise InvalidSettings(f"LOCATION must be a region such as 'westeurope', found '{value}'")
     return value
 
 

@@ -141,3 +141,42 @@ def test_36_a_pool_of_someone_else_is_told_and_left_alone() -> None:
 
 def said(world: Story, field: str = "reason") -> str:
     return str(world.condition(SERVED, "Ready")[field])
+
+
+def resource(**fields: Any) -> Any:
+    return {**INFERENCE, "resource": {**INFERENCE["resource"], **fields}}
+
+
+def test_a_workspace_above_its_price_limit_asks_for_nothing_and_goes_on_when_it_is_raised() -> None:
+    with story() as world:
+        world.apply(resource(maxHourlyCost="6.00"))
+        assert "costs 6.12 USD an hour" in world.says("CostTooHigh", SERVED)
+        assert (world.machines(), world.azure.count("PUT")) == ([], 0)
+        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="6.12"))
+        world.nodes_come(SERVED)
+        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="1"))
+        world.says("CostTooHigh", SERVED)
+        assert len(world.pools()) == 1  # What runs is told about, never taken away.
+        world.deleted(SERVED)
+
+
+@pytest.mark.parametrize(
+    ("spot", "label"), [("never", None), ("prefer", "spot"), ("require", "spot")]
+)
+def test_a_workspace_runs_on_a_spot_node_if_it_may(spot: str, label: str | None) -> None:
+    with story() as world:
+        world.apply(resource(spot=spot))
+        world.nodes_come(SERVED)
+        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+        assert node["metadata"]["labels"].get("kubernetes.azure.com/scalesetpriority") == label
+        world.serves(SERVED, tuned=False)
+        world.becomes("WorkspaceReady", SERVED)
+        world.deleted(SERVED)
+
+
+def test_a_workspace_that_prefers_spot_gets_a_regular_node_when_there_is_none() -> None:
+    with story() as world:
+        world.arm.compute.free[f"spot/{SIZE}"] = 0
+        world.apply(resource(spot="prefer"))
+        world.nodes_come(SERVED)
+        world.deleted(SERVED)

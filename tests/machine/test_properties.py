@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kaito_hooks.errors import BadRequest
 from kaito_hooks.kube.objects import metadata
 from kaito_hooks.machine import finalize, sync, trouble
+from kaito_hooks.machine.offer import Quota, Size, Sizes
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.steps import (
     Answer,
@@ -18,11 +19,15 @@ from kaito_hooks.machine.steps import (
     DeletePool,
     ListPools,
     ReadPool,
+    ReadQuotas,
+    ReadSizes,
     observe,
 )
 from kaito_hooks.metacontroller import dump, parse_sync
 from machine.builders import NAME, UID, body, machine, node
 
+SIZES = Sizes("westeurope", {"standard_nc6s_v3": Size("Standard_NC6s_v3", "f", 6)})
+QUOTAS = {"f": Quota(100, 0)}
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 words = st.sampled_from(
@@ -83,7 +88,7 @@ def parents(draw):
 def drive(decide, observed, pool, listing, outcome):
     """Answer each call as drawn, until there is an answer; return the calls and the answer."""
     calls = []
-    for _ in range(4):
+    for _ in range(5):
         step = decide(observed, NOW)
         if isinstance(step, Answer):
             return calls, step, observed
@@ -93,12 +98,18 @@ def drive(decide, observed, pool, listing, outcome):
                 observed = replace(observed, pool=pool, is_fresh=fresh)
             case ListPools():
                 observed = replace(observed, listing=listing)
+            case ReadSizes():
+                observed = replace(
+                    observed, sizes=SIZES if len(calls) % 2 else Unknown(trouble.Busy())
+                )
+            case ReadQuotas():
+                observed = replace(observed, quotas=QUOTAS)
             case CreatePool():
                 accepted = Created("Creating")
                 observed = replace(observed, outcome=outcome or accepted)
             case DeletePool():
                 observed = replace(observed, outcome=outcome or Deleted())
-    raise AssertionError(f"more than three calls: {calls}")
+    raise AssertionError(f"more than four steps: {calls}")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -109,7 +120,7 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
     decide = finalize.decide if finalizing else sync.decide
     observed = observe(parse_sync(body(parent, related, finalizing)))
     calls, answer, seen = drive(decide, observed, pool, listing, outcome)
-    assert len(calls) <= 3
+    assert len(calls) <= 4
     for step, then in calls:
         if isinstance(step, CreatePool):
             assert not finalizing

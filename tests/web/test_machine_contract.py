@@ -55,6 +55,12 @@ class FakeProvider:
             raise self.error
         self.pool = Ours("Deleting", "e2")
 
+    def sizes(self):
+        return Unknown(trouble.Unreadable())
+
+    def quotas(self):
+        return Unknown(trouble.Unreadable())
+
     def trouble(self):
         return ""
 

@@ -66,7 +66,10 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
     ("name", "value"),
     [
         ("KAITO_POOL_OS_SKU", "Windows"),
-        ("KAITO_POOL_PRIORITY", "spot"),
+        ("KAITO_POOL_DISK_GIB", "20"),
+        ("KAITO_POOL_DISK_GIB", "-5"),
+        ("KAITO_POOL_GPU_DRIVER", "none"),
+        ("LOCATION", "west/europe"),
         ("AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"),
         ("ARM_ENDPOINT", "http://management.azure.com"),
         ("ARM_ENDPOINT", "https://management.azure.com.example.org"),

@@ -81,10 +81,23 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("suspend", {"suspend": True}, "NotSupportedYet", "`suspend` is not supported yet"),
     (
-        "a price limit",
-        {"resource": {"maxHourlyCost": "3.50"}},
-        "NotSupportedYet",
-        "`resource.maxHourlyCost`",
+        "a size above the price limit",
+        {"resource": {"maxHourlyCost": "3.05"}},
+        "CostTooHigh",
+        "Standard_NC6s_v3 costs 3.06 USD an hour by Azure's price list, and `resource.maxHourlyCost` is 3.05: raise "
+        "it to 3.06, or create the Workspace with `resource.instanceType` 'Standard_NC4as_T4_v3' (0.526 USD)",
+    ),
+    (
+        "a price limit below all sizes that fit",
+        {"resource": {"maxHourlyCost": "0.10"}},
+        "CostTooHigh",
+        "`resource.maxHourlyCost` is 0.10: raise it to 3.06",
+    ),
+    (
+        "a price limit for a size of unknown price",
+        {"resource": {"maxHourlyCost": "3.50", "instanceType": "Standard_ND96isr_H100_v5"}},
+        "CostTooHigh",
+        "The price of Standard_ND96isr_H100_v5 is not known",
     ),
     (
         "data on a volume",

@@ -41,7 +41,10 @@ class Elsewhere(AzureError):
 
 
 class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
-    """Refuses, before the token is added, every address that is not below our cluster's own."""
+    """Refuses, before the token is added, every address that is not below our cluster's own.
+
+    Besides, the sizes and the quota of the region may be read.
+    """
 
     def __init__(self, settings: MachineSettings) -> None:
         super().__init__()
@@ -51,13 +54,22 @@ class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
             f"/resourceGroups/{settings.resource_group}"
             f"/providers/Microsoft.ContainerService/managedClusters/{settings.cluster_name}"
         ).lower()
+        compute = f"/subscriptions/{settings.subscription_id}/providers/microsoft.compute".lower()
+        region = f"{compute}/locations/{settings.location}/usages"
+        self._readable = (f"{compute}/skus", region) if settings.location else ()
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
         """Look at the address of each request, those of next pages included."""
         url = urlsplit(request.http_request.url)
         path = url.path.lower()
         is_below = path == self._path or path.startswith(f"{self._path}/")
-        if url[:2] != self._origin or not is_below or "/../" in path or "%2e" in path:
+        is_readable = request.http_request.method == "GET" and path in self._readable
+        if (
+            url[:2] != self._origin
+            or not (is_below or is_readable)
+            or "/../" in path
+            or "%2e" in path
+        ):
             raise Elsewhere("the address is not our cluster's")
 
 

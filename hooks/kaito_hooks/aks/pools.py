@@ -12,6 +12,7 @@ from kaito_hooks.aks.replies import faults_in
 from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.objects import get_in, mapping, text
+from kaito_hooks.machine.api import MACHINE_TYPE
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
 from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.settings import MachineSettings
@@ -57,13 +58,16 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
             CREATED_TAG: timestamp(created),
         },
     }
-    if request.disk_gib is not None:
-        properties["osDiskSizeGB"] = request.disk_gib
+    disk_gib = request.disk_gib or settings.disk_gib
+    if disk_gib:
+        properties["osDiskSizeGB"] = disk_gib
+    if settings.gpu_driver != "Install" and request.labels.get(MACHINE_TYPE) == "gpu":
+        properties["gpuProfile"] = {"driver": settings.gpu_driver}
     if settings.subnet_id:
         properties["vnetSubnetID"] = settings.subnet_id
     if settings.zones:
         properties["availabilityZones"] = list(settings.zones)
-    if settings.spot:
+    if request.is_spot:
         properties["scaleSetPriority"] = "Spot"
         properties["scaleSetEvictionPolicy"] = "Delete"
         properties["spotMaxPrice"] = -1

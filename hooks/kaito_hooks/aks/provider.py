@@ -13,8 +13,10 @@ from azure.core.pipeline.transport import HttpTransport
 
 from kaito_hooks.aks import client as arm
 from kaito_hooks.aks import faults, pools
+from kaito_hooks.aks.compute import Compute
 from kaito_hooks.aks.replies import Reply
 from kaito_hooks.kube.objects import mapping, sequence, text
+from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.provider import (
     Absent,
     Foreign,
@@ -51,6 +53,7 @@ class AksProvider:
         self._settings = settings
         self._now = now
         self._client, self._trouble = arm.build(settings, transport)
+        self._compute = Compute(settings, self._client, now)
         self._scope = (settings.resource_group, settings.cluster_name)
         self._lock = threading.Lock()
         self._listed: tuple[datetime, Listing | Unknown] | None = None
@@ -58,6 +61,14 @@ class AksProvider:
     def trouble(self) -> str:
         """What keeps a token from being had."""
         return self._trouble()
+
+    def sizes(self) -> Sizes | Unknown:
+        """From Microsoft.Compute."""
+        return self._compute.sizes()
+
+    def quotas(self) -> Quotas | Unknown:
+        """From Microsoft.Compute."""
+        return self._compute.quotas()
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """From AKS itself, or from a list that is some seconds old."""

@@ -35,6 +35,8 @@ API_VERSION = "kaito.sh/v1alpha1"
 KIND = "Machine"
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+CAPACITY_TYPE = "karpenter.sh/capacity-type"
+"""Karpenter's label: on-demand or spot."""
 MACHINE_TYPE = "kaito.sh/machine-type"
 """Label that Kaito's device plugin selects by."""
 FINALIZER_PREFIX = "metacontroller.io/"
@@ -110,6 +112,12 @@ class Machine:
         return "standard_n" in self.size.lower()
 
     @property
+    def capacity_types(self) -> frozenset[str]:
+        """Karpenter's words for what the node may be: on-demand, spot, or either."""
+        found = _requirement(self.manifest, CAPACITY_TYPE)
+        return frozenset(found) & {"spot", "on-demand"} or frozenset({"on-demand"})
+
+    @property
     def startup_taints(self) -> frozenset[tuple[str, str]]:
         """Key and effect of taints that must go before the Node counts as initialized."""
         return frozenset(
@@ -147,10 +155,15 @@ def _size(machine: Machine) -> str:
 
 
 def _sizes(manifest: Manifest) -> Sequence[str]:
+    return _requirement(manifest, INSTANCE_TYPE)
+
+
+def _requirement(manifest: Manifest, key: str) -> Sequence[str]:
+    """The values that a label may have."""
     found: dict[str, None] = {}
     for item in sequence(get_in(manifest, "spec", "requirements")):
         requirement = mapping(item)
-        if requirement.get("key") == INSTANCE_TYPE and requirement.get("operator") == "In":
+        if requirement.get("key") == key and requirement.get("operator") == "In":
             found.update((value, None) for value in map(text, sequence(requirement.get("values"))))
     return list(found)
 

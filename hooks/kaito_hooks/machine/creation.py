@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from kaito_hooks.machine import reasons
+from kaito_hooks.machine import preflight, reasons
 from kaito_hooks.machine.api import wanted_pool
 from kaito_hooks.machine.hints import Attempt, PoolHint
 from kaito_hooks.machine.phases import not_launched
+from kaito_hooks.machine.priority import SPOT, falls_back, next_priority
 from kaito_hooks.machine.status import answer, last_error, tried, until
 from kaito_hooks.machine.steps import Answer, Created, CreatePool, Observed, Step
 from kaito_hooks.machine.trouble import (
@@ -46,7 +47,7 @@ def under_way(observed: Observed) -> Attempt:
 def refused(observed: Observed, now: datetime) -> Step | None:
     """Row 6e, later: not asked again until the Machine or its annotation kaito.sh/retry changes."""
     hints = observed.hints
-    if hints.reason(reasons.LAUNCHED) not in reasons.REFUSALS:
+    if hints.reason(reasons.LAUNCHED) not in reasons.REFUSALS or falls_back(observed):
         return None
     changed = hints.generation(reasons.LAUNCHED) != observed.machine.generation
     if changed or hints.attempt.retry != observed.machine.retry:
@@ -57,7 +58,7 @@ def refused(observed: Observed, now: datetime) -> Step | None:
 def waiting(observed: Observed, now: datetime) -> Step | None:
     """Row 4: the moment of the next try has not come."""
     seconds = observed.hints.seconds_left(now)
-    return _not_yet(observed, now, seconds) if seconds else None
+    return _not_yet(observed, now, seconds) if seconds and not falls_back(observed) else None
 
 
 def create(observed: Observed, now: datetime) -> Step:
@@ -68,7 +69,10 @@ def create(observed: Observed, now: datetime) -> Step:
             "The Machine has no finalizer of Metacontroller yet: nothing is created before.",
         )
         return answer(observed, now, FINALIZER_SECONDS, says, attempt=observed.hints.attempt)
-    return CreatePool(wanted_pool(observed.machine, now))
+    is_spot = next_priority(observed) == SPOT
+    return preflight.check(observed, now) or CreatePool(
+        replace(wanted_pool(observed.machine, now), is_spot=is_spot)
+    )
 
 
 def outcome(observed: Observed, now: datetime) -> Step | None:

@@ -30,6 +30,8 @@ class Attempt:
     """No call before that moment."""
     retry: str = ""
     """The annotation kaito.sh/retry at the last try."""
+    priority: str = ""
+    """Spot or Regular: what the last try asked for."""
 
     def seconds_left(self, now: datetime) -> int:
         """Until the next call, rounded up."""
@@ -122,6 +124,7 @@ def _attempt(found: Mapping[str, Any]) -> Attempt:
         first_at=parse_timestamp(found.get("firstAt")),
         retry_after=parse_timestamp(found.get("retryAfter")),
         retry=text(found.get("retry")),
+        priority=text(found.get("priority")),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.trouble import ProviderError
 
 
@@ -40,6 +41,8 @@ class PoolRequest:
     labels: Mapping[str, str]
     taints: Sequence[Taint]
     created: datetime
+    is_spot: bool = False
+    """Whether the node may be taken away at any time, for a lower price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,14 @@ class Provider(Protocol):
         Raise `ProviderError`. Returning means that the request was accepted, not that the pool is
         gone.
         """
+        ...
+
+    def sizes(self) -> Sizes | Unknown:
+        """Say which sizes the region offers; may be an hour old. `Unknown` keeps nothing from happening."""
+        ...
+
+    def quotas(self) -> Quotas | Unknown:
+        """Say how much quota is left; may be half a minute old. `Unknown` keeps nothing from happening."""
         ...
 
     def trouble(self) -> str:

@@ -15,6 +15,7 @@ from kaito_hooks.kube.conditions import Condition, stamp, timestamp
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.machine.hints import Attempt, LastError, PoolHint
 from kaito_hooks.machine.nodes import Node
+from kaito_hooks.machine.priority import next_priority
 from kaito_hooks.machine.provider import Ours
 from kaito_hooks.machine.steps import Answer, Observed
 from kaito_hooks.machine.times import whole_second
@@ -60,7 +61,9 @@ def tried(observed: Observed, now: datetime) -> Attempt:
     """One more try."""
     before = observed.hints.attempt
     first = before.first_at if before.count and before.first_at else now
-    return Attempt(before.count + 1, first, retry=observed.machine.retry)
+    return Attempt(
+        before.count + 1, first, retry=observed.machine.retry, priority=next_priority(observed)
+    )
 
 
 def until(attempt: Attempt, now: datetime, seconds: int) -> Attempt:
@@ -103,6 +106,8 @@ def _attempt(attempt: Attempt | None) -> Manifest:
         found["retryAfter"] = timestamp(attempt.retry_after)
     if attempt.retry:
         found["retry"] = attempt.retry
+    if attempt.priority:
+        found["priority"] = attempt.priority
     return {"attempt": found}
 
 

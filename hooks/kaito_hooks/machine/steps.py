@@ -14,6 +14,7 @@ from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.hints import Hints, read_hints
 from kaito_hooks.machine.nodes import Node, nodes_of
+from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.provider import Listing, Pool, PoolRequest, Unknown
 from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.metacontroller import SyncRequest
@@ -45,6 +46,8 @@ class Observed:
     is_fresh: bool = False
     """Whether the pool was read from the provider itself, in this call."""
     listing: Listing | Unknown | None = None
+    sizes: Sizes | Unknown | None = None
+    quotas: Quotas | Unknown | None = None
     outcome: Created | Deleted | ProviderError | None = None
     """Of the one call that changes something."""
 
@@ -59,6 +62,16 @@ class ReadPool:
 @dataclass(frozen=True, slots=True)
 class ListPools:
     """Ask for all pools, now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSizes:
+    """Ask which sizes the region offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadQuotas:
+    """Ask how much quota is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,9 @@ class Answer:
     finalized: bool = False
 
 
-Step = ReadPool | ListPools | CreatePool | DeletePool | Answer
+Call = ReadPool | ListPools | ReadSizes | ReadQuotas | CreatePool | DeletePool
+"""At most one request to the provider."""
+Step = Call | Answer
 Row = Callable[[Observed, datetime], Step | None]
 """A line of the transition table: what to do, or None when it does not apply."""
 

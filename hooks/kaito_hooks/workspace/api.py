@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from kaito_hooks.errors import InvalidObject
@@ -26,6 +28,10 @@ from kaito_hooks.workspace import reasons
 
 DEFAULT_INSTANCE_TYPE = "Standard_NC12s_v3"
 """Kaito's default."""
+
+
+_CAPACITY_TYPES = {"prefer": ("spot", "on-demand"), "require": ("spot",)}
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,10 @@ class Workspace:
     instance_type: str
     match_labels: Mapping[str, str]
     preferred_nodes: tuple[str, ...]
+    capacity_types: tuple[str, ...]
+    """Karpenter's words for what new nodes may be, in the order of preference; empty leaves it out."""
+    max_hourly_cost: Decimal | None
+    """USD for all nodes together."""
     tuning: Tuning | None
     inference: PresetChoice | None
     retry: str
@@ -121,6 +131,8 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         instance_type=text(resource.get("instanceType")) or DEFAULT_INSTANCE_TYPE,
         match_labels=_match_labels(resource.get("labelSelector")),
         preferred_nodes=_strings(resource.get("preferredNodes")),
+        capacity_types=_CAPACITY_TYPES.get(text(resource.get("spot")), ()),
+        max_hourly_cost=_decimal(resource.get("maxHourlyCost")),
         tuning=tuning,
         inference=inference,
         retry=notes.get(labels.RETRY, ""),
@@ -145,10 +157,6 @@ NOT_YET: Mapping[tuple[str, ...], str] = {
     ("inference", "config"): "Leave it out: the preset's arguments hold",
     ("tuning", "input", "volumeSource"): "Use `tuning.input.urls` or `tuning.input.image`",
     ("tuning", "output", "volumeSource"): "Use `tuning.output.image` with `imagePushSecret`",
-    (
-        "resource",
-        "maxHourlyCost",
-    ): "Leave it out, and compare `resource.instanceType` with Azure's price list",
     (
         "suspend",
     ): "Delete the Workspace to free its nodes; an adapter that was pushed stays in its registry",
@@ -236,6 +244,11 @@ def _match_labels(raw: object) -> Mapping[str, str]:
             )
         found[key] = values[0]
     return found
+
+
+def _decimal(raw: object) -> Decimal | None:
+    value = text(raw)
+    return Decimal(value) if _DECIMAL.fullmatch(value) else None
 
 
 def _strings(raw: object) -> tuple[str, ...]:

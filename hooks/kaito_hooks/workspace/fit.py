@@ -26,9 +26,10 @@ def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, .
     """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit."""
     preset = _preset(workspace, presets)
     size = _size(workspace, presets)
+    need = _need(workspace, preset)
+    _check_cost(workspace, preset, need, size, presets)
     if size is None:
         return Fit(preset, None, preset.gpus)
-    need = _need(workspace, preset)
     count = workspace.count
     if not workspace.bypass_resource_checks:
         _check_memory(workspace, preset, need, size, count, presets)
@@ -136,6 +137,45 @@ def _check_capability(
         f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}; {preset.name} and the "
         f"runtime images need {lowest[0]}.{lowest[1]}. Create the Workspace with `resource.instanceType` "
         f"{_suggest(need, preset, count, preset.lora is not None, presets, lowest)}",
+    )
+
+
+def _check_cost(
+    workspace: Workspace, preset: Preset, need: Memory, size: InstanceType | None, presets: Presets
+) -> None:
+    """List prices: what Azure bills depends on the contract, and spot costs less."""
+    limit = workspace.max_hourly_cost
+    if limit is None:
+        return
+    if size is None:
+        raise InvalidObject(
+            reasons.COST_TOO_HIGH,
+            f"The price of {workspace.instance_type} is not known, and `resource.maxHourlyCost` is {limit}. "
+            "Remove the limit, or create the Workspace with a size that presets.yaml lists",
+        )
+    cost = size.hourly_cost * workspace.count
+    if cost <= limit:
+        return
+    tuning = workspace.tuning is not None
+    below = [
+        other
+        for other in presets.instance_types.values()
+        if other.hourly_cost * workspace.count <= limit
+        and not other.retired
+        and _fits(need, preset, other, workspace.count, tuning)
+    ]
+    best = min(below, key=lambda other: (other.hourly_cost, other.name), default=None)
+    remedy = f"raise it to {cost}"
+    if best:
+        remedy += (
+            f", or create the Workspace with `resource.instanceType` '{best.name}' "
+            f"({best.hourly_cost * workspace.count} USD)"
+        )
+    nodes = f"{workspace.count} x " if workspace.count > 1 else ""
+    raise InvalidObject(
+        reasons.COST_TOO_HIGH,
+        f"{nodes}{size.name} costs {cost} USD an hour by Azure's price list, and `resource.maxHourlyCost` is "
+        f"{limit}: {remedy}",
     )
 
 

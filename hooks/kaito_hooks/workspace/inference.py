@@ -14,7 +14,7 @@ from kaito_hooks.workspace import training_config
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.fit import Fit
-from kaito_hooks.workspace.machines import Nodes, affinity
+from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.tuning import Adapter
 from kaito_hooks.workspace.workload import WEIGHTS, child, push_credentials, weights_container
 
@@ -174,7 +174,7 @@ def _probe(main: Manifest, ready_seconds: int, ready_path: str) -> None:
 def _roll(workspace: Workspace, nodes: Nodes, spec: Manifest, notes: Mapping[str, str]) -> Manifest:
     """The Deployment; one GPU has room for one pod, so none is made before the old one is gone."""
     spec["affinity"] = affinity(workspace, nodes)
-    spec["tolerations"] = [dict(item) for item in pods.TOLERATIONS]
+    spec["tolerations"] = tolerations(workspace)
     manifest = child("apps/v1", "Deployment", workspace, workspace.name, COMPONENT, notes)
     selector = {labels.COMPONENT: COMPONENT, labels.WORKSPACE: workspace.name}
     manifest["spec"] = {

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kaito_hooks.kube import labels
+from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.conditions import find, is_true
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -25,6 +25,13 @@ from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.observed import is_ready_node
 
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+SPOT_TOLERATION: Manifest = {
+    "effect": "NoSchedule",
+    "key": "kubernetes.azure.com/scalesetpriority",
+    "operator": "Equal",
+    "value": "spot",
+}
 NODE_LOST = "NodeLost"
 """Reason of a Machine's `Ready` when its node was there and has been gone for ten minutes."""
 
@@ -154,6 +161,7 @@ def machine_manifest(workspace: Workspace, slot: Slot, disk: str) -> Manifest:
                 _requirement("kaito.sh/machine-type", "gpu"),
                 _requirement("kubernetes.io/arch", "amd64"),
                 _requirement("kubernetes.io/os", "linux"),
+                *_capacity_types(workspace),
             ],
             "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
             "resources": {"requests": {"storage": disk}},
@@ -181,6 +189,12 @@ def affinity(workspace: Workspace, nodes: Nodes) -> Manifest:
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
         }
     }
+
+
+def tolerations(workspace: Workspace) -> list[Manifest]:
+    """Of the pods that use the nodes: AKS itself taints spot nodes."""
+    spot = [SPOT_TOLERATION] if "spot" in workspace.capacity_types else []
+    return [dict(item) for item in (*pods.TOLERATIONS, *spot)]
 
 
 def _free_nodes(
@@ -223,6 +237,12 @@ def _attempt(machine: Manifest) -> int:
 
 def _whole(value: str) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
+
+
+def _capacity_types(workspace: Workspace) -> list[Manifest]:
+    """Karpenter's requirement; a Machine without it is never a spot node."""
+    values = list(workspace.capacity_types)
+    return [{"key": CAPACITY_TYPE_LABEL, "operator": "In", "values": values}] if values else []
 
 
 def _requirement(key: str, value: str) -> Manifest:

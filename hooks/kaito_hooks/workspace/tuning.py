@@ -19,7 +19,7 @@ from kaito_hooks.workspace.check import data_arguments, job
 from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.jobs import Outcome
-from kaito_hooks.workspace.machines import Nodes, affinity
+from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.observed import Observed, kept, secret_text
 from kaito_hooks.workspace.workload import (
     WEIGHTS,
@@ -159,7 +159,7 @@ def tuning_job(
     volumes = [scratch, shared, weights, data, results, config, *secrets]
     spec = pods.pod_spec(init, main, volumes)
     spec["affinity"] = affinity(workspace, nodes)
-    spec["tolerations"] = [dict(item) for item in pods.TOLERATIONS]
+    spec["tolerations"] = tolerations(workspace)
     return job(workspace, workspace.name, COMPONENT, wanted_hash, spec, DEADLINE_SECONDS)
 
 
