@@ -127,6 +127,31 @@ class MachineSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """Settings of the orphan sweep, beside those of the Machine hook."""
+
+    namespace: str
+    """Where its ConfigMap is."""
+    may_delete: bool = False
+    """Whether orphans are deleted after the grace; else they are only reported."""
+    push_url: str = ""
+    """A Pushgateway of Prometheus; empty for none."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> SweepSettings:
+        """Raise `InvalidSettings` that names the variable."""
+        env = os.environ if environ is None else environ
+        push_url = _optional(env, "KAITO_METRICS_PUSH_URL").rstrip("/")
+        if push_url and not push_url.startswith(("http://", "https://")):
+            raise InvalidSettings(f"KAITO_METRICS_PUSH_URL must be a URL, found '{push_url}'")
+        return cls(
+            namespace=_required(env, "POD_NAMESPACE"),
+            may_delete=_choice(env, "KAITO_SWEEP_DELETE", ("false", "true")) == "true",
+            push_url=push_url,
+        )
+
+
 def is_loopback(endpoint: str) -> bool:
     """Whether the endpoint is plain HTTP on an address that can't leave this host."""
     parts = urlsplit(endpoint)

@@ -15,10 +15,11 @@ from kaito_hooks.aks import client as arm
 from kaito_hooks.aks import faults, pools
 from kaito_hooks.aks.compute import Compute
 from kaito_hooks.aks.replies import Reply
-from kaito_hooks.kube.objects import mapping, sequence, text
+from kaito_hooks.kube.objects import get_in, mapping, sequence, text
 from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.provider import (
     Absent,
+    AzureCluster,
     Foreign,
     ListedPool,
     Listing,
@@ -69,6 +70,21 @@ class AksProvider:
     def quotas(self) -> Quotas | Unknown:
         """From Microsoft.Compute."""
         return self._compute.quotas()
+
+    def cluster(self) -> AzureCluster | Unknown:
+        """The managed cluster, for the orphan sweep."""
+        try:
+            reply = arm.ask(self._client.managed_clusters.get, *self._scope)
+        except ProviderError as error:
+            return Unknown(error)
+        if reply.status != 200:
+            return Unknown(faults.of_reply(reply, self._now()))
+        properties = mapping(reply.json.get("properties"))
+        return AzureCluster(
+            state=text(properties.get("provisioningState")),
+            power=text(get_in(properties, "powerState", "code")),
+            node_group=text(properties.get("nodeResourceGroup")),
+        )
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """From AKS itself, or from a list that is some seconds old."""

@@ -124,6 +124,16 @@ class Listing:
         return any(pool.is_system for pool in self.pools)
 
 
+@dataclass(frozen=True, slots=True)
+class AzureCluster:
+    """The managed cluster as Azure shows it."""
+
+    state: str
+    power: str
+    node_group: str
+    """Resource group of its virtual machines."""
+
+
 class Provider(Protocol):
     """A cloud; each call is at most one request, is over within seconds, and is never repeated."""
 

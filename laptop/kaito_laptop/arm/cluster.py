@@ -176,6 +176,7 @@ class ManagedCluster:
             state = self._state if self._is_occupied() else "Succeeded"
         properties: dict[str, Any] = {"provisioningState": state, "agentPoolProfiles": profiles}
         properties["powerState"] = {"code": self._power}
+        properties["nodeResourceGroup"] = self._node_group.rpartition("/")[2]
         found = {"id": self.id, "name": self.name, "location": self.compute.region}
         return ok(200, {**found, "properties": properties})
 
