@@ -58,6 +58,11 @@ class Watch:
             subscriber.tell(Event("ADDED", each))
         return lambda: self._unsubscribe(subscriber)
 
+    def objects(self) -> list[Manifest]:
+        """Return what was there when the last change was heard of, sorted; not to be changed."""
+        with self._lock:
+            return [self._objects[place] for place in sorted(self._objects)]
+
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from kaito_laptop.metacontroller.hooks import HookAnswer, HookUnreachableError
 
 HOST = "127.0.0.1"
 SHORTEST_RESYNC_SECONDS, TIME_RUNS = 1.0, 20
+MOST_RESYNCS_PER_SECOND = 10
 Answer = Callable[[str, bytes], HookAnswer]
 """Answers a body that was posted to a path."""
 
@@ -34,7 +36,7 @@ class HookGate:
                 except HookUnreachableError:
                     self.close_connection = True
                     return
-                content = sooner(answer)
+                content = answer.body
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     if name not in ("content-length", "server", "date"):
@@ -68,12 +70,13 @@ class HookGate:
         self._thread.join()
 
 
-def sooner(answer: HookAnswer) -> bytes:
-    """Let the time of resyncs run faster, so that a story of minutes takes seconds."""
+def sooner(answer: HookAnswer, parents: int) -> HookAnswer:
+    """Let the time of resyncs run faster, so that a story of minutes takes seconds; many take turns."""
     try:
         content = json.loads(answer.body)
         seconds = content["resyncAfterSeconds"]
     except (ValueError, KeyError, TypeError):
-        return answer.body
-    content["resyncAfterSeconds"] = max(SHORTEST_RESYNC_SECONDS, seconds / TIME_RUNS)
-    return json.dumps(content).encode()
+        return answer
+    shortest = max(SHORTEST_RESYNC_SECONDS, parents / MOST_RESYNCS_PER_SECOND)
+    content["resyncAfterSeconds"] = max(shortest, seconds / TIME_RUNS)
+    return replace(answer, body=json.dumps(content).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from e2e.real_world import RealWorld
+from kaito_laptop.api_informers import Informers
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HttpCaller
 
@@ -15,10 +16,12 @@ class OurLoop:
         self._running: Metacontroller | None = None
 
     def start(self) -> None:
-        caller = HttpCaller({})
-        self._running = Metacontroller(self._world.cluster, self._world.engine, caller)
+        engine = self._world.engine
+        self._server = Informers(self._world.plane.kubeconfig, engine.post)
+        self._running = Metacontroller(self._server, engine, HttpCaller({}))
 
     def kill(self) -> None:
         if self._running is not None:
             self._running.stop()
+            self._server.close()
             self._running = None

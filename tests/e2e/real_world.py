@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
+from e2e.hook_gate import HookGate, sooner
 from e2e.leaping_clock import LeapingClock
 from kaito_laptop.api_server import ApiServer
 from kaito_laptop.arm import ArmServer, ManagedCluster
@@ -87,6 +87,7 @@ class RealWorld(Story):
         self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""
         self._gate = gate
+        self._parents: set[str] = set()
         self._changed = time.monotonic()
         self.loop = loop(self)
 
@@ -198,14 +199,17 @@ class RealWorld(Story):
         host = "workspace-hook" if path.startswith("/workspace/") else "node-provisioner"
         try:
             caller = CheckedCaller(self.hooks, [self.calls.append, self._check])
-            return caller(f"http://{host}.kaito-system:80{path}", body, HOOK_SECONDS)
+            answer = caller(f"http://{host}.kaito-system:80{path}", body, HOOK_SECONDS)
+            return sooner(answer, len(self._parents))
         except AssertionError as error:
             self.trouble.append(error)
             raise
 
     def _check(self, call: HookCall) -> None:
         # Parents of an earlier story may still be on their way out.
-        if call.request_json()["parent"]["metadata"]["namespace"] == self.namespace:
+        metadata = call.request_json()["parent"]["metadata"]
+        if metadata["namespace"] == self.namespace:
+            self._parents.add(metadata["uid"])
             check_wire(call)
 
     def _raise_trouble(self) -> None:
