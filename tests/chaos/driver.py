@@ -14,12 +14,15 @@ from typing import Any
 
 from chaos.cloud import Cloud
 from chaos.machines import Life
+from chaos.sweeping import SECONDS, Sweeper
 from chaos.transport import InProcess
 from chaos.weather import Weather
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
+from kaito_laptop.arm.answers import Request
+from kaito_laptop.arm.router import Handled
 from kaito_laptop.clock import VirtualClock
 from machine.builders import body
 
@@ -39,6 +42,8 @@ KINDS = (
     "unguarded create",
     "create for a Machine without finalizer",
     "foreign delete",
+    "living pool swept",
+    "orphan not found",
     "wrong Ready",
     "too many requests",
     "exception",
@@ -80,6 +85,12 @@ class _Run:
             self.cloud.calls_by_uid[life.uid] = 0
         self.calls = 0
         self._calling: list[Life] = []
+        self.sweeper = Sweeper(
+            AksProvider(SETTINGS, self.clock.now, InProcess(self._swept)),
+            self.clock.now,
+            self.weather,
+            lambda: frozenset(life.uid for life in self.lives if not life.is_gone),
+        )
         self.processes = [self._start(), self._start()]
         """The second one lives through a rolling update: no lock is shared with it."""
 
@@ -88,8 +99,9 @@ class _Run:
         try:
             self._until(lambda: all(life.is_gone for life in self.lives))
             self.cloud.pass_time(3600)
-            left = self.cloud.ours({life.uid for life in self.lives})
+            left = self.cloud.ours({life.uid for life in self.lives if not life.is_forced})
             self.cloud.wrong += [("leaked pool", name) for name in left]
+            self._sweep_up()
         except Exception as error:  # A bug of the hook is a result, too.
             self.cloud.wrong.append(("exception", f"{type(error).__name__}: {error}"))
         if "foreign" not in self.cloud.arm.pool_names():
@@ -103,6 +115,29 @@ class _Run:
             len(self.lives),
         )
 
+    def _sweep_up(self) -> None:
+        """In the end no orphan is there that no sweep has told."""
+        end = self.clock.seconds() + 3600
+        while True:
+            report = self.sweeper.sweep(self.clock.seconds())
+            left = set(self.cloud.ours({life.uid for life in self.lives if life.is_forced}))
+            left -= set(report.unmarked)
+            if not left or self.clock.seconds() > end:
+                break
+            self.cloud.pass_time(SECONDS)
+        self.cloud.wrong += [("orphan not found", f"{name}: {report.message}") for name in left]
+
+    def _swept(self, request: Request) -> Handled | None:
+        """A request of the sweep, which takes no pool whose Machine is there."""
+        name = request.path.rpartition("/")[2]
+        living = {life.uid for life in self.lives if not life.is_gone}
+        let_go = {life.uid for life in self.lives if life.is_gone and not life.is_forced}
+        if request.method == "DELETE" and name in self.cloud.ours(living):
+            self.cloud.wrong.append(("living pool swept", name))
+        if request.method == "DELETE" and name in self.cloud.ours(let_go):
+            self.cloud.wrong.append(("leaked pool", f"{name}, found by the sweep"))
+        return self.cloud.handle(request)
+
     def _until(self, is_reached: Callable[[], bool]) -> None:
         while not is_reached():
             now = self.clock.seconds()
@@ -115,6 +150,10 @@ class _Run:
                 self.cloud.wrong.append(("does not converge", str(said)[:600]))
                 return
             life = min((life for life in self.lives if not life.is_gone), key=_next)
+            if self.sweeper.due < _next(life):
+                self.cloud.pass_time(max(self.sweeper.due - now, 0))
+                self.sweeper.sweep(self.clock.seconds())
+                continue
             self.cloud.pass_time(max(_next(life) - now, 0))
             self._step(life)
 
@@ -138,7 +177,9 @@ class _Run:
         self._call(life)
 
     def _delete(self, life: Life) -> None:
-        if life.has_finalizer:
+        if self.weather.happens("finalizer forced away", 0.1, self.clock.seconds()):
+            life.is_forced = life.is_gone = True
+        elif life.has_finalizer:
             life.delete(self.clock)
             life.due, life.dies = self.clock.seconds(), float("inf")
         else:  # Nothing keeps it: it is gone at once.
@@ -172,7 +213,9 @@ class _Run:
         An answer that repeats what it was shown says nothing: it stands for "not looked at now".
         """
         (ready,) = (item for item in answer["status"]["conditions"] if item["type"] == "Ready")
-        if ready["status"] != "True" or ready in (shown.get("status") or {}).get("conditions", ()):
+        before = (shown.get("status") or {}).get("conditions", ())
+        said = {(item["type"], item["status"], item["reason"]) for item in before}
+        if ready["status"] != "True" or ("Ready", "True", ready["reason"]) in said:
             return
         labels = [node["metadata"]["labels"] for node in self.cloud.nodes.by_name.values()]
         if life.uid not in [found.get("kaito.sh/machine-uid") for found in labels]:

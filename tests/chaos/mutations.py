@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+from chaos.sweeping import NODE_GROUP, Sweeper
 from chaos.transport import InProcess
 from kaito_hooks.aks import provider as aks
 from kaito_hooks.kube.objects import get_in
@@ -15,6 +17,8 @@ from kaito_hooks.machine import absence, finalize
 from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
 from kaito_hooks.machine.steps import Observed
+from kaito_hooks.sweep import orphans, sweep
+from kaito_hooks.sweep.orphans import KubernetesCluster, Verdict
 
 
 def create_before_the_finalizer() -> AbstractContextManager[Any]:
@@ -105,6 +109,29 @@ def believe_the_status() -> AbstractContextManager[Any]:
     return both()
 
 
+def sweep_without_machines() -> AbstractContextManager[Any]:
+    """A list of Machines that broke off proves nothing."""
+    listed = Sweeper.cluster
+    nobody = KubernetesCluster(
+        frozenset({"another"}), frozenset({NODE_GROUP}), datetime(2025, 1, 1, tzinfo=UTC)
+    )
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(Sweeper, "cluster", lambda self: listed(self) or nobody),
+            patch.object(orphans, "GRACE", timedelta()),
+        ):
+            yield
+
+    return both()
+
+
+def sweep_nothing() -> AbstractContextManager[Any]:
+    """Every pool without a Machine is found."""
+    return patch.object(sweep, "judge", lambda seen, now: Verdict(orphans={}))
+
+
 def _without_header(name: str) -> AbstractContextManager[Any]:
     send = InProcess.send
 
@@ -129,6 +156,8 @@ MUTATIONS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
     "any list of pools is believed": (any_list_is_believed, "leaked pool"),
     "the finalizer leaves before the node is there": (leave_when_not_launched, "leaked pool"),
     "each try has a pool of its own": (another_name_for_each_try, "double create"),
+    "the sweep believes a list that broke off": (sweep_without_machines, "living pool swept"),
+    "the sweep finds nothing": (sweep_nothing, "orphan not found"),
     "the status says which pool is ours": (believe_the_status, "foreign delete"),
 }
 """What is switched off, and how the chaos calls what comes of it."""

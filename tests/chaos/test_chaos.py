@@ -9,14 +9,16 @@ RUNS, CHUNKS = 300, 12
 FOUND_BY = {
     "a PUT before the finalizer": 1,
     "a PUT without If-None-Match": 0,
-    "a DELETE without If-Match": 14,
-    "a DELETE without proof of ownership": 4,
-    "unknown counts as absent": 9,
-    "absent once counts as gone": 192,
-    "any list of pools is believed": 9,
-    "the finalizer leaves before the node is there": 1,
-    "each try has a pool of its own": 0,
-    "the status says which pool is ours": 1,
+    "a DELETE without If-Match": 104,
+    "a DELETE without proof of ownership": 43,
+    "unknown counts as absent": 41,
+    "absent once counts as gone": 307,
+    "any list of pools is believed": 82,
+    "the finalizer leaves before the node is there": 0,
+    "each try has a pool of its own": 2,
+    "the sweep believes a list that broke off": 7,
+    "the sweep finds nothing": 14,
+    "the status says which pool is ours": 7,
 }
 
 

@@ -44,13 +44,16 @@ class Weather:
 
     def fault(self, verb: str, now: float) -> Fault | None:
         """What becomes of this request."""
-        if now >= self.ends or self.chance.random() >= self.share:
+        if now >= self.ends:
+            return None
+        if verb == "PUT" and self.is_late and self.share and self.chance.random() < 0.3:
+            self.seen["PUT late"] += 1
+            return self._fault("late")
+        if self.chance.random() >= self.share:
             return None
         kind = self.chance.choice(
             ["status", "body", "code", "dropped", "applied and dropped", "applied and failed"]
         )
-        if verb == "PUT" and self.is_late and self.chance.random() < 0.5:
-            kind = "late"
         if verb in ("GET", "LIST", "CLUSTER") and kind.startswith("applied"):
             kind = "dropped"
         self.seen[f"{verb} {kind}"] += 1
