@@ -36,7 +36,7 @@ from kaito_laptop.objects import get, name
 
 from support.story import Story, check_wire, gpus
 
-SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 30.0, 90.0, 1.5
+SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 60.0, 240.0, 1.5
 LEAP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS = 0.05
