@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from aks.story import SETTINGS, story
-from kaito_hooks.aks.client import Elsewhere, OurClusterOnly
+from kaito_hooks.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
 from kaito_hooks.aks.identity import Identity, NoToken
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.aks.replies import Reply, scrub
@@ -18,6 +18,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class Request:
     def __init__(self, url):
         self.http_request = self
+        self.method = "GET"
         self.url = url
 
 
@@ -47,6 +48,34 @@ def test_our_cluster_may_be_asked(path):
 def test_no_other_address_ever_is(url):
     with pytest.raises(Elsewhere):
         look_at(url)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "is_allowed"),
+    [
+        ("GET", "skus", True),
+        ("GET", "locations/westeurope/usages", True),
+        ("GET", "locations/northeurope/usages", False),
+        ("PUT", "skus", False),
+        ("GET", "virtualMachines", False),
+    ],
+)
+def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed):
+    settings = MachineSettings("s", "rg", "aks", "i", location="westeurope")
+    request = Request(
+        f"https://management.azure.com/subscriptions/s/providers/Microsoft.Compute/{path}"
+    )
+    request.method = method
+    if is_allowed:
+        OurClusterOnly(settings).on_request(request)
+    else:
+        with pytest.raises(Elsewhere):
+            OurClusterOnly(settings).on_request(request)
+
+
+def test_the_version_of_the_api_is_the_clients_own():
+    client, _ = build(MachineSettings(**SETTINGS, arm_endpoint="http://127.0.0.1:1"))
+    assert client._config.api_version == API_VERSION
 
 
 class NoFile:

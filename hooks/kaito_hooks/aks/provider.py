@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from azure.core.pipeline.transport import HttpTransport
 from kaito_hooks.aks import client as arm
 from kaito_hooks.aks import faults, pools
 from kaito_hooks.aks.compute import Compute
+from kaito_hooks.aks.pace import Pace
 from kaito_hooks.aks.replies import Reply
 from kaito_hooks.kube.objects import get_in, mapping, sequence, text
 from kaito_hooks.machine.offer import Quotas, Sizes
@@ -33,6 +35,7 @@ from kaito_hooks.machine.trouble import (
     AlreadyExists,
     EtagMismatch,
     ProviderError,
+    Throttled,
     Unanswered,
     Unreadable,
 )
@@ -54,6 +57,7 @@ class AksProvider:
         self._settings = settings
         self._now = now
         self._client, self._trouble = arm.build(settings, transport)
+        self._pace = Pace(now)
         self._compute = Compute(settings, self._client, now)
         self._scope = (settings.resource_group, settings.cluster_name)
         self._lock = threading.Lock()
@@ -99,6 +103,7 @@ class AksProvider:
 
     def create(self, request: PoolRequest) -> str:
         """PUT that must not find a pool: without the condition it would change one."""
+        self._pace.correct(-1)  # A PUT has a limit of its own, for each pool.
         body = json.dumps(pools.put_body(request, self._settings)).encode()
         reply = self._change(
             self._client.agent_pools.begin_create_or_update,
@@ -117,6 +122,7 @@ class AksProvider:
         condition: dict[str, Any] = {}
         if etag:
             condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        before = self._listed
         reply = self._change(
             self._client.agent_pools.begin_delete,
             ref.name,
@@ -124,13 +130,28 @@ class AksProvider:
             **condition,
         )
         if reply.is_success or _says_no_pool(reply):
+            self._remember(before, ref)
             return
         if reply.status == 412:
             raise EtagMismatch()
         raise faults.of_reply(reply, self._now())
 
+    def _remember(self, before: tuple[datetime, Listing | Unknown] | None, ref: PoolRef) -> None:
+        """The list as it was, with that pool on its way out: else each deletion costs everyone a list."""
+        if before is None or isinstance(before[1], Unknown):
+            return
+        known = [
+            replace(pool, seen=replace(pool.seen, state="Deleting"))
+            if pool.name.lower() == ref.name.lower()
+            else pool
+            for pool in before[1].pools
+        ]
+        with self._lock:
+            self._listed = self._listed or (before[0], Listing(tuple(known)))
+
     def _read(self, ref: PoolRef) -> Pool:
         try:
+            self._pace.take(2)
             reply = arm.ask(self._client.agent_pools.get, *self._scope, ref.name)
         except ProviderError as error:
             return Unknown(error)
@@ -147,14 +168,19 @@ class AksProvider:
         with self._lock:  # One list at a time; the others wait for it and use it.
             now = self._now()
             if self._listed is None or not timedelta(0) <= now - self._listed[0] < LIST_AGE:
-                self._listed = (now, self._list())
+                try:
+                    self._pace.take(1)
+                    self._listed = (now, self._list())
+                except Throttled as error:
+                    return Unknown(error)
             return self._listed[1]
 
     def _list(self) -> Listing | Unknown:
         try:
-            replies = arm.ask_pages(self._client.agent_pools.list, *self._scope)
+            replies = arm.ask_pages(self._client, arm.pools_path(self._settings))
         except ProviderError as error:
             return Unknown(error)
+        self._pace.correct(len(replies) - 1)
         found: list[ListedPool] = []
         for reply in replies:
             if reply.status != 200:

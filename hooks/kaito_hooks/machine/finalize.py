@@ -31,6 +31,7 @@ POLL_SECONDS = 15
 SHORTEST_SECONDS = 5
 """Metacontroller calls again only after a resync that is asked for (contract row C50)."""
 BLOCKED_AFTER = timedelta(minutes=5)
+SEEN_ABSENT = "The agent pool is gone; the Machine goes when that is certain."
 MISMATCHES_FOR = timedelta(minutes=2)
 """After that, an etag that never matches must not keep a paid node alive (aks.md F4b)."""
 
@@ -76,11 +77,20 @@ def keep(observed: Observed, now: datetime, seconds: int) -> Answer:
     )
 
 
+def between(observed: Observed, now: datetime) -> Step | None:
+    """F6, later: between the two looks nothing is asked; a status that is wrong costs 45 seconds."""
+    if observed.pool is not None or observed.hints.absent_since is None:
+        return None
+    left = absence.seconds_left(observed, now)
+    since = absence.since(observed, now)
+    return _wait(observed, now, left, SEEN_ABSENT, absent_since=since) if left else None
+
+
 def read(observed: Observed, now: datetime) -> Step | None:
     """Only a deletion under way is watched through the shared list."""
     if observed.pool is None:
-        hint = observed.hints.pool
-        return ReadPool(fresh=hint is None or hint.state != "Deleting")
+        hint, seen_absent = observed.hints.pool, observed.hints.absent_since is not None
+        return ReadPool(fresh=hint is None or hint.state != "Deleting" or seen_absent)
     if observed.is_fresh or isinstance(observed.pool, Unknown):
         return None
     is_deleting = isinstance(observed.pool, Ours) and observed.pool.is_deleting
@@ -133,8 +143,7 @@ def prove(observed: Observed, now: datetime) -> Step | None:
     if left == 0:
         return None
     since = absence.since(observed, now)
-    text = "The agent pool is gone; the Machine goes when that is certain."
-    return _wait(observed, now, left, text, absent_since=since)
+    return _wait(observed, now, left, SEEN_ABSENT, absent_since=since)
 
 
 def gone(observed: Observed, now: datetime) -> Answer:
@@ -142,7 +151,7 @@ def gone(observed: Observed, now: datetime) -> Answer:
     return _leave(observed, now)
 
 
-ROWS: tuple[Row, ...] = (nameless, paused, read, unknown, deleting, delete, prove)
+ROWS: tuple[Row, ...] = (nameless, paused, between, read, unknown, deleting, delete, prove)
 
 
 def _leave(observed: Observed, now: datetime) -> Answer:
