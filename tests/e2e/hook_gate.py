@@ -30,8 +30,8 @@ class HookGate:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 try:
-                    if gate.answer is None:
-                        raise HookUnreachableError("no story plays")
+                    if gate.answer is None or not body:
+                        raise HookUnreachableError("no story plays, or the caller is gone")
                     answer = gate.answer(self.path, body)
                 except HookUnreachableError:
                     self.close_connection = True

@@ -39,11 +39,10 @@ from support.story import Story, check_wire, gpus
 SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 60.0, 240.0, 1.5
 LEAP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
-LOOK_SECONDS = 0.05
-HOOK_SECONDS = 30.0
+LOOK_SECONDS, STEPS = 0.05, 1000
+HOOK_SECONDS, POOL_SECONDS = 30.0, 1.0
 EDITOR = "sed -i -e s/ACR_REPO_HERE/mlteam/ -e s/IMAGE_NAME_HERE/phi-3/"
 """What `kubectl edit` opens here: it writes real names."""
-POOL_SECONDS = 1.0
 SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")
 _stories, _addresses = count(1), count(10)
 
@@ -163,7 +162,7 @@ class RealWorld(Story):
         end = time.monotonic() + seconds
         self._changed = time.monotonic()
         while True:
-            self.engine.settle()
+            self._work()
             self._raise_trouble()
             if reached():
                 return
@@ -174,6 +173,12 @@ class RealWorld(Story):
             if time.monotonic() > end:
                 raise NeverHappens(f"it did not happen within {seconds:g} s:\n{self._tell()}")
             self.engine.wait(LOOK_SECONDS)
+
+    def _work(self) -> None:
+        """Do what is ready; not for ever, however fast changes come."""
+        for _ in range(STEPS):
+            if not self.engine.step():
+                return
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         """Run kubectl in the story's namespace while the cluster goes on; return what it prints."""
