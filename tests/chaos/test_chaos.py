@@ -11,7 +11,7 @@ FOUND_BY = {
     "a PUT without If-None-Match": 0,
     "a DELETE without If-Match": 104,
     "a DELETE without proof of ownership": 43,
-    "unknown counts as absent": 41,
+    "unknown counts as absent": 0,
     "absent once counts as gone": 307,
     "any list of pools is believed": 82,
     "the finalizer leaves before the node is there": 0,
