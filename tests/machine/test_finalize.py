@@ -7,7 +7,7 @@ import pytest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.machine import trouble
-from kaito_hooks.machine.finalize import decide
+from kaito_hooks.machine.finalize import decide, keep
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.steps import (
     Answer,
@@ -154,3 +154,34 @@ def test_f5_a_deletion_that_failed_is_asked_for_again():
 
 def test_a_machine_that_only_left_the_selector_is_finalized_the_same_way():
     assert finalize(Ours("Succeeded", "e1"), deleted="") == DeletePool("e1")
+
+
+READY = [
+    {"type": type_, "status": "True", "reason": "NodeReady", "message": "m"}
+    for type_ in ("MachineLaunched", "MachineRegistered", "MachineInitialized", "Ready")
+]
+
+
+def test_f2_a_machine_on_its_way_out_is_never_repeated_as_ready():
+    trouble_ = {"type": "ProviderTrouble", "status": "True", "reason": "Throttled", "message": "m"}
+    later = timestamp(NOW + timedelta(seconds=2))
+    status = {"conditions": [*READY, trouble_], "attempt": {"retryAfter": later}}
+    step = finalize(status=status)
+    assert reason(step.status) == "False/Deleting"
+    assert step.resync_seconds >= 5
+    found = observe(parse_sync(body(machine(status={"conditions": READY}), (), True)))
+    assert reason(keep(found, NOW, 5).status) == "False/Deleting"
+
+
+def test_f6_between_the_two_looks_nothing_is_asked():
+    step = finalize(status={"absentSince": ago(seconds=30)})
+    assert isinstance(step, Answer)
+    assert 15 <= step.resync_seconds <= 18
+    assert step.status["absentSince"] == ago(seconds=30)
+    assert finalize(status={"absentSince": ago(seconds=46)}) == ReadPool(fresh=True)
+
+
+def test_f6_a_moment_to_come_delays_no_longer_than_the_proof_takes():
+    step = finalize(status={"absentSince": "2099-01-01T00:00:00Z"})
+    assert step.status["absentSince"] == timestamp(NOW)
+    assert step.resync_seconds <= 45 * 1.2
