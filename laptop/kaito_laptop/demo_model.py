@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kaito_laptop.child_process import ChildProcess
-from kaito_laptop.image_push import ImagePush
 from kaito_laptop.kubelet.folders import tail
-from kaito_laptop.laptop import PRESETS, USER, Laptop
+from kaito_laptop.laptop import PRESETS, Laptop
 
 PRESET = "tiny-demo"
 
@@ -20,15 +19,15 @@ class DemoModelError(Exception):
     """The model could not be made; the message has the end of the program's output."""
 
 
-def provide(laptop: Laptop, image: str, path: str, say: Callable[[str], None]) -> None:
+def provide(laptop: Laptop, image: str, say: Callable[[str], None]) -> None:
     """Make the model, or take it from the cache, and push it as the image that the preset names."""
-    folder = laptop.state / "demo-model"
-    log = laptop.state / "logs" / "demo-model.log"
-    run_module("kaito_runtime.demo.make", ["--to", str(folder)], log, say)
-    repository, _, tag = image.partition(":")
-    place = f"{PRESETS}/{repository}"
-    push = ImagePush(laptop.registry.address, place, USER, laptop.password)
-    push.folder(folder, path, tag)
+    credentials = laptop.state / "demo-model.docker.json"
+    credentials.touch(mode=0o600)
+    credentials.write_text(laptop.docker_config(), encoding="utf-8")
+    place = f"{laptop.registry.address}/{PRESETS}/{image}"
+    arguments = ["--to", str(laptop.state / "demo-model"), "--push", place]
+    arguments += ["--credentials", str(credentials)]
+    run_module("kaito_runtime.demo.make", arguments, laptop.state / "logs" / "demo-model.log", say)
 
 
 def run_module(

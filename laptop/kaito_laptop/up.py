@@ -159,7 +159,7 @@ class Up:
             weights = presets.presets[demo_model.PRESET].weights
             started = time.monotonic()
             say = self._progress.pass_on
-            demo_model.provide(self._laptop, weights.image, weights.path, say)
+            demo_model.provide(self._laptop, weights.image, say)
             seconds = time.monotonic() - started
             self.say(f"The demo model is in the registry after {seconds:.1f} s")
         for each in manifests.complete(found, self._laptop):

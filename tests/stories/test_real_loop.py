@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from kaito_hooks.web.workspace import load_presets
-from kaito_laptop.image_push import ImagePush
-from kaito_laptop.laptop import PRESETS, USER
+from kaito_laptop.laptop import PRESETS
+from kaito_runtime.transfer.push import push_weights_image
 
 from support.builders import merged, tuning_workspace
 from support.real import RealLaptop, real_laptop, web_server
@@ -47,12 +47,14 @@ training_config:
 @pytest.fixture
 def laptop(tmp_path: Path) -> Iterator[RealLaptop]:
     weights = load_presets().presets["tiny-demo"].weights
-    repository, _, tag = weights.image.partition(":")
     model = tmp_path / "model"
     model.mkdir()
+    credentials = tmp_path / "config.json"
     with real_laptop(tmp_path / "state") as running:
-        push = ImagePush(running.registry, f"{PRESETS}/{repository}", USER, running.laptop.password)
-        push.folder(make_tiny_model(model), weights.path, tag)
+        credentials.write_text(running.laptop.docker_config(), encoding="utf-8")
+        push_weights_image(
+            make_tiny_model(model), f"{running.registry}/{PRESETS}/{weights.image}", [credentials]
+        )
         yield running
 
 

@@ -22,6 +22,7 @@ from kaito_runtime.demo import text
 from kaito_runtime.demo.text import Line
 from kaito_runtime.outcome import Failure, Reason
 from kaito_runtime.progress import Pace
+from kaito_runtime.transfer.push import push_weights_image
 
 LINES = 6000
 HELD_OUT = 200
@@ -176,9 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--push", default="", help="also push it as an image of this name")
+    parser.add_argument("--credentials", type=Path, help="docker config file for the push")
     flags = parser.parse_args(arguments)
     threads.prepare()
-    return make_model(flags.to, flags.cache, flags.seed)
+    made = make_model(flags.to, flags.cache, flags.seed)
+    if flags.push:
+        made |= push_weights_image(flags.to, flags.push, [flags.credentials])
+    return made
 
 
 if __name__ == "__main__":
