@@ -28,6 +28,7 @@ def make_tiny_model(folder: Path) -> Path:
         max_position_embeddings=256,
         sliding_window=None,
         tie_word_embeddings=True,
+        initializer_range=0.1,  # at 0.02 no training could make such a small model sure of a word
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
