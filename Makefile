@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo test e2e bench-hook bench-operator lint fmt requirements clean
+.PHONY: help setup demo test e2e chaos bench-hook bench-operator lint fmt requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: setup ## Run all tests
 
 e2e: setup ## Run the stories on a real control plane (etcd, kube-apiserver, ...; Metacontroller where it is on PATH)
 	$(BIN)/python -m pytest tests/e2e -p no:cacheprovider -o timeout=600
+
+chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
+	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(or $(RUNS),10000)
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app
 	PYTHONPATH=tests $(BIN)/python -m benches.hook

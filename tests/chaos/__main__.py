@@ -1,4 +1,4 @@
-"""Many runs, and what they came to: python -m chaos --runs 10000 [--first SEED] [--jobs N] [--mutations]."""
+"""Many runs, and what they came to: `make chaos RUNS=10000`, or python -m chaos [--first SEED] [--mutations]."""
 
 from __future__ import annotations
 
@@ -13,6 +13,33 @@ from chaos.driver import KINDS, run
 from chaos.mutations import MUTATIONS
 
 CHUNK = 25
+QUIET_SECONDS = 2.0
+"""A run that is over sooner prints no progress; where a line can't be rewritten, one comes each ten times that."""
+
+
+class Progress:
+    """How far it is, on standard error: the figures alone are on standard output."""
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+        self._began = self._said = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def say(self, done: int, wrong: int) -> None:
+        """Say it, unless it was said a moment ago."""
+        pause = QUIET_SECONDS if sys.stderr.isatty() else 10 * QUIET_SECONDS
+        if time.monotonic() - self._said < (QUIET_SECONDS if self._is_first else pause):
+            return
+        self._is_first, self._said = False, time.monotonic()
+        left = self.seconds / done * (self._runs - done)
+        text = f"{done} of {self._runs} runs, {wrong} broke a promise, about {left:.0f} s left"
+        print(text, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+    _is_first = True
 
 
 @dataclass(slots=True)
@@ -91,12 +118,13 @@ def main() -> int:
             found = list(pool.map(first_found, MUTATIONS, [options.runs] * len(MUTATIONS)))
             print("\n".join(found))
             return int(any("not found" in line for line in found))
-        started, total = time.monotonic(), Total()
+        progress, total = Progress(options.runs), Total()
         last = options.first + options.runs
         chunks = [range(at, min(at + CHUNK, last)) for at in range(options.first, last, CHUNK)]
         for part in pool.map(play, chunks):
             total.add(part)
-        print(report(total, time.monotonic() - started))
+            progress.say(total.runs, len(set().union(*total.wrong.values())))
+        print(report(total, progress.seconds))
         return int(bool(total.wrong))
 
 
