@@ -10,6 +10,7 @@ import pytest
 from aks.story import reason_of, story
 from aks.test_fault_table import DROPPED, arm_error
 from kaito_laptop.arm import Compute, Fault
+from kaito_laptop.arm.answers import Request
 from machine.builders import NAME, SIZE, machine
 
 HERE = {"location": "westeurope"}
@@ -46,6 +47,15 @@ def test_what_the_region_can_not_give_is_told_before_anything_is_asked_for(compu
         assert reason_of(life) == f"False/{reason}"
         assert said in life.status["lastError"]["message"]
         assert life.arm.count("PUT") == 0
+
+
+def test_a_pool_that_somebody_deleted_is_made_again():
+    with story(HERE) as life:
+        life.until_ready()
+        life.arm.cluster.delete(life.pools[0], Request("DELETE", "", {}, {}))
+        life.pass_time(600)
+        life.until(lambda it: it.arm.count("PUT") == 2)
+        life.until_ready()
 
 
 def test_a_size_that_azure_does_not_list_is_refused():

@@ -18,7 +18,13 @@ SOON_SECONDS = 1
 
 
 def check(observed: Observed, now: datetime) -> Step | None:
-    """The next look, or the refusal; None when nothing speaks against the request."""
+    """The next look, or the refusal; None when nothing speaks against the request.
+
+    The pool that is made again was offered once, and its call has used up its requests: that the first
+    is gone took two of three.
+    """
+    if observed.listing is not None:
+        return None
     sizes, quotas, wanted = observed.sizes, observed.quotas, observed.machine.size
     if sizes is None:
         return ReadSizes()
