@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,25 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", "--namespace", default="default")
     logs.set_defaults(run=_logs)
 
-    for command in (up, demo, get, describe, logs):
+    apply = commands.add_parser("apply", help="apply manifests to the running cluster")
+    apply.add_argument("-f", "--filename", type=Path, action="append", required=True)
+    apply.set_defaults(run=_apply)
+
+    delete = commands.add_parser("delete", help="delete an object of the running cluster")
+    delete.add_argument("kind")
+    delete.add_argument("name")
+    delete.add_argument("-n", "--namespace")
+    delete.set_defaults(run=_delete)
+
+    annotate = commands.add_parser("annotate", help="annotate an object of the running cluster")
+    annotate.add_argument("kind")
+    annotate.add_argument("name")
+    annotate.add_argument("annotations", nargs="+", metavar="KEY=VALUE|KEY-")
+    annotate.add_argument("--overwrite", action="store_true", help="change what is there already")
+    annotate.add_argument("-n", "--namespace")
+    annotate.set_defaults(run=_annotate)
+
+    for command in (up, demo, get, describe, logs, apply, delete, annotate):
         command.add_argument("--state", type=Path, default=default_state(), help="state folder")
     return whole
 
@@ -142,9 +160,46 @@ def _describe(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _ask(flags: argparse.Namespace, **more: Any) -> Any:
-    question = {"kind": flags.kind, "name": flags.name, "namespace": flags.namespace, **more}
+def _apply(flags: argparse.Namespace) -> int:
+    from kaito_laptop import manifests
+
+    try:
+        found = manifests.read(flags.filename)
+    except manifests.UnreadableFileError as error:
+        raise UsageError(str(error)) from error
+    return _change(flags, {"change": "apply", "manifests": found})
+
+
+def _delete(flags: argparse.Namespace) -> int:
+    return _change(flags, {"change": "delete", **_named(flags)})
+
+
+def _annotate(flags: argparse.Namespace) -> int:
+    annotations: dict[str, str | None] = {}
+    for word in flags.annotations:
+        key, sign, value = word.partition("=")
+        if not sign and not word.endswith("-"):
+            raise UsageError(f"Error: write KEY=VALUE to set {word!r}, or {word}- to remove it")
+        annotations[key if sign else word[:-1]] = value if sign else None
+    more = {"annotations": annotations, "overwrite": flags.overwrite}
+    return _change(flags, {"change": "annotate", **_named(flags), **more})
+
+
+def _change(flags: argparse.Namespace, question: Mapping[str, Any]) -> int:
     answer = ask(flags.state.absolute(), question)
+    for line in answer["lines"]:
+        print(line)
+    if "error" in answer:
+        raise UsageError(f"Error: {answer['error']}")
+    return 0
+
+
+def _named(flags: argparse.Namespace) -> dict[str, Any]:
+    return {"kind": flags.kind, "name": flags.name, "namespace": flags.namespace}
+
+
+def _ask(flags: argparse.Namespace, **more: Any) -> Any:
+    answer = ask(flags.state.absolute(), {**_named(flags), **more})
     if "error" in answer:
         raise UsageError(f"Error: {answer['error']}")
     return answer

@@ -1,11 +1,13 @@
-"""The answers of `kaito up` to `kaito get` and `kaito describe`."""
+"""The answers of `kaito up` to the commands of another terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from kaito_laptop.changes import change
 from kaito_laptop.cluster import Manifest, Resource
+from kaito_laptop.kind_words import find_kind
 from kaito_laptop.laptop import Laptop
 from kaito_laptop.memory import MemoryCluster
 from kaito_laptop.objects import get, name
@@ -14,6 +16,8 @@ from kaito_laptop.table import Column, columns_of, row, table
 
 def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
     """Answer one question; what is wrong with it is in `error`."""
+    if "change" in question:
+        return change(laptop, question)
     kind = find_kind(laptop.cluster, str(question.get("kind", "")))
     if kind is None:
         return {"error": f"the cluster has no kind {question.get('kind')!r}"}
@@ -36,28 +40,6 @@ def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
 def printed_columns(cluster: MemoryCluster, kind: Resource, *, wide: bool = False) -> list[Column]:
     """Return the columns of a kind."""
     return columns_of(kind.kind, cluster.definition(kind), wide=wide)
-
-
-def find_kind(cluster: MemoryCluster, word: str) -> Resource | None:
-    """Find a kind by what kubectl takes: kind, plural, singular or short name, in any case."""
-    for resource in cluster.resources():
-        names = get(cluster.definition(resource), "spec", "names", default={})
-        words = [resource.kind, resource.plural, *names.get("shortNames", [])]
-        if word.lower() in [each.lower() for each in words] or word == SHORT.get(resource.kind):
-            return resource
-    return None
-
-
-SHORT = {
-    "Pod": "po",
-    "Service": "svc",
-    "Deployment": "deploy",
-    "ConfigMap": "cm",
-    "Node": "no",
-    "Namespace": "ns",
-    "Event": "ev",
-    "StatefulSet": "sts",
-}
 
 
 def _address(laptop: Laptop, service: Manifest) -> str:

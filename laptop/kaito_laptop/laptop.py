@@ -50,6 +50,8 @@ class Laptop:
     cluster: MemoryCluster = field(init=False)
     registry: Registry = field(init=False)
     services: ServiceProxy = field(init=False)
+    has_demo_model: bool = False
+    """Whether the weights of `tiny-demo` are in the registry."""
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, gpus: Mapping[str, int]) -> None:

@@ -28,6 +28,8 @@ class Progress:
         self._out = out or sys.stdout
         self._rows: dict[str, list[str]] = {}
         self._reasons: dict[str, tuple[str, str]] = {}
+        self._names: dict[str, str] = {}
+        """Of the Workspaces of the last look, by uid."""
         self._sizes: list[int] = []
         self._passing = ""
         self._passed = 0.0
@@ -53,6 +55,10 @@ class Progress:
             self.say(line(cells, self._sizes))
         for manifest in found:
             self._say_reason(manifest)
+        living = {uid(manifest): name(manifest) for manifest in found}
+        for gone in self._names.keys() - living.keys():
+            self.say(f"{self._names[gone]} is gone")
+        self._names = living
         self.pass_on(self._newest_progress())
 
     def say(self, text: str) -> None:

@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import read_presets
 from kaito_laptop import demo_model, manifests
-from kaito_laptop.apply import apply
+from kaito_laptop.changes import apply_all
 from kaito_laptop.cluster import ClusterError, Manifest
 from kaito_laptop.inspection import Inspection, is_running
 from kaito_laptop.inspection_answers import answer
 from kaito_laptop.laptop import REGISTRY_NAME, Laptop
 from kaito_laptop.objects import condition, is_true, name, namespace, uid
 from kaito_laptop.progress import Progress
-from kaito_laptop.validation import describe
 
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 120.0
@@ -160,14 +159,14 @@ class Up:
             started = time.monotonic()
             say = self._progress.pass_on
             demo_model.provide(self._laptop, weights.image, say)
+            self._laptop.has_demo_model = True
             seconds = time.monotonic() - started
             self.say(f"The demo model is in the registry after {seconds:.1f} s")
-        for each in manifests.complete(found, self._laptop):
-            try:
-                applied = apply(self._laptop.cluster, each)
-            except ClusterError as error:
-                raise UpError(error.message) from error
-            self.say(f"{describe(applied)} applied")
+        try:
+            for line in apply_all(self._laptop, found):
+                self.say(line)
+        except ClusterError as error:
+            raise UpError(error.message) from error
 
     def _ask(self, url: str) -> None:
         question = self._options.question

@@ -127,12 +127,61 @@ def test_describe_has_conditions_and_events(terminal):
         (("get", "pizza"), "the cluster has no kind 'pizza'"),
         (("get", "workspace", "other"), 'workspaces "other" not found'),
         (("logs", "other"), "other has written nothing yet"),
+        (("delete", "workspace", "other"), 'workspaces.kaito.sh "other" not found'),
+        (("annotate", "workspace", NAME, "retry"), "write KEY=VALUE to set 'retry'"),
     ],
 )
 def test_what_is_not_there_is_said(terminal, words, message):
     code, output = terminal.ask(*words)
     assert code == 1
     assert message in output
+
+
+def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path):
+    """The example's placeholders are replaced, the Secret that it names included."""
+    file = tmp_path / "other.yaml"
+    text = EXAMPLE.replace(NAME, "mended").replace("app: tuning-phi-3", "app: mended")
+    file.write_text(text, encoding="utf-8")
+    assert terminal.ask("apply", "-f", file) == (0, "Workspace default/mended applied\n")
+    terminal.until("mended: `tuning.output.image`")
+    text = text.replace("ACR_REPO_HERE.azurecr.io/IMAGE_NAME_HERE", "registry.laptop/adapters/a")
+    file.write_text(text.replace("ACR_REGISTRY_SECRET_HERE", "registry-push"), encoding="utf-8")
+    code, output = terminal.ask("apply", "-f", file)
+    assert (code, output.splitlines()[0]) == (0, "Secret default/registry-push applied")
+    terminal.until("mended: The data and the push are being checked")
+    assert terminal.ask("delete", "wk", "mended") == (
+        0,
+        "Workspace default/mended is being deleted\n",
+    )
+    terminal.until("mended is gone")
+
+
+def test_an_annotation_is_set_changed_and_removed(terminal):
+    words = ("annotate", "workspace", NAME)
+    assert terminal.ask(*words, "kaito.sh/retry=1") == (0, f"Workspace default/{NAME} annotated\n")
+    code, output = terminal.ask(*words, "kaito.sh/retry=2")
+    assert code == 1
+    assert "has kaito.sh/retry=1 already; add --overwrite to change it" in output
+    assert terminal.ask(*words, "kaito.sh/retry=2", "--overwrite")[0] == 0
+    assert "kaito.sh/retry: '2'" in terminal.ask("get", "workspace", NAME, "-o", "yaml")[1]
+    assert terminal.ask(*words, "kaito.sh/retry-")[0] == 0
+    assert "kaito.sh/retry" not in terminal.ask("get", "workspace", NAME, "-o", "yaml")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (EXAMPLE.replace("qlora", "full"), "`tuning.method` must be 'lora' or 'qlora'"),
+        (EXAMPLE.replace("kaito.sh/v1alpha1", "kaito.sh/v9"), 'kind "Workspace" in'),
+        (EXAMPLE.replace("phi-3-mini-128k-instruct", "tiny-demo"), "start it with this file"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused_in_a_sentence(terminal, tmp_path, text, message):
+    (tmp_path / "w.yaml").write_text(text.replace(NAME, "refused"), encoding="utf-8")
+    code, output = terminal.ask("apply", "-f", tmp_path / "w.yaml")
+    assert code == 1
+    assert message in output
+    assert "Traceback" not in output
 
 
 def test_the_way_in_is_for_the_owner_alone(terminal):

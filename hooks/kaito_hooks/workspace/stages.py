@@ -187,13 +187,14 @@ def _machine_condition(planned: Nodes, presets: Presets) -> Condition:
     if not planned.slots:
         return Condition(type_, "True", reasons.MACHINES_NOT_NEEDED, "Nodes that exist are used")
     if planned.machines_ready:
+        verb = "is" if len(planned.slots) == 1 else "are"
         return Condition(
-            type_, "True", reasons.MACHINES_READY, f"{len(planned.slots)} Machines are ready"
+            type_, "True", reasons.MACHINES_READY, f"{_machines(planned)} {verb} ready"
         )
     waiting = next(slot for slot in planned.slots if not slot.is_ready)
     if waiting.observed is None:
         return Condition(
-            type_, "Unknown", reasons.MACHINES_CREATING, f"creating {len(planned.slots)} machines"
+            type_, "Unknown", reasons.MACHINES_CREATING, f"creating {_machines(planned)}"
         )
     ready = find(get_in(waiting.observed, "status", "conditions"), "Ready")
     reason = text(ready.get("reason")) or reasons.MACHINE_NOT_READY
@@ -204,6 +205,11 @@ def _machine_condition(planned: Nodes, presets: Presets) -> Condition:
         reason,
         f"Machine {waiting.name}: {message}{_successors(waiting.observed, presets)}",
     )
+
+
+def _machines(planned: Nodes) -> str:
+    count = len(planned.slots)
+    return "1 Machine" if count == 1 else f"{count} Machines"
 
 
 def _successors(machine: Manifest, presets: Presets) -> str:
