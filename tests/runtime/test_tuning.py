@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kaito_runtime import tune
+from kaito_runtime import training, tune
 from kaito_runtime.config import DatasetConfig, TrainingArguments, parse_config
 from kaito_runtime.demo import text
 from kaito_runtime.encode import NO_LABEL, Document, Encoder, steps_of
@@ -135,14 +135,14 @@ def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
 
 def test_sigterm_is_training_failed_and_saves_nothing(run, monkeypatch, failure_of, tmp_path):
     steps = iter(range(3))
-    one_step = tune.step
+    one_step = training.step
 
     def stop_after_three(*arguments):
         if next(steps, None) is None:
             raise Stopped  # what the signal handler raises in the main thread
         return one_step(*arguments)
 
-    monkeypatch.setattr(tune, "step", stop_after_three)
+    monkeypatch.setattr(training, "step", stop_after_three)
     assert failure_of(run).reason is Reason.TRAINING_FAILED
     assert not (tmp_path / "out").exists()
 
@@ -278,13 +278,13 @@ def test_an_epoch_has_every_row_once(packing):
     ("constant", [1.0, 1.0, 1.0, 1.0]),
 ])  # fmt: skip
 def test_the_learning_rate_falls_as_its_name_says(kind, values):
-    training = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
-    rates = [tune.learning_rate(done, 4, training) for done in range(4)]
+    settings = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
+    rates = [training.learning_rate(done, 4, settings) for done in range(4)]
     assert rates == pytest.approx(values, abs=1e-4)
 
 
 def test_rows_held_out_are_not_trained_on():
     rows = documents(10)
-    kept, held_out = tune.split(rows, DatasetConfig(train_test_split=0.8))
+    kept, held_out = training.split(rows, DatasetConfig(train_test_split=0.8))
     assert (len(kept), len(held_out)) == (8, 2)
     assert not {id(row) for row in kept} & {id(row) for row in held_out}

@@ -136,7 +136,7 @@ def _train(network: Any, documents: Any, held_out: Any, seed: int) -> tuple[int,
     from kaito_runtime.config import TrainingArguments
     from kaito_runtime.documents import passes_for
     from kaito_runtime.encode import filled
-    from kaito_runtime.tune import evaluate, step
+    from kaito_runtime.training import evaluate, step
 
     training = TrainingArguments(max_length=STEP_TOKENS)
     passes = passes_for(network)
