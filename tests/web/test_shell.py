@@ -69,7 +69,7 @@ def test_an_internal_error_is_500_and_says_nothing_of_the_object():
 
 
 def test_an_answer_that_is_no_json_is_500_and_never_an_empty_success():
-    answer = client(lambda body: {"status": {"x": float("nan")}}).post("/machine/sync", json=BODY)
+    answer = client(lambda body: {"status": {"x": {1, 2}}}).post("/machine/sync", json=BODY)
     assert answer.status_code == 500
 
 

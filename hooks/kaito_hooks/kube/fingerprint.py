@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
+
+import orjson
 
 
 def fingerprint(value: object, digits: int = 16) -> str:
     """The first hexadecimal digits of the SHA-256 of the value's canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+    canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()[:digits]

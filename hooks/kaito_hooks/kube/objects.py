@@ -43,7 +43,8 @@ def get_in(value: object, *path: str) -> Any:
 
 def metadata(manifest: object) -> Mapping[str, Any]:
     """The object's metadata, empty when there is none."""
-    return mapping(manifest.get("metadata")) if isinstance(manifest, dict) else {}
+    found = manifest.get("metadata") if isinstance(manifest, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def name(manifest: object) -> str:

@@ -6,10 +6,11 @@ Source of the rules: Pod Security Standards, profile restricted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, number, sequence, text
 
@@ -207,7 +208,7 @@ def ended(pod: object) -> list[Ended]:
 
 def _report(message: str) -> Mapping[str, Any]:
     try:
-        return mapping(json.loads(message))
+        return mapping(orjson.loads(message))
     except ValueError:
         return {}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from kaito_hooks.kube import labels
 from kaito_hooks.kube.conditions import is_true
@@ -79,9 +80,9 @@ class Observed:
         mine = [
             pod
             for pod in self.related.get("Pod", ())
-            if namespace(pod) == namespace(self.parent)
-            and labels_of(pod).get(labels.COMPONENT) == component
-            and labels_of(pod).get(labels.WORKSPACE) == name(self.parent)
+            if (own := labels_of(pod)).get(labels.COMPONENT) == component
+            and own.get(labels.WORKSPACE) == name(self.parent)
+            and namespace(pod) == namespace(self.parent)
         ]
         return sorted(
             mine, key=lambda pod: (text(metadata(pod).get("creationTimestamp")), name(pod))
@@ -102,7 +103,7 @@ def kept(child: Manifest) -> Manifest:
     would be rewritten at every sync.
     """
     try:
-        applied = mapping(json.loads(annotations_of(child).get(labels.LAST_APPLIED, "")))
+        applied = mapping(orjson.loads(annotations_of(child).get(labels.LAST_APPLIED, "")))
     except ValueError:
         applied = {}
     own = mapping(applied.get("metadata"))
