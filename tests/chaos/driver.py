@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaos.cloud import Cloud
@@ -68,15 +68,19 @@ class Result:
 def run(seed: int, mutation: Mutation = nullcontext) -> Result:
     """Play the run of a seed; with a mutation, a hook that lacks one of its rules."""
     with mutation():
-        return _Run(seed).play()
+        return Run(seed).play()
 
 
-class _Run:
-    def __init__(self, seed: int) -> None:
+class Run:
+    """A run in the making; without a weather, the one that its seed brings."""
+
+    def __init__(self, seed: int, weather: Weather | None = None) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
         self.clock = VirtualClock()
-        self.weather = Weather.of(self.chance)
+        self.weather = weather or Weather.of(self.chance)
+        # Where the region is known, size and quota are looked up before the first PUT.
+        self.settings = replace(SETTINGS, location=self.chance.choice(["", "westeurope"]))
         self.cloud = Cloud(self.clock, self.weather)
         self.cloud.may_create = self._may_create
         self.cloud.meanwhile = self._meanwhile
@@ -86,7 +90,7 @@ class _Run:
         self.calls = 0
         self._calling: list[Life] = []
         self.sweeper = Sweeper(
-            AksProvider(SETTINGS, self.clock.now, InProcess(self._swept)),
+            AksProvider(self.settings, self.clock.now, InProcess(self._swept)),
             self.clock.now,
             self.weather,
             lambda: frozenset(life.uid for life in self.lives if not life.is_gone),
@@ -155,14 +159,14 @@ class _Run:
                 self.sweeper.sweep(self.clock.seconds())
                 continue
             self.cloud.pass_time(max(_next(life) - now, 0))
-            self._step(life)
+            self.step(life)
 
-    def _step(self, life: Life) -> None:
+    def step(self, life: Life) -> None:
         """What is due for a Machine: its owner's wish, or a call."""
         now = self.clock.seconds()
         is_over = life.reason() in ("True/NodeReady", "False/NodeLost", "False/NameConflict")
         if not life.is_deleting and now >= life.dies and (is_over or life.dies < self.weather.ends):
-            self._delete(life)
+            self.delete(life)
             return
         if life.dies <= now:
             life.dies = now + 300 if not life.is_deleting else float("inf")
@@ -174,9 +178,13 @@ class _Run:
             self.processes[0] = self._start()
         if self.weather.happens("tags stripped", 0.02, now) and self.cloud.ours({life.uid}):
             self.cloud.arm.set_pool(life.name, tags={"team": "other"})
+        if self.weather.happens("pool deleted", 0.01, now) and life.name in self.cloud.ours(
+            {life.uid}
+        ):
+            self.cloud.arm.delete(life.name, Request("DELETE", "", {}, {}))
         self._call(life)
 
-    def _delete(self, life: Life) -> None:
+    def delete(self, life: Life) -> None:
         if self.weather.happens("finalizer forced away", 0.1, self.clock.seconds()):
             life.is_forced = life.is_gone = True
         elif life.has_finalizer:
@@ -208,13 +216,15 @@ class _Run:
     _nested = False
 
     def _judge(self, life: Life, shown: dict[str, Any], answer: dict[str, Any]) -> None:
-        """`Ready` is said to be True only while a Node of the Machine is there.
+        """`Ready` is said to be True only while a Node of the Machine is there, and never on its way out.
 
         An answer that repeats what it was shown says nothing: it stands for "not looked at now".
         """
         (ready,) = (item for item in answer["status"]["conditions"] if item["type"] == "Ready")
         before = (shown.get("status") or {}).get("conditions", ())
         said = {(item["type"], item["status"], item["reason"]) for item in before}
+        if ready["status"] == "True" and "deletionTimestamp" in shown["metadata"]:
+            self.cloud.wrong.append(("wrong Ready", f"{life.name} is being deleted"))
         if ready["status"] != "True" or ("Ready", "True", ready["reason"]) in said:
             return
         labels = [node["metadata"]["labels"] for node in self.cloud.nodes.by_name.values()]
@@ -263,7 +273,7 @@ class _Run:
 
     def _start(self) -> MachineCalls:
         """A process of the hook: its cache and its locks are its own."""
-        provider = AksProvider(SETTINGS, self.clock.now, InProcess(self.cloud.handle))
+        provider = AksProvider(self.settings, self.clock.now, InProcess(self.cloud.handle))
         return MachineCalls(provider, self.clock.now, Registry())
 
 

@@ -13,7 +13,7 @@ from chaos.sweeping import NODE_GROUP, Sweeper
 from chaos.transport import InProcess
 from kaito_hooks.aks import provider as aks
 from kaito_hooks.kube.objects import get_in
-from kaito_hooks.machine import absence, finalize
+from kaito_hooks.machine import absence, finalize, preflight, unclear
 from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
 from kaito_hooks.machine.steps import Observed
@@ -132,6 +132,19 @@ def sweep_nothing() -> AbstractContextManager[Any]:
     return patch.object(sweep, "judge", lambda seen, now: Verdict(orphans={}))
 
 
+def repeat_what_was_shown() -> AbstractContextManager[Any]:
+    """A Machine on its way out is never repeated as ready."""
+    return patch.object(finalize, "keep", unclear.keep)
+
+
+def look_at_the_offer_again() -> AbstractContextManager[Any]:
+    """A pool that is made again needs no look at the offer: its call has used up its requests."""
+    check = preflight.check
+    return patch.object(
+        preflight, "check", lambda observed, now: check(replace(observed, listing=None), now)
+    )
+
+
 def _without_header(name: str) -> AbstractContextManager[Any]:
     send = InProcess.send
 
@@ -159,5 +172,7 @@ MUTATIONS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
     "the sweep believes a list that broke off": (sweep_without_machines, "living pool swept"),
     "the sweep finds nothing": (sweep_nothing, "orphan not found"),
     "the status says which pool is ours": (believe_the_status, "foreign delete"),
+    "a Machine on its way out is repeated as ready": (repeat_what_was_shown, "wrong Ready"),
+    "a lost pool's offer is looked at again": (look_at_the_offer_again, "exception"),
 }
 """What is switched off, and how the chaos calls what comes of it."""
