@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -11,7 +11,7 @@ from e2e.control_plane import ControlPlane  # noqa: E402
 from e2e.hook_gate import HookGate  # noqa: E402
 from e2e.install import install  # noqa: E402
 from e2e.our_loop import OurLoop  # noqa: E402
-from e2e.real_world import RealWorld, real_story  # noqa: E402
+from e2e.real_world import Loop, RealWorld, real_story  # noqa: E402
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:
@@ -45,16 +45,20 @@ def gate(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(params=["our loop", "Metacontroller"])
-def world(
-    request: pytest.FixtureRequest, plane: ControlPlane, gate: HookGate
-) -> Iterator[RealWorld]:
-    """A story on the real API server, with our loop or with Metacontroller itself."""
+def loop(request: pytest.FixtureRequest, plane: ControlPlane) -> Callable[[RealWorld], Loop]:
+    """What calls the hooks: our loop, or Metacontroller itself."""
     program = metacontroller.find()
     if request.param == "our loop":
-        loop = OurLoop
-    elif program is None:
+        return OurLoop
+    if program is None:
         pytest.skip(metacontroller.HOW_TO_GET)
-    else:
-        loop = lambda world: metacontroller.MetacontrollerProcess(plane, program)  # noqa: E731
-    with real_story(plane, gate, loop) as story:
+    return lambda world: metacontroller.MetacontrollerProcess(plane, program)
+
+
+@pytest.fixture
+def world(
+    loop: Callable[[RealWorld], Loop], plane: ControlPlane, gate: HookGate
+) -> Iterator[RealWorld]:
+    """A story on the real API server; it plays the pods itself."""
+    with real_story(RealWorld(plane, gate, loop)) as story:
         yield story

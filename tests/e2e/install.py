@@ -13,7 +13,8 @@ import yaml
 from e2e.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
-METACONTROLLER_CRDS = Path(__file__).parent / "metacontroller-crds.yaml"
+METACONTROLLER = ROOT / "manifests/components/metacontroller"
+METACONTROLLER_CRDS = METACONTROLLER / "crds.yaml"
 ROUTES = {"kaito-workspace": "workspace", "kaito-machine": "machine"}
 
 

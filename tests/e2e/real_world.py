@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from e2e.control_plane import ControlPlane
 from e2e.hook_gate import HookGate, sooner
@@ -80,7 +80,7 @@ class RealWorld(Story):
             """One of its own for each pod: EndpointSlices take no loopback address."""
             return addresses.setdefault(pod["metadata"]["uid"], _nominal(next(_addresses)))
 
-        kubelet = ScriptedKubelet(self._server, engine, self.soon, address)
+        kubelet = self.make_kubelet(self._server, engine, address)
         super().__init__(self._server, engine, ClusterNodes(self._server, engine), kubelet)
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)
@@ -89,6 +89,12 @@ class RealWorld(Story):
         self._parents: set[str] = set()
         self._changed = time.monotonic()
         self.loop = loop(self)
+
+    def make_kubelet(
+        self, server: ApiServer, engine: Engine, address: Callable[[Manifest], str]
+    ) -> ScriptedKubelet:
+        """What plays the pods."""
+        return ScriptedKubelet(server, engine, self.soon, address)
 
     def __enter__(self) -> Self:
         cluster = self.cluster
@@ -123,6 +129,10 @@ class RealWorld(Story):
 
     def start_metacontroller(self) -> None:
         self.loop.start()
+
+    def patiently(self, reached: Callable[[], bool]) -> None:
+        """Wait for what takes its time, such as a training; no time is leapt over."""
+        self._wait(reached, LONG_SECONDS)
 
     def settle(self) -> None:
         """Wait until nothing has changed for a while."""
@@ -265,15 +275,12 @@ class RealWorld(Story):
 
 
 @contextmanager
-def real_story(
-    plane: ControlPlane, gate: HookGate, loop: Callable[[RealWorld], Loop]
-) -> Iterator[RealWorld]:
+def real_story(world: RealWorld, **settings: Any) -> Iterator[RealWorld]:
     """A story on a real control plane; what it starts is gone when it ends."""
-    world = RealWorld(plane, gate, loop)
     seconds = {"create_seconds": POOL_SECONDS, "delete_seconds": POOL_SECONDS}
     world.arm = ManagedCluster(world.clock, world.nodes, gpus(), **seconds)
     with ArmServer(world.arm, moves_by_itself=True) as world.azure:
-        world.install(world.clock)
+        world.install(world.clock, **settings)
         with world:
             yield world
 

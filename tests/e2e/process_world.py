@@ -1,0 +1,67 @@
+"""A real control plane whose pods are processes: the real runtime, with a registry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from e2e.control_plane import ControlPlane
+from e2e.hook_gate import HookGate
+from e2e.real_world import Loop, RealWorld
+from kaito_laptop.api_server import ApiServer
+from kaito_laptop.cluster import Manifest
+from kaito_laptop.engine import Engine
+from kaito_laptop.kubelet.agent import Kubelet
+from kaito_laptop.kubelet.processes import ProcessRuntime
+from kaito_laptop.laptop import IMAGES
+from kaito_laptop.services import HOST, Address, ServiceProxy
+
+
+class ProcessWorld(RealWorld):
+    """Nobody plays its pods: they do what their containers say."""
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        gate: HookGate,
+        loop: Callable[[RealWorld], Loop],
+        state: Path,
+    ) -> None:
+        self.state = state
+        super().__init__(plane, gate, loop)
+        self.services = ServiceProxy(self.cluster, self._reach)
+
+    def make_kubelet(
+        self, server: ApiServer, engine: Engine, address: Callable[[Manifest], str]
+    ) -> Kubelet:
+        self._runtime = ProcessRuntime(
+            server, engine, self.state, lambda image: image in IMAGES.values()
+        )
+        self._uids: dict[str, str] = {}
+
+        def remembered(pod: Manifest) -> str:
+            self._uids[address(pod)] = pod["metadata"]["uid"]
+            return address(pod)
+
+        return Kubelet(server, engine, self._runtime, remembered)
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self.services.stop()
+            self.kubelet.close()
+
+    def logs(self) -> str:
+        """Everything that containers wrote."""
+        files = sorted((self.state / "logs").rglob("*.log"))
+        return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+    def _reach(self, address: Address) -> Address:
+        """Where on this computer the process listens that a nominal address stands for."""
+        ports = self._runtime.ports({"metadata": {"uid": self._uids.get(address[0], "")}})
+        return HOST, ports.get(str(address[1]), 0)
+
+    def _tell(self) -> str:
+        return f"{super()._tell()}\n{self.logs()[-6000:]}"
