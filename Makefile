@@ -41,7 +41,7 @@ e2e: setup ## Run the stories on a real control plane (etcd, kube-apiserver, ...
 chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
 	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(or $(RUNS),10000)
 
-bench-hook: setup ## Measure the Workspace hook against an empty Flask app
+bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and what a call of the Machine hook costs
 	PYTHONPATH=tests $(BIN)/python -m benches.hook
 
 bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000)
