@@ -67,6 +67,23 @@ class WorkspaceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvisionerSettings:
+    """Settings of the Machine hook, whoever makes the nodes."""
+
+    provider: str
+    """aks, karpenter, or byo: nobody."""
+    hook_token: str = field(default="", repr=False)
+    """What Metacontroller must send as bearer token; empty lets everyone call."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> ProvisionerSettings:
+        """Raise `InvalidSettings` that names the variable."""
+        env = os.environ if environ is None else environ
+        provider = _choice(env, "KAITO_NODE_PROVIDER", ("aks", "karpenter", "byo"))
+        return cls(provider, _token(env))
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadIdentity:
     """Who the Machine hook is to Azure; the webhook of workload identity sets these variables."""
 
@@ -78,7 +95,7 @@ class WorkloadIdentity:
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """Settings of the Machine hook."""
+    """Settings of the Machine hook where AKS makes the nodes."""
 
     subscription_id: str
     resource_group: str
@@ -97,8 +114,6 @@ class MachineSettings:
     """Install lets AKS bring the NVIDIA driver; None leaves it to a GPU operator."""
     location: str = ""
     """The cluster's region; without it sizes and quota are not looked up before a node is asked for."""
-    hook_token: str = field(default="", repr=False)
-    """What Metacontroller must send as bearer token; empty lets everyone call."""
 
     @property
     def is_stand_in(self) -> bool:
@@ -123,7 +138,30 @@ class MachineSettings:
             disk_gib=_whole(env, "KAITO_POOL_DISK_GIB", 0, (0, *range(30, 2049))),
             gpu_driver=_choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
             location=_location(env),
-            hook_token=_token(env),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KarpenterSettings:
+    """Settings of the Machine hook where Karpenter makes the nodes."""
+
+    install_id: str
+    """Tells the NodeClaims of this installation from those of another one in the same cluster."""
+    node_class_group: str
+    node_class_kind: str
+    node_class_name: str
+    """Image, disk and subnet of the nodes are those of the node class."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> KarpenterSettings:
+        """Raise `InvalidSettings` that names the variable."""
+        env = os.environ if environ is None else environ
+        name = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+        return cls(
+            install_id=_like(env, "KAITO_INSTALL_ID", "kaito", r"[^\W_]([\w.-]{0,61}[^\W_])?"),
+            node_class_group=_like(env, "KAITO_NODE_CLASS_GROUP", "karpenter.azure.com", name),
+            node_class_kind=_like(env, "KAITO_NODE_CLASS_KIND", "AKSNodeClass", "[A-Z][A-Za-z]+"),
+            node_class_name=_like(env, "KAITO_NODE_CLASS_NAME", "default", name),
         )
 
 
@@ -225,6 +263,14 @@ def _location(env: Mapping[str, str]) -> str:
     value = _optional(env, "LOCATION").replace(" ", "").lower()
     if not re.fullmatch(r"[a-z0-9]*", value):
         raise InvalidSettings(f"LOCATION must be a region such as 'westeurope', found '{value}'")
+    return value
+
+
+def _like(env: Mapping[str, str], name: str, example: str, pattern: str) -> str:
+    """The example is the default."""
+    value = _optional(env, name, example)
+    if not re.fullmatch(pattern, value, re.ASCII):
+        raise InvalidSettings(f"{name} must be written like '{example}', found '{value}'")
     return value
 
 

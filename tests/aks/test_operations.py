@@ -29,10 +29,17 @@ def test_every_reason_of_a_machine_has_its_remedy() -> None:
 
 def test_every_setting_of_the_hook_is_documented() -> None:
     code = (ROOT / "hooks/kaito_hooks/settings.py").read_text(encoding="utf-8")
-    machine = code.split("class MachineSettings")[1].split("class SweepSettings")[0]
+    machine = code.split("class ProvisionerSettings")[1].split("class KarpenterSettings")[0]
     read = set(re.findall(r'env, "([A-Z_]+)"', machine)) | {
         "LOCATION",
         "ARM_ENDPOINT",
         "KAITO_HOOK_TOKEN_FILE",
     }
     assert set(rows("Settings of the node provisioner")) == read
+
+
+def test_every_setting_of_karpenter_is_documented() -> None:
+    code = (ROOT / "hooks/kaito_hooks/settings.py").read_text(encoding="utf-8")
+    karpenter = code.split("class KarpenterSettings")[1].split("class SweepSettings")[0]
+    read = set(re.findall(r'env, "([A-Z_]+)"', karpenter))
+    assert read <= set(rows("Nodes by Karpenter"))

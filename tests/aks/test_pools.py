@@ -5,6 +5,7 @@ import pytest
 from azure.mgmt.containerservice import models
 
 from kaito_hooks.aks import pools
+from kaito_hooks.kube.node_labels import accepted
 from kaito_hooks.machine import trouble
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Taint
@@ -77,7 +78,7 @@ def test_settings_add_subnet_zones_and_spot():
     ],
 )
 def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value):
-    assert pools.node_labels({key: value, "app": "tuning-phi-3"}) == {"app": "tuning-phi-3"}
+    assert accepted({key: value, "app": "tuning-phi-3"}) == {"app": "tuning-phi-3"}
 
 
 def test_a_taint_without_value_has_no_equals_sign():

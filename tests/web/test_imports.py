@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def modules_after(statement):
     found = subprocess.run(
@@ -24,3 +26,14 @@ def test_the_machine_hook_loads_no_credentials_for_a_stand_in():
         "P(S('s', 'r', 'c', 'i', arm_endpoint='http://127.0.0.1:1'), None)"
     )
     assert "azure.identity" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("provider", "foreign"), [("karpenter", {"azure"}), ("byo", {"azure", "kubernetes"})]
+)
+def test_a_provider_loads_no_other_cloud(provider, foreign):
+    loaded = modules_after(
+        "from kaito_hooks.web.machine import provider_of;"
+        f"print(type(provider_of('{provider}', None)).__name__)"
+    )
+    assert not foreign & loaded

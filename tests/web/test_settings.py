@@ -3,7 +3,9 @@ import pytest
 from kaito_hooks.errors import InvalidSettings
 from kaito_hooks.settings import (
     DEFAULT_COMPUTE_CAPABILITIES,
+    KarpenterSettings,
     MachineSettings,
+    ProvisionerSettings,
     WorkspaceSettings,
     is_loopback,
 )
@@ -99,6 +101,39 @@ def test_lists_may_be_separated_by_blanks_or_commas(tmp_path):
 def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path):
     file = tmp_path / "token"
     file.write_text("hunter2\n")
-    settings = MachineSettings.from_environ({**MACHINE, "KAITO_HOOK_TOKEN_FILE": str(file)})
+    settings = ProvisionerSettings.from_environ({"KAITO_HOOK_TOKEN_FILE": str(file)})
     assert settings.hook_token == "hunter2"
     assert "hunter2" not in repr(settings)
+
+
+def test_aks_makes_the_nodes_unless_another_provider_is_named():
+    assert ProvisionerSettings.from_environ({}).provider == "aks"
+    for name in ("aks", "karpenter", "byo"):
+        assert ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": name}).provider == name
+
+
+def test_a_provider_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(InvalidSettings, match=r"KAITO_NODE_PROVIDER must be one of aks, .*'gcp'"):
+        ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": "gcp"})
+
+
+def test_karpenter_needs_no_setting_on_aks():
+    settings = KarpenterSettings.from_environ({})
+    assert settings.node_class_group == "karpenter.azure.com"
+    assert settings.node_class_kind == "AKSNodeClass"
+    assert settings.node_class_name == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAITO_INSTALL_ID", "no label"),
+        ("KAITO_INSTALL_ID", "_x"),
+        ("KAITO_NODE_CLASS_GROUP", "Karpenter/v1"),
+        ("KAITO_NODE_CLASS_KIND", "aksnodeclass"),
+        ("KAITO_NODE_CLASS_NAME", "Default"),
+    ],
+)
+def test_a_malformed_setting_of_karpenter_is_named(name, value):
+    with pytest.raises(InvalidSettings, match=name):
+        KarpenterSettings.from_environ({name: value})

@@ -132,6 +132,47 @@ def test_a_machine_being_deleted_is_followed_by_another_name() -> None:
     assert slot.name == machine_name(UID, 0, 1)
 
 
+def vain(index: int = 0) -> dict[str, Any]:
+    return own(index, status={"conditions": [condition("Ready", "False", "NoNodesMade")]})
+
+
+@pytest.mark.parametrize(
+    ("what", "given", "kept", "free"),
+    [
+        ("stays where nothing matches", {"machines": [vain()]}, [0], []),
+        (
+            "gives way to a free node",
+            {"machines": [vain()], "nodes": [node("n1", FREE)]},
+            [],
+            ["n1"],
+        ),
+        (
+            "gives way one by one",
+            {"count": 2, "machines": [vain(0), vain(1)], "nodes": [node("n1", FREE)]},
+            [0],
+            ["n1"],
+        ),
+        (
+            "gives way first",
+            {"count": 2, "machines": [vain(0), own(1)], "nodes": [node("n1", FREE)]},
+            [1],
+            ["n1"],
+        ),
+    ],
+)
+def test_a_machine_that_nobody_makes_a_node_for(
+    what: str, given: dict[str, Any], kept: list[int], free: list[str]
+) -> None:
+    planned = plan(**given)
+    assert [slot.index for slot in planned.slots] == kept, what
+    assert planned.free == free, what
+
+
+def test_a_node_of_ones_own_needs_no_sign_of_a_driver() -> None:
+    bare = node("n1", FREE, status={"allocatable": {"cpu": "8"}})
+    assert plan(nodes=[bare]).slots == []
+
+
 def test_a_machine_that_lost_its_node_is_replaced() -> None:
     lost = own(status={"conditions": [condition("Ready", "False", "NodeLost")]})
     planned = plan(machines=[lost])

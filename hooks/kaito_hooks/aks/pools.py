@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +10,7 @@ from kaito_hooks.aks.faults import of_pool
 from kaito_hooks.aks.replies import faults_in
 from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.conditions import timestamp
+from kaito_hooks.kube.node_labels import accepted
 from kaito_hooks.kube.objects import get_in, mapping, text
 from kaito_hooks.machine.api import MACHINE_TYPE
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
@@ -27,11 +27,6 @@ CREATED_LABEL = "kaito.sh/creation-timestamp"
 _LABEL_LAYOUT = "%Y-%m-%dT%H-%M-%SZ"
 """A label's value may not contain a colon."""
 
-_RESERVED = re.compile(r"(?:.*\.)?(?:kubernetes\.azure\.com|kubernetes\.io|k8s\.io)")
-"""AKS refuses its own prefixes; a kubelet that is told to use Kubernetes' does not start."""
-_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_LABEL_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-
 
 def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
     """The pool to create: one node, not scaled by anyone, marked as the Machine's."""
@@ -47,7 +42,7 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
         # The default adds a second GPU node during an upgrade, and quota is checked for it.
         "upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"},
         "nodeLabels": {
-            **node_labels(request.labels),
+            **accepted(request.labels),
             CREATED_LABEL: created.strftime(_LABEL_LAYOUT),
         },
         "nodeTaints": [_taint(taint) for taint in request.taints],
@@ -72,11 +67,6 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
         properties["scaleSetEvictionPolicy"] = "Delete"
         properties["spotMaxPrice"] = -1
     return {"properties": properties}
-
-
-def node_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Those that AKS and the kubelet accept."""
-    return {key: value for key, value in labels.items() if _is_accepted(key, value)}
 
 
 def read_pool(body: Mapping[str, Any]) -> Ours | None:
@@ -141,10 +131,3 @@ def _created(properties: Mapping[str, Any]) -> datetime | None:
 def _taint(taint: Taint) -> str:
     value = f"={taint.value}" if taint.value else ""
     return f"{taint.key}{value}:{taint.effect}"
-
-
-def _is_accepted(key: str, value: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    if slash and (not _LABEL_PREFIX.fullmatch(prefix) or _RESERVED.fullmatch(prefix)):
-        return False
-    return bool(_LABEL_NAME.fullmatch(name)) and (not value or bool(_LABEL_NAME.fullmatch(value)))

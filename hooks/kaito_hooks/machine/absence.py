@@ -35,7 +35,7 @@ def recheck(observed: Observed, now: datetime) -> Step | None:
     says = repair.setback(
         observed,
         reasons.POOL_MISSING,
-        "The agent pool is gone; another one is created when that is certain.",
+        "The node is gone; another one is created when that is certain.",
     )
     return answer(
         observed,
@@ -55,10 +55,10 @@ def doubt_of(observed: Observed) -> ProviderError | None:
     if listing is None or isinstance(listing, Unknown):
         return listing.error if listing else Unreadable()
     if not listing.is_trusted:
-        return Unreadable(detail="The list of agent pools holds none of mode System.")
+        return Unreadable(detail="The list of nodes is not that of a living cluster.")
     listed = listing.find(ref.name)
     if listed and (ref.uid in listed.uids or isinstance(observed.pool, Absent)):
-        return Unreadable(detail="The agent pool is in the list of pools, but can't be read.")
+        return Unreadable(detail="The node is in the list, but can't be read.")
     return None
 
 

@@ -10,6 +10,7 @@ from kaito_hooks.machine.api import wanted_pool
 from kaito_hooks.machine.hints import Attempt, PoolHint
 from kaito_hooks.machine.phases import not_launched
 from kaito_hooks.machine.priority import SPOT, falls_back, next_priority
+from kaito_hooks.machine.provider import Absent
 from kaito_hooks.machine.status import answer, last_error, tried, until
 from kaito_hooks.machine.steps import Answer, Created, CreatePool, Observed, Step
 from kaito_hooks.machine.trouble import (
@@ -29,14 +30,14 @@ FINALIZER_SECONDS = 5
 
 
 def progress(size: str, is_slow: bool = False) -> tuple[str, str]:
-    """Reason and message while Azure creates the pool."""
+    """Reason and message while the pool is being created."""
     if is_slow:
         return (
             reasons.CREATE_SLOW,
-            f"Azure has been creating the {size} node for more than half an hour; if it does not "
+            f"The {size} node has been under way for more than half an hour; if it does not "
             "come, choose another `resource.instanceType` or delete the Workspace.",
         )
-    return reasons.CREATING, f"Azure creates the {size} node; this takes some minutes."
+    return reasons.CREATING, f"The {size} node is being created; this takes some minutes."
 
 
 def under_way(observed: Observed) -> Attempt:
@@ -59,6 +60,15 @@ def waiting(observed: Observed, now: datetime) -> Step | None:
     """Row 4: the moment of the next try has not come."""
     seconds = observed.hints.seconds_left(now)
     return _not_yet(observed, now, seconds) if seconds and not falls_back(observed) else None
+
+
+def given_up(observed: Observed, now: datetime) -> Step | None:
+    """Row 5, first half: the provider took back what it had accepted, and says why."""
+    pool = observed.pool
+    if not isinstance(pool, Absent) or pool.why is None or observed.hints.pool is None:
+        return None
+    later = until(observed.hints.attempt, now, pool.why.wait)
+    return _denied(observed, now, pool.why, later, pool.why.wait)
 
 
 def create(observed: Observed, now: datetime) -> Step:

@@ -31,7 +31,7 @@ POLL_SECONDS = 15
 SHORTEST_SECONDS = 5
 """Metacontroller calls again only after a resync that is asked for (contract row C50)."""
 BLOCKED_AFTER = timedelta(minutes=5)
-SEEN_ABSENT = "The agent pool is gone; the Machine goes when that is certain."
+SEEN_ABSENT = "The node is gone; the Machine goes when that is certain."
 MISMATCHES_FOR = timedelta(minutes=2)
 """After that, an etag that never matches must not keep a paid node alive (aks.md F4b)."""
 
@@ -62,7 +62,7 @@ def keep(observed: Observed, now: datetime, seconds: int) -> Answer:
     summary = (reasons.READY, "Reconciling", "Stalled")
     before = hints.condition(reasons.READY)
     is_told = before is not None and before.reason == reasons.DELETING
-    message = before.message if before and is_told else "The agent pool is looked at soon."
+    message = before.message if before and is_told else "The node is looked at soon."
     kept = [item for item in as_before(observed) if item.type not in summary]
     ready = Condition(reasons.READY, "False", reasons.DELETING, message)
     return answer(
@@ -108,7 +108,7 @@ def deleting(observed: Observed, now: datetime) -> Step | None:
     """F5: no second deletion."""
     if not isinstance(observed.pool, Ours) or not observed.pool.is_deleting:
         return None
-    return _wait(observed, now, POLL_SECONDS, "Azure deletes the agent pool.")
+    return _wait(observed, now, POLL_SECONDS, "The node is being deleted.")
 
 
 def delete(observed: Observed, now: datetime) -> Step | None:
@@ -118,13 +118,15 @@ def delete(observed: Observed, now: datetime) -> Step | None:
         return None
     match observed.outcome:
         case None if not pool.etag and not _never_matches(observed, now):
-            return _troubled(observed, now, EtagMismatch(detail="The agent pool has no etag."))
+            return _troubled(
+                observed, now, EtagMismatch(detail="What was read of the node has no version.")
+            )
         case None:
             return DeletePool("" if _never_matches(observed, now) else pool.etag)
         case Deleted():
             pool = replace(pool, state="Deleting")
             observed = replace(observed, pool=pool)
-            return _wait(observed, now, POLL_SECONDS, "Azure deletes the agent pool.")
+            return _wait(observed, now, POLL_SECONDS, "The node is being deleted.")
         case ProviderError() as error:
             return _troubled(observed, now, error)
     return None
@@ -156,7 +158,7 @@ ROWS: tuple[Row, ...] = (nameless, paused, between, read, unknown, deleting, del
 
 def _leave(observed: Observed, now: datetime) -> Answer:
     since = absence.since(observed, now)
-    says = _conditions(observed, now, "The agent pool is gone.", None)
+    says = _conditions(observed, now, "The node is gone.", None)
     return answer(observed, now, 0, says, absent_since=since, finalized=True)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.machine import reasons, repair
 from kaito_hooks.machine.nodes import EPHEMERAL_TAINTS, GPU, Node
-from kaito_hooks.machine.phases import not_initialized, not_ready_now, not_registered
+from kaito_hooks.machine.phases import as_told, not_initialized, not_ready_now, not_registered
 from kaito_hooks.machine.provider import Ours
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import Observed, Step
@@ -23,6 +24,28 @@ LOST_AFTER = timedelta(minutes=10)
 def is_usable(observed: Observed) -> bool:
     """Whether one Node is ready for pods."""
     return len(observed.nodes) == 1 and not _lacking(observed, observed.nodes[0])
+
+
+def told(observed: Observed, now: datetime) -> Step | None:
+    """Rows 7 to 12, where the provider watches the node: its reasons are the Machine's."""
+    pool = observed.pool
+    if (
+        not isinstance(pool, Ours)
+        or pool.is_deleting
+        or observed.hints.is_true(reasons.INITIALIZED)
+    ):
+        return None
+    if all(phase.status == "True" for phase in pool.phases):
+        return None
+    return answer(
+        observed,
+        now,
+        POLL_SECONDS,
+        as_told(pool.phases),
+        pool=pool,
+        attempt=replace(observed.hints.attempt, retry_after=None),
+        node=observed.nodes[0] if len(observed.nodes) == 1 else None,
+    )
 
 
 def lost(observed: Observed, now: datetime) -> Step | None:
@@ -133,6 +156,8 @@ def _never_joins(observed: Observed, pool: Ours, now: datetime) -> bool:
     since = observed.hints.since(reasons.LAUNCHED)
     if not observed.hints.is_true(reasons.LAUNCHED) or since is None:
         return False
+    if pool.phases:
+        return False  # Whoever watches the node gives it up by itself.
     if observed.hints.is_true(reasons.REGISTERED):
         return False
     is_old = pool.created is None or now - pool.created >= REGISTRATION_LIMIT

@@ -46,6 +46,12 @@ def ready() -> Sequence[Condition]:
     return _phases(_launched(), _registered(), _initialized())
 
 
+def as_told(phases: Sequence[Condition]) -> Sequence[Condition]:
+    """The provider's own phases, launched, registered and initialized."""
+    launched, registered, initialized = phases
+    return _phases(launched, registered, initialized)
+
+
 def not_ready_now(reason: str, message: str) -> Sequence[Condition]:
     """A Node that was ready and is not, and why."""
     return (
@@ -60,7 +66,7 @@ def as_before(observed: Observed, error: ProviderError | None = None) -> Sequenc
     found = [hints.condition(type_) for type_ in (*reasons.PHASES, reasons.READY)]
     kept = [item for item in found if item is not None]
     if len(kept) < len(found):
-        reason, words = reasons.AWAITING_PROVIDER, "The agent pool has not been looked at yet."
+        reason, words = reasons.AWAITING_PROVIDER, "The node has not been looked at yet."
         if error is not None:
             reason, words = error.reason, error.message(observed.machine.size)
         kept = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.trouble import ProviderError
 
@@ -49,10 +50,16 @@ class PoolRequest:
 class Absent:
     """The provider knows of no such pool; one such answer is no proof."""
 
+    why: ProviderError | None = None
+    """What made the provider itself give up a pool that it had accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """A pool of that name is not the Machine's."""
+
+    what: str = "An agent pool"
+    """In the provider's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,8 @@ class Ours:
     created: datetime | None = None
     """When it was asked for, as the pool itself says."""
     stopped: bool = False
+    phases: Sequence[Condition] = ()
+    """The Machine's three phases, where the provider itself watches the node; else the Nodes tell."""
 
     @property
     def is_failed(self) -> bool:
@@ -113,6 +122,8 @@ class Listing:
     """All pools of the cluster, read completely."""
 
     pools: Sequence[ListedPool]
+    is_proven: bool = False
+    """Whether the answer itself shows that the right server gave it, and all of it."""
 
     def find(self, name: str) -> ListedPool | None:
         """The pool of that name, whoever owns it."""
@@ -120,8 +131,8 @@ class Listing:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it can be the list of a living cluster: each has a pool of mode System."""
-        return any(pool.is_system for pool in self.pools)
+        """Whether it can be the list of a living cluster: on AKS each has a pool of mode System."""
+        return self.is_proven or any(pool.is_system for pool in self.pools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,7 @@ class AzureCluster:
 
 
 class Provider(Protocol):
-    """A cloud; each call is at most one request, is over within seconds, and is never repeated."""
+    """A cloud; each call is over within seconds, and no request of it is repeated."""
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """Say what is known of the pool; not fresh may be some seconds old and lack the etag."""

@@ -68,6 +68,8 @@ RESOURCE_NOT_REGISTERED = "ResourceNotRegistered"
 
 INVALID_SPEC = "InvalidSpec"
 """The Machine asks for what can't be; it must be replaced."""
+NO_NODES_MADE = "NoNodesMade"
+"""This installation makes no nodes; its users bring their own."""
 NAME_CONFLICT = "NameConflict"
 """A pool of that name belongs to someone else; it is never touched."""
 SKU_NOT_AVAILABLE = "SkuNotAvailable"
@@ -112,6 +114,7 @@ STALLED = frozenset(
     {
         INVALID_SPEC,
         NAME_CONFLICT,
+        NO_NODES_MADE,
         SKU_NOT_AVAILABLE,
         INVALID_REQUEST,
         FORBIDDEN,
@@ -126,6 +129,7 @@ FAILURES = frozenset(
     {
         SKU_NOT_AVAILABLE,
         INVALID_REQUEST,
+        NO_NODES_MADE,
         QUOTA_EXCEEDED,
         INSUFFICIENT_CAPACITY,
         SUBNET_FULL,

@@ -69,8 +69,8 @@ def foreign(observed: Observed, now: datetime) -> Step | None:
         return None
     says = not_launched(
         reasons.NAME_CONFLICT,
-        f"An agent pool '{observed.machine.ref.name}' exists and belongs to someone else: "
-        "delete that pool, or replace the Machine to get one of another name.",
+        f"{observed.pool.what} '{observed.machine.ref.name}' exists and belongs to someone else: "
+        "delete it, or replace the Machine to get one of another name.",
     )
     return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
 
@@ -83,6 +83,7 @@ def absent(observed: Observed, now: datetime) -> Step | None:
         creation.outcome(observed, now)
         or creation.refused(observed, now)
         or creation.waiting(observed, now)
+        or creation.given_up(observed, now)
         or absence.recheck(observed, now)
         or creation.create(observed, now)
     )
@@ -139,7 +140,7 @@ def deleting(observed: Observed, now: datetime) -> Step | None:
     says = repair.setback(
         observed,
         reasons.POOL_DELETING,
-        "Someone deletes the agent pool; another one is created when it is gone.",
+        "Someone deletes the node; another one is created when it is gone.",
     )
     return answer(
         observed,
@@ -173,6 +174,7 @@ ROWS: tuple[Row, ...] = (
     unclear.unknown,
     foreign,
     absent,
+    joining.told,
     creating,
     failed,
     degraded,

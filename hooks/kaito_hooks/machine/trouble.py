@@ -6,7 +6,7 @@
     - Deferred: the same request may be granted later
         - QuotaExceeded, InsufficientCapacity, SubnetFull, PoolLimit, Forbidden, PoolFailed, NoNode
     - Delayed: nothing is wrong, only not now
-        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch
+        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, NoNodesMade
     - Unclear: nothing is known, and "unknown" is never "absent"
         - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError
 """
@@ -30,6 +30,8 @@ class ProviderError(HookError):
     reason: ClassVar[str]
     remedy: ClassVar[str]
     """A sentence for the owner of the Workspace; `{size}` is the instance type."""
+    speaker: ClassVar[str] = "Azure"
+    """Whose words `detail` are."""
     wait_seconds: ClassVar[int] = 15
     """Until the next try, when the server names no time."""
 
@@ -54,7 +56,7 @@ class ProviderError(HookError):
         remedy = self.remedy.replace("{size}", size or "this size")
         text = f"{remedy} ({self.code})" if self.code else remedy
         if self.detail:
-            text = f"{text} Azure says: {self.detail}"
+            text = f"{text} {self.speaker} says: {self.detail}"
         return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
@@ -197,6 +199,18 @@ class EtagMismatch(Delayed):
     reason = reasons.ETAG_MISMATCH
     wait_seconds = 1
     remedy = "The agent pool changed while it was to be deleted; it is looked at again."
+
+
+class NoNodesMade(Delayed):
+    """This installation makes no nodes; that may change."""
+
+    reason = reasons.NO_NODES_MADE
+    wait_seconds = 600
+    remedy = (
+        "This installation makes no nodes. Label Ready {size} nodes of yours so that the "
+        "Workspace's `resource.labelSelector` finds them; `resource.preferredNodes` says which "
+        "of them to use first."
+    )
 
 
 class Unclear(ProviderError):

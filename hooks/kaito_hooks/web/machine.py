@@ -9,7 +9,6 @@ from typing import TextIO
 
 from flask import Flask
 
-from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
 from kaito_hooks.machine import finalize, sync, unclear
 from kaito_hooks.machine.customize import customize
@@ -32,7 +31,7 @@ from kaito_hooks.machine.steps import (
 from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.metacontroller import SyncRequest, SyncResponse, parse_sync
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.settings import KarpenterSettings, MachineSettings, ProvisionerSettings
 from kaito_hooks.web import create_app
 from kaito_hooks.web.exclusive import Exclusive
 from kaito_hooks.web.metrics import Registry
@@ -53,11 +52,11 @@ def create_machine_app(
     token: str = "",
     log_stream: TextIO | None = None,
 ) -> Flask:
-    """The WSGI app of the Machine hook; without a provider, AKS as the environment names it."""
+    """The WSGI app of the Machine hook; without a provider, the one that the environment names."""
     now = now or _utc_now
     if provider is None:
-        settings = MachineSettings.from_environ()
-        provider, token = AksProvider(settings, now), settings.hook_token
+        settings = ProvisionerSettings.from_environ()
+        provider, token = provider_of(settings.provider, now), settings.hook_token
     registry = Registry()
     calls = MachineCalls(provider, now, registry)
     return create_app(
@@ -71,6 +70,21 @@ def create_machine_app(
         registry=registry,
         log_stream=log_stream,
     )
+
+
+def provider_of(name: str, now: Callable[[], datetime]) -> Provider:
+    """Load that provider and no other: each brings a client of tens of megabytes."""
+    if name == "karpenter":
+        from kaito_hooks.karpenter.provider import KarpenterProvider
+
+        return KarpenterProvider(KarpenterSettings.from_environ(), now)
+    if name == "byo":
+        from kaito_hooks.byo import ByoProvider
+
+        return ByoProvider()
+    from kaito_hooks.aks.provider import AksProvider
+
+    return AksProvider(MachineSettings.from_environ(), now)
 
 
 class MachineCalls:

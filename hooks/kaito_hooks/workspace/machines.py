@@ -2,7 +2,7 @@
 
 Rule: no sequence of observations may make a needed Machine disappear. So a Machine that exists is kept before
 any free node is counted, and the nodes that Machines made (they carry `kaito.sh/machine-uid`) never count as
-free, neither ours nor another Workspace's.
+free, neither ours nor another Workspace's. Only a Machine that says that nobody makes nodes gives way to free ones.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ SPOT_TOLERATION: Manifest = {
     "operator": "Equal",
     "value": "spot",
 }
+NO_NODES_MADE = "NoNodesMade"
+"""Reason of a Machine's `Ready` where users bring their own nodes."""
 NODE_LOST = "NodeLost"
 """Reason of a Machine's `Ready` when its node was there and has been gone for ten minutes."""
 
@@ -115,11 +117,14 @@ def plan_nodes(
     kept: dict[int, Manifest] = {}
     for machine in living:
         kept.setdefault(_index(machine), machine)
-    slots = [
+    own = [
         Slot(index, _attempt(machine), name(machine), machine)
         for index, machine in sorted(kept.items())
-    ][: workspace.count]
+    ]
+    slots = [slot for slot in own if not _makes_none(slot.observed)][: workspace.count]
     free = _free_nodes(workspace, nodes, worker_nodes)[: workspace.count - len(slots)]
+    vain = [slot for slot in own if _makes_none(slot.observed)]
+    slots += vain[: workspace.count - len(slots) - len(free)]
     taken = {slot.index for slot in slots}
     missing = workspace.count - len(slots) - len(free)
     open_indexes = [index for index in range(workspace.count + len(taken)) if index not in taken]
@@ -223,8 +228,15 @@ def _matches(workspace: Workspace, node_labels: Mapping[str, str]) -> bool:
 
 
 def _is_lost(machine: Manifest) -> bool:
-    ready = find(get_in(machine, "status", "conditions"), "Ready")
-    return not is_deleting(machine) and ready.get("reason") == NODE_LOST
+    return not is_deleting(machine) and _ready_reason(machine) == NODE_LOST
+
+
+def _makes_none(machine: Manifest | None) -> bool:
+    return _ready_reason(machine) == NO_NODES_MADE
+
+
+def _ready_reason(machine: Manifest | None) -> str:
+    return text(find(get_in(machine, "status", "conditions"), "Ready").get("reason"))
 
 
 def _index(machine: Manifest) -> int:

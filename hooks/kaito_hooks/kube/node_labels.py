@@ -1,0 +1,23 @@
+"""Which labels a new node may be given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_RESERVED = re.compile(r"(?:.*\.)?(?:kubernetes\.azure\.com|kubernetes\.io|k8s\.io)")
+"""AKS refuses its own prefixes; a kubelet that is told to use Kubernetes' does not start."""
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def accepted(labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that AKS and the kubelet accept."""
+    return {key: value for key, value in labels.items() if _is_accepted(key, value)}
+
+
+def _is_accepted(key: str, value: str) -> bool:
+    prefix, slash, name = key.rpartition("/")
+    if slash and (not _PREFIX.fullmatch(prefix) or _RESERVED.fullmatch(prefix)):
+        return False
+    return bool(_NAME.fullmatch(name)) and (not value or bool(_NAME.fullmatch(value)))
