@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection
+from pathlib import Path
+
+import yaml
 
 from e2e.control_plane import HOST, ControlPlane
+from e2e.install import METACONTROLLER, kubectl
 from kaito_laptop.child_process import ChildProcess, free_port
 
 IMAGE = "ghcr.io/metacontroller/metacontroller:v4.17.2"
+QUICK = (
+    "--discovery-interval=2s",
+    "--client-go-qps=1000",
+    "--client-go-burst=2000",
+    "--events-qps=100",
+    "--events-burst=1000",
+    "--workers=20",
+)
+"""For stories: nothing waits for a limit."""
 HOW_TO_GET = (
     "no Metacontroller: docker create --name mc "
     f"{IMAGE} && docker cp mc:/usr/bin/metacontroller . && export METACONTROLLER=$PWD/metacontroller"
@@ -22,12 +36,42 @@ def find() -> str | None:
     return os.environ.get("METACONTROLLER") or shutil.which("metacontroller")
 
 
+def shipped_flags() -> Sequence[str]:
+    """Those of manifests/components/metacontroller."""
+    text = (METACONTROLLER / "statefulset.yaml").read_text(encoding="utf-8")
+    (container,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    return [str(flag) for flag in container["args"]]
+
+
+def install_shipped(plane: ControlPlane, folder: Path) -> Path:
+    """Install the component without its pod; return a kubeconfig with no more than its rights."""
+    overlay = METACONTROLLER.parents[1] / "overlays/metacontroller"
+    kubectl(plane, "apply", "-k", overlay)
+    kubectl(plane, "scale", "statefulset/metacontroller", "-n", "metacontroller", "--replicas=0")
+    kubectl(plane, "wait", "--for=condition=Established", "-f", METACONTROLLER / "crds.yaml")
+    token = kubectl(plane, "create", "token", "metacontroller", "-n", "metacontroller")
+    config = yaml.safe_load(plane.kubeconfig.read_text(encoding="utf-8"))
+    config["users"][0]["user"] = {"token": token.strip()}
+    kubeconfig = folder / "metacontroller.kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return kubeconfig
+
+
 class MetacontrollerProcess:
     """One run of it against a control plane; may be ended and started again."""
 
-    def __init__(self, plane: ControlPlane, program: str) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        program: str,
+        flags: Sequence[str] = QUICK,
+        kubeconfig: Path | None = None,
+    ) -> None:
         self._plane = plane
         self._program = program
+        self._flags = flags
+        self._kubeconfig = kubeconfig or plane.kubeconfig
         self._process: ChildProcess | None = None
 
     def start(self) -> None:
@@ -35,15 +79,10 @@ class MetacontrollerProcess:
         health = free_port()
         words = [
             self._program,
-            f"--kubeconfig={self._plane.kubeconfig}",
+            *self._flags,
+            f"--kubeconfig={self._kubeconfig}",
             "--metrics-address=0",
             f"--health-probe-bind-address={HOST}:{health}",
-            "--discovery-interval=2s",
-            "--client-go-qps=1000",
-            "--client-go-burst=2000",
-            "--events-qps=100",
-            "--events-burst=1000",
-            "--workers=20",
         ]
         self._process = self._plane.run("metacontroller", words)
         self._plane.wait_for("metacontroller", lambda: _is_alive(health))
