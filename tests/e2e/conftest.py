@@ -20,11 +20,15 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build what is missing before any test's time runs, and show it."""
+    """Build what is missing before any test's time runs, and show it; refuse a Metacontroller that is too old."""
     if session.items and not session.config.option.collectonly:
         capture = session.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             binaries.find()
+        program = metacontroller.find()
+        problem = metacontroller.too_old(metacontroller.says(program)) if program else ""
+        if problem:
+            pytest.exit(problem, returncode=1)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -15,7 +17,9 @@ from e2e.control_plane import HOST, ControlPlane
 from e2e.install import METACONTROLLER, kubectl
 from kaito_laptop.child_process import ChildProcess, free_port
 
-IMAGE = "ghcr.io/metacontroller/metacontroller:v4.17.2"
+LEAST = (4, 17, 2)
+"""Before it, `resyncPeriodSeconds` and hooks of version v2 do not do what the manifests say."""
+IMAGE = f"ghcr.io/metacontroller/metacontroller:v{'.'.join(map(str, LEAST))}"
 QUICK = (
     "--discovery-interval=2s",
     "--client-go-qps=1000",
@@ -34,6 +38,30 @@ HOW_TO_GET = (
 def find() -> str | None:
     """Return the program, if there is one."""
     return os.environ.get("METACONTROLLER") or shutil.which("metacontroller")
+
+
+def says(program: str) -> str:
+    """The first line of its log, which names its version; it finds no API server and ends."""
+    words = [program, "--kubeconfig=/dev/null", "--metrics-address=0"]
+    words.append("--health-probe-bind-address=0")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            return process.stderr.readline()
+        finally:
+            process.kill()
+
+
+def too_old(first_line: str) -> str:
+    """What is wrong with that version, in words; empty when it will do or when a build of one's own does not tell."""
+    found = re.search(r'"version":"v?(\d+)\.(\d+)\.(\d+)', first_line)
+    version = tuple(map(int, found.groups())) if found else LEAST
+    if version >= LEAST:
+        return ""
+    return (
+        f"Metacontroller {'.'.join(map(str, version))} is too old, {'.'.join(map(str, LEAST))} or later is needed; "
+        f"{HOW_TO_GET.partition(': ')[2]}"
+    )
 
 
 def shipped_flags() -> Sequence[str]:
