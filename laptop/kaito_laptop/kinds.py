@@ -127,6 +127,7 @@ BUILTIN = (
     _builtin("v1", "ConfigMap"),
     _builtin("v1", "ServiceAccount"),
     _builtin("v1", "Event"),
+    _builtin("coordination.k8s.io/v1", "Lease"),
     _builtin("discovery.k8s.io/v1", "EndpointSlice", generation=True),
     _builtin("batch/v1", "Job", status=True, generation=True),
     _builtin("apps/v1", "Deployment", status=True, generation=True),

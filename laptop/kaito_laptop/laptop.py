@@ -17,6 +17,7 @@ from kaito_laptop.control_plane import control_plane
 from kaito_laptop.engine import Engine
 from kaito_laptop.hook_processes import HookProcess
 from kaito_laptop.kubelet.agent import Kubelet
+from kaito_laptop.kubelet.leases import NodeLeases
 from kaito_laptop.kubelet.processes import ProcessRuntime
 from kaito_laptop.memory import MemoryCluster
 from kaito_laptop.metacontroller.controller import Metacontroller
@@ -81,6 +82,7 @@ class Laptop:
         )
         kubelet = Kubelet(self.cluster, self.engine, runtime)
         self._ends.append(kubelet.close)
+        self._ends.append(NodeLeases(self.cluster, self.engine).stop)
         for hook in hooks.values():
             hook.wait()
         caller = HttpCaller({name: hook.address for name, hook in hooks.items()})

@@ -56,7 +56,7 @@ class MemoryCluster:
         self._watchers = Watchers()
         for kind in kinds.BUILTIN:
             self._learn(kind)
-        for each in ("default", "kube-system"):
+        for each in ("default", "kube-system", "kube-node-lease"):
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": each}})
 
     def resource(self, api_version: str, kind: str) -> Resource:

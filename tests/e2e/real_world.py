@@ -23,6 +23,7 @@ from kaito_laptop.cluster import ClusterError, Key, Manifest, NotFound
 from kaito_laptop.cluster_nodes import LAPTOP, ClusterNodes, ready_node
 from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.engine import Engine, NeverHappens
+from kaito_laptop.kubelet.leases import NodeLeases
 from kaito_laptop.kubelet.scripted import ScriptedKubelet
 from kaito_laptop.metacontroller.hooks import (
     CheckedCaller,
@@ -101,6 +102,7 @@ class RealWorld(Story):
         cluster.watch([cluster.resource(*_named(each)) for each in SEEN], self._see)
         cluster.create(_restricted(self.namespace))
         self.nodes.add(ready_node(LAPTOP, self.engine))
+        self._leases = NodeLeases(self._server, self.engine)
         self.soon(lambda: self.find("ServiceAccount", "default") is not None)
         self.soon(lambda: self.find("ConfigMap", "kube-root-ca.crt") is not None)
         self.remember_what_is_there()
@@ -116,6 +118,7 @@ class RealWorld(Story):
     ) -> None:
         self.loop.kill()
         self._gate.answer = None
+        self._leases.stop()
         self._sweep()
         self._server.close()
         if error is None:

@@ -81,6 +81,20 @@ def test_kubectl_edit_puts_real_names_in_the_place_of_the_placeholders(world: Re
     world.becomes_ready()
 
 
+def test_nodes_are_ready_and_hold_leases(world: RealWorld) -> None:
+    world.apply(INFERENCE)
+    world.nodes_come(SERVED)
+    nodes = world.kubectl("get", "nodes", "-o", "name").split()
+    assert len(nodes) == 2, "the CPU node and the one of the Machine"
+    leases = "get", "leases", "-n", "kube-node-lease", "-o", "name"
+    world.soon(
+        lambda: (
+            {each.split("/")[1] for each in nodes}
+            == {each.split("/")[1] for each in world.kubectl(*leases).split()}
+        )
+    )
+
+
 def test_a_wrong_manifest_is_refused_with_words_that_help(world: RealWorld) -> None:
     wrong = merged(TUNING, {"tuning": {"output": {"image": "registry.example/adapter"}}})
     words = "must be a whole reference with a tag, such as registry.example/adapter:1.0"

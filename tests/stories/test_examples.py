@@ -19,7 +19,7 @@ def test_an_example_is_accepted_and_goes_on(world: Story, path: Path) -> None:
     name = document["metadata"]["name"]
     world.apply(path)
     if "ACR_REPO_HERE" in path.read_text(encoding="utf-8"):
-        assert world.words(name)[0] == "OutputImageInvalid"
+        world.says("OutputImageInvalid", name)
         assert world.machines() == []
     elif "tuning" in document:
         world.check_succeeds(name)
@@ -28,5 +28,5 @@ def test_an_example_is_accepted_and_goes_on(world: Story, path: Path) -> None:
         world.nodes_come(name)
         if document["inference"]["preset"].get("accessMode") != "private":
             world.serves(name, tuned=False)
-            assert world.is_true(name, "WorkspaceReady")
+            world.becomes("WorkspaceReady", name)
         assert len(world.machines()) == document["resource"].get("count", 1)

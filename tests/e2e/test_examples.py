@@ -1,0 +1,1 @@
+from stories.test_examples import *  # noqa: F403
