@@ -1,17 +1,23 @@
 """Each fault of the cloud as the owner of a Workspace meets it: a reason, what to do, and no pool in the end.
 
 The numbers are those of the fault table (reference 6); what the Machine hook does about each row is in
-test_fault_table.py.
+test_fault_table.py. Faults that need no words are in test_workspace_recoveries.py.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aks.test_fault_table import DROPPED, arm_error
+from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.settings import MachineSettings, WorkloadIdentity
+from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.arm import Fate, Fault
+from kaito_laptop.arm.cluster import SUBSCRIPTION
+from kaito_laptop.world import MACHINE_HOOK
 
 from support.story import INFERENCE, SERVED, Story, story
 
@@ -48,6 +54,9 @@ ROWS: list[tuple[str, Any, str, str]] = [
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
     ("11 there is no quota at all", given(limits={"standardNCSv3Family": 0}),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
+    ("12 no quota is left, in AKS' own words", answered("PUT", arm_error(
+        400, "ErrCode_InsufficientVCPUQuota", "Insufficient vcpu quota requested 12, remaining 0")),
+     "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
     ("13 the size is not offered", given(not_offered={SIZE}),
      "SkuNotAvailable", "create the Workspace with `resource.instanceType` Standard_NC64as_T4_v3 or"),
     ("14 the quota is named only in the details", answered("PUT", arm_error(
@@ -68,6 +77,12 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("23 a proxy answers", answered("GET", Fault(404, b"<html>")),
      "ProviderUnreadable", "perhaps a proxy"),
     ("24 a redirect leads elsewhere", answered("GET", Fault(302, b"", {"Location": "http://192.0.2.1/"})),
+     "ProviderUnreadable", "perhaps a proxy"),
+    ("25 the body is empty", answered("GET", Fault(200, b"{}")),
+     "ProviderUnreadable", "perhaps a proxy"),
+    ("26 the pool is in a state that nobody knows", fated(state="Reticulating"),
+     "CreateSlow", "choose another `resource.instanceType` or delete the Workspace"),
+    ("27 the pool has no state", answered("GET", Fault(200, b'{"name": "ws", "properties": {}}')),
      "ProviderUnreadable", "perhaps a proxy"),
     ("28 no virtual machine is free", given(free={SIZE: 0}),
      "InsufficientCapacity", "another `resource.instanceType` or region may be had at once"),
@@ -137,6 +152,34 @@ def test_36_a_pool_of_someone_else_is_told_and_left_alone() -> None:
         world.delete("Workspace", SERVED)
         world.run_until(lambda: world.find("Workspace", SERVED) is None)
         assert world.pools() == [pool]
+
+
+def test_34_a_second_node_of_a_pool_is_told() -> None:
+    with story() as world:
+        world.apply(INFERENCE)
+        world.run_until(lambda: bool(world.list("Node", {"kaito.sh/workspace": SERVED})))
+        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+        names = {"name": node["metadata"]["name"] + "1", "labels": node["metadata"]["labels"]}
+        world.nodes.add({**node, "metadata": names})
+        world.run_until(lambda: said(world) == "MultipleNodesFound")
+        assert "Scale the agent pool to one" in said(world, "message")
+        world.nodes.remove(names["name"])
+        world.nodes_come(SERVED)
+        world.deleted(SERVED)
+
+
+def test_56_a_token_that_can_not_be_had_is_told(tmp_path: Path) -> None:
+    identity = WorkloadIdentity("tenant", "client", str(tmp_path / "none"), "https://127.0.0.1:1/")
+    settings = MachineSettings(SUBSCRIPTION, "laptop", "laptop", "kaito", identity=identity)
+    with story() as world:
+        provider = AksProvider(settings, world.clock.now)
+        world.serve(MACHINE_HOOK, create_machine_app(provider, world.clock.now))
+        world.apply(INFERENCE)
+        assert "workload identity" in world.says("CredentialUnavailable", SERVED)
+        assert world.azure.asked == []
+        world.install(world.clock)
+        world.nodes_come(SERVED)
+        world.deleted(SERVED)
 
 
 def said(world: Story, field: str = "reason") -> str:
