@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from kaito_laptop.arm.faults import Fate
 from kaito_laptop.objects import labels
 
 from support.builders import merged
-from support.story import INFERENCE, Story
+from support.story import INFERENCE, TUNING, Story
 
 
 def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> None:
@@ -23,6 +24,22 @@ def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> 
     world.soon(lambda: len(addresses(world)) == world.many)
     for service, pods in addresses(world).items():
         assert [pod.startswith(f"{service}-") for pod in pods] == [True]
+
+
+def test_workspaces_that_never_come_up_do_not_hold_up_a_healthy_one(world: Story) -> None:
+    world.arm.faults.foretell(*[Fate(state="Creating")] * 4)
+    for number in range(4):
+        world.apply(merged(INFERENCE, {"metadata": {"name": f"nodeless-{number}"}}))
+    world.run_until(lambda: len(world.pools()) == 4)
+    for number in range(3):
+        world.apply(merged(TUNING, {"metadata": {"name": f"idle-{number}"}}))
+        broken = {"tuning": {"preset": {"name": "phi-9"}}}
+        world.apply(merged(TUNING, {"metadata": {"name": f"broken-{number}"}, **broken}))
+    world.apply(merged(TUNING, {"metadata": {"name": "healthy"}}))
+    world.becomes_ready("healthy")
+    assert world.says("Creating", "nodeless-0")
+    assert world.says("CheckPending", "idle-0")
+    assert "phi-3-mini" in world.says("PresetUnknown", "broken-0")
 
 
 def addresses(world: Story) -> dict[str, list[str]]:
