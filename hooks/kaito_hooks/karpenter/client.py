@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -46,14 +47,16 @@ def change(operation: Callable[..., Any], *args: Any, **options: Any) -> Manifes
 
 def _ask(operation: Callable[..., Any], seconds: float, *args: Any, **options: Any) -> Manifest:
     try:
-        found = operation(*args, _request_timeout=(CONNECT_SECONDS, seconds), **options)
+        times = (CONNECT_SECONDS, seconds)
+        answer = operation(*args, _request_timeout=times, _preload_content=False, **options)
+        found = json.loads(answer.data)
     except kube.ApiException as error:
         raise faults.of_answer(error) from None
     except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
         raise faults.ApiUnreachable(type(error).__name__) from None
     except urllib3.exceptions.HTTPError as error:
         raise faults.ApiUnanswered(type(error).__name__) from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise faults.ApiUnreadable(type(error).__name__) from None
     if not isinstance(found, dict):
         raise faults.ApiUnreadable(detail="The answer is no object.")

@@ -117,6 +117,9 @@ GIVEN_UP: dict[str, type[ProviderError]] = {
 }
 """By the reason of the event that Karpenter leaves when it deletes a NodeClaim that it can't launch."""
 
+NO_SUCH_GROUP = "404 page not found"
+"""The API server's own words for a group of which it knows no kind."""
+
 _BY_STATUS: dict[int, type[ProviderError]] = {
     0: ApiUnreachable,
     400: Rejected,
@@ -140,6 +143,8 @@ def of_answer(error: kube.ApiException) -> ProviderError | NoSuchClaim:
     details = mapping(get_in(said, "details"))
     if status == 404 and details.get("kind") == "nodeclaims" and details.get("name"):
         return NoSuchClaim()
+    if status == 404 and _text(error.body).startswith(NO_SUCH_GROUP):
+        return NotInstalled(f"HTTP {status}")
     if status >= 500:
         kind: type[ProviderError] = ApiUnanswered
     elif status and said.get("kind") != "Status" and status not in (401, 429):
@@ -152,12 +157,14 @@ def of_answer(error: kube.ApiException) -> ProviderError | NoSuchClaim:
 
 
 def _status_object(body: object) -> Manifest:
-    if isinstance(body, bytes):
-        body = body.decode(errors="replace")
     try:
-        return dict(mapping(json.loads(body))) if isinstance(body, str) else {}
+        return dict(mapping(json.loads(_text(body))))
     except ValueError:
         return {}
+
+
+def _text(body: object) -> str:
+    return body.decode(errors="replace") if isinstance(body, bytes) else text(body)
 
 
 def _retry_after(error: kube.ApiException) -> int | None:

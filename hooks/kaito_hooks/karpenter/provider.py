@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from kubernetes import client as kube
 
@@ -105,7 +103,7 @@ class KarpenterProvider:
         try:
             made = client.change(self._objects.create_cluster_custom_object, *_KIND, body)
         except ApiUnreadable as error:
-            raise ApiUnanswered(error.code, error.detail) from None
+            raise ApiUnanswered(error.code, error.detail, error.retry_after) from None
         listed = claims.read_claim(made)
         return listed.seen.state if listed else ""
 
@@ -121,7 +119,7 @@ class KarpenterProvider:
         except NoSuchClaim:
             return
         except ApiUnreadable as error:
-            raise ApiUnanswered(error.code, error.detail) from None
+            raise ApiUnanswered(error.code, error.detail, error.retry_after) from None
 
     def _uid(self, ref: PoolRef) -> str:
         """Of the NodeClaim, whose owner is looked at once more."""
@@ -152,7 +150,10 @@ class KarpenterProvider:
         selector = f"involvedObject.kind=NodeClaim,involvedObject.name={name},type=Warning"
         try:
             found = client.ask(
-                self._events, namespace=EVENT_NAMESPACE, field_selector=selector, limit=PAGE
+                self._core.list_namespaced_event,
+                EVENT_NAMESPACE,
+                field_selector=selector,
+                limit=PAGE,
             )
         except (ProviderError, NoSuchClaim):
             return None
@@ -163,11 +164,6 @@ class KarpenterProvider:
                 said = text(mapping(event).get("message"))
                 return kind(detail=said.partition(" event: ")[2] or said)
         return None
-
-    def _events(self, **options: Any) -> Any:
-        """As the JSON that was sent: the client's models know fewer events than there are."""
-        answer: Any = self._core.list_namespaced_event(**options, _preload_content=False)
-        return json.loads(answer.data)
 
     def _need_token(self) -> None:
         if self._trouble:
