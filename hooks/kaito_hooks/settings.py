@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from kaito_hooks.environment import choice, like, optional, required, whole, words
 from kaito_hooks.errors import InvalidSettings
 
 DEFAULT_PRESET_REGISTRY = "mcr.microsoft.com/aks/kaito"
@@ -27,6 +28,13 @@ ARM_ENDPOINTS = frozenset(
     }
 )
 """The only hosts besides loopback that may be set: each call carries a token that deletes nodes."""
+
+
+_SUBNET = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+"
+    r"/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +58,16 @@ class WorkspaceSettings:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> WorkspaceSettings:
         """Raise `InvalidSettings` that names the variable."""
         env = os.environ if environ is None else environ
-        presets_file = _optional(env, "KAITO_PRESETS_FILE")
+        presets_file = optional(env, "KAITO_PRESETS_FILE")
         if presets_file and not Path(presets_file).is_file():
             raise InvalidSettings(f"KAITO_PRESETS_FILE must name a file, found '{presets_file}'")
         return cls(
-            preset_registry=_optional(env, "PRESET_REGISTRY_NAME", DEFAULT_PRESET_REGISTRY).rstrip(
+            preset_registry=optional(env, "PRESET_REGISTRY_NAME", DEFAULT_PRESET_REGISTRY).rstrip(
                 "/"
             ),
-            transfer_image=_required(env, "KAITO_TRANSFER_IMAGE"),
-            tuning_image=_required(env, "KAITO_TUNING_IMAGE"),
-            inference_image=_required(env, "KAITO_INFERENCE_IMAGE"),
+            transfer_image=required(env, "KAITO_TRANSFER_IMAGE"),
+            tuning_image=required(env, "KAITO_TUNING_IMAGE"),
+            inference_image=required(env, "KAITO_INFERENCE_IMAGE"),
             compute_capabilities=_compute_capabilities(env),
             presets_file=Path(presets_file) if presets_file else None,
             hook_token=_token(env),
@@ -79,7 +87,7 @@ class ProvisionerSettings:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> ProvisionerSettings:
         """Raise `InvalidSettings` that names the variable."""
         env = os.environ if environ is None else environ
-        provider = _choice(env, "KAITO_NODE_PROVIDER", ("aks", "karpenter", "byo"))
+        provider = choice(env, "KAITO_NODE_PROVIDER", ("aks", "karpenter", "byo"))
         return cls(provider, _token(env))
 
 
@@ -112,6 +120,8 @@ class MachineSettings:
     """OS disk of nodes whose preset names none; 0 leaves it to AKS."""
     gpu_driver: str = "Install"
     """Install lets AKS bring the NVIDIA driver; None leaves it to a GPU operator."""
+    gpu_management: str = "Unmanaged"
+    """Managed lets AKS bring the device plugin and metrics of the GPUs as well."""
     location: str = ""
     """The cluster's region; without it sizes and quota are not looked up before a node is asked for."""
 
@@ -126,17 +136,18 @@ class MachineSettings:
         env = os.environ if environ is None else environ
         endpoint = _arm_endpoint(env)
         return cls(
-            subscription_id=_required(env, "ARM_SUBSCRIPTION_ID"),
-            resource_group=_required(env, "ARM_RESOURCE_GROUP"),
-            cluster_name=_required(env, "AZURE_CLUSTER_NAME"),
-            install_id=_optional(env, "KAITO_INSTALL_ID", "kaito"),
+            subscription_id=required(env, "ARM_SUBSCRIPTION_ID"),
+            resource_group=required(env, "ARM_RESOURCE_GROUP"),
+            cluster_name=required(env, "AZURE_CLUSTER_NAME"),
+            install_id=optional(env, "KAITO_INSTALL_ID", "kaito"),
             identity=None if is_loopback(endpoint) else _identity(env),
             arm_endpoint=endpoint,
-            os_sku=_choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
-            subnet_id=_optional(env, "KAITO_POOL_SUBNET_ID"),
-            zones=tuple(_words(env, "KAITO_POOL_ZONES")),
-            disk_gib=_whole(env, "KAITO_POOL_DISK_GIB", 0, (0, *range(30, 2049))),
-            gpu_driver=_choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
+            os_sku=choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
+            subnet_id=_subnet(env, "KAITO_POOL_SUBNET_ID"),
+            zones=_zones(env, "KAITO_POOL_ZONES"),
+            disk_gib=whole(env, "KAITO_POOL_DISK_GIB", 0, (0, *range(30, 2049))),
+            gpu_driver=choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
+            gpu_management=choice(env, "KAITO_POOL_GPU_MANAGEMENT", ("Unmanaged", "Managed")),
             location=_location(env),
         )
 
@@ -158,10 +169,10 @@ class KarpenterSettings:
         env = os.environ if environ is None else environ
         name = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
         return cls(
-            install_id=_like(env, "KAITO_INSTALL_ID", "kaito", r"[^\W_]([\w.-]{0,61}[^\W_])?"),
-            node_class_group=_like(env, "KAITO_NODE_CLASS_GROUP", "karpenter.azure.com", name),
-            node_class_kind=_like(env, "KAITO_NODE_CLASS_KIND", "AKSNodeClass", "[A-Z][A-Za-z]+"),
-            node_class_name=_like(env, "KAITO_NODE_CLASS_NAME", "default", name),
+            install_id=like(env, "KAITO_INSTALL_ID", "kaito", r"[^\W_]([\w.-]{0,61}[^\W_])?"),
+            node_class_group=like(env, "KAITO_NODE_CLASS_GROUP", "karpenter.azure.com", name),
+            node_class_kind=like(env, "KAITO_NODE_CLASS_KIND", "AKSNodeClass", "[A-Z][A-Za-z]+"),
+            node_class_name=like(env, "KAITO_NODE_CLASS_NAME", "default", name),
         )
 
 
@@ -180,12 +191,12 @@ class SweepSettings:
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> SweepSettings:
         """Raise `InvalidSettings` that names the variable."""
         env = os.environ if environ is None else environ
-        push_url = _optional(env, "KAITO_METRICS_PUSH_URL").rstrip("/")
+        push_url = optional(env, "KAITO_METRICS_PUSH_URL").rstrip("/")
         if push_url and not push_url.startswith(("http://", "https://")):
             raise InvalidSettings(f"KAITO_METRICS_PUSH_URL must be a URL, found '{push_url}'")
         return cls(
-            namespace=_required(env, "POD_NAMESPACE"),
-            may_delete=_choice(env, "KAITO_SWEEP_DELETE", ("false", "true")) == "true",
+            namespace=required(env, "POD_NAMESPACE"),
+            may_delete=choice(env, "KAITO_SWEEP_DELETE", ("false", "true")) == "true",
             push_url=push_url,
         )
 
@@ -200,19 +211,19 @@ def is_loopback(endpoint: str) -> bool:
 
 
 def _identity(env: Mapping[str, str]) -> WorkloadIdentity:
-    authority = _optional(env, "AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
+    authority = optional(env, "AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
     if not authority.startswith("https://"):
         raise InvalidSettings(f"AZURE_AUTHORITY_HOST must begin with https://, found '{authority}'")
     return WorkloadIdentity(
-        tenant_id=_required(env, "AZURE_TENANT_ID"),
-        client_id=_required(env, "AZURE_CLIENT_ID"),
-        token_file=_required(env, "AZURE_FEDERATED_TOKEN_FILE"),
+        tenant_id=required(env, "AZURE_TENANT_ID"),
+        client_id=required(env, "AZURE_CLIENT_ID"),
+        token_file=required(env, "AZURE_FEDERATED_TOKEN_FILE"),
         authority=authority,
     )
 
 
 def _arm_endpoint(env: Mapping[str, str]) -> str:
-    endpoint = _optional(env, "ARM_ENDPOINT", PUBLIC_ARM).rstrip("/")
+    endpoint = optional(env, "ARM_ENDPOINT", PUBLIC_ARM).rstrip("/")
     if endpoint not in ARM_ENDPOINTS and not is_loopback(endpoint):
         known = ", ".join(sorted(ARM_ENDPOINTS))
         raise InvalidSettings(
@@ -224,7 +235,7 @@ def _arm_endpoint(env: Mapping[str, str]) -> str:
 
 def _compute_capabilities(env: Mapping[str, str]) -> tuple[str, ...]:
     name = "KAITO_RUNTIME_COMPUTE_CAPABILITIES"
-    found = _words(env, name) or DEFAULT_COMPUTE_CAPABILITIES.split()
+    found = words(env, name) or DEFAULT_COMPUTE_CAPABILITIES.split()
     for item in found:
         if not re.fullmatch(r"\d{1,2}\.\d", item):
             raise InvalidSettings(f"{name} must hold numbers such as '8.0', found '{item}'")
@@ -232,7 +243,7 @@ def _compute_capabilities(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _token(env: Mapping[str, str]) -> str:
-    path = _optional(env, "KAITO_HOOK_TOKEN_FILE")
+    path = optional(env, "KAITO_HOOK_TOKEN_FILE")
     if not path:
         return ""
     try:
@@ -244,46 +255,29 @@ def _token(env: Mapping[str, str]) -> str:
     return token
 
 
-def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    value = _optional(env, name, choices[0])
-    if value not in choices:
-        raise InvalidSettings(f"{name} must be one of {', '.join(choices)}, found '{value}'")
-    return value
-
-
-def _whole(env: Mapping[str, str], name: str, default: int, allowed: Sequence[int]) -> int:
-    value = _optional(env, name, str(default))
-    if not value.isascii() or not value.isdecimal() or int(value) not in allowed:
-        raise InvalidSettings(f"{name} must be 0 or from 30 to 2048, found '{value}'")
-    return int(value)
-
-
 def _location(env: Mapping[str, str]) -> str:
     """Azure writes it in both ways: 'West Europe' and 'westeurope'."""
-    value = _optional(env, "LOCATION").replace(" ", "").lower()
+    value = optional(env, "LOCATION").replace(" ", "").lower()
     if not re.fullmatch(r"[a-z0-9]*", value):
         raise InvalidSettings(f"LOCATION must be a region such as 'westeurope', found '{value}'")
     return value
 
 
-def _like(env: Mapping[str, str], name: str, example: str, pattern: str) -> str:
-    """The example is the default."""
-    value = _optional(env, name, example)
-    if not re.fullmatch(pattern, value, re.ASCII):
-        raise InvalidSettings(f"{name} must be written like '{example}', found '{value}'")
+def _subnet(env: Mapping[str, str], name: str) -> str:
+    value = optional(env, name)
+    if value and not _SUBNET.fullmatch(value):
+        raise InvalidSettings(
+            f"{name} must be the id of a subnet, /subscriptions/.../resourceGroups/.../providers/"
+            f"Microsoft.Network/virtualNetworks/.../subnets/..., found '{value}'"
+        )
     return value
 
 
-def _words(env: Mapping[str, str], name: str) -> list[str]:
-    return env.get(name, "").replace(",", " ").split()
-
-
-def _optional(env: Mapping[str, str], name: str, default: str = "") -> str:
-    return env.get(name, "").strip() or default
-
-
-def _required(env: Mapping[str, str], name: str) -> str:
-    value = _optional(env, name)
-    if not value:
-        raise InvalidSettings(f"{name} must be set")
-    return value
+def _zones(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = tuple(words(env, name))
+    for zone in found:
+        if not re.fullmatch(r"[1-9]", zone):
+            raise InvalidSettings(
+                f"{name} must hold numbers of zones such as '1 2', found '{zone}'"
+            )
+    return found

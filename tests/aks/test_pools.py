@@ -2,7 +2,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from azure.mgmt.containerservice import models
 
 from kaito_hooks.aks import pools
 from kaito_hooks.kube.node_labels import accepted
@@ -130,57 +129,12 @@ def test_what_has_no_state_is_no_pool(properties):
     assert found(properties) is None
 
 
-def unknown_to_azure(model, body, path=""):
-    """Names in the body that Azure's own models do not have, and values of another type."""
-    fields = {item._rest_name: item for item in model._attr_to_rest_field.values()}
-    found = [f"{path}.{name}" for name in body if name not in fields]
-    for name, value in body.items():
-        if name in fields and isinstance(value, dict):
-            inner = getattr(model, {v: k for k, v in by_name(model).items()}[name])
-            if hasattr(inner, "_attr_to_rest_field"):
-                found += unknown_to_azure(inner, value, f"{path}.{name}")
-    return found
-
-
-def by_name(model):
-    return {attribute: item._rest_name for attribute, item in model._attr_to_rest_field.items()}
-
-
-def test_azures_own_models_know_each_field_that_is_sent():
-    sent = body(
-        is_spot=True,
-        subnet_id="/subscriptions/s/x",
-        zones=("1",),
-        os_sku="AzureLinux",
-        gpu_driver="None",
-        disk_gib=128,
-    )
-    pool = models.AgentPool({"properties": sent})
-    assert unknown_to_azure(pool, {"properties": sent}) == []
-    enums = {
-        "mode": models.AgentPoolMode,
-        "osType": models.OSType,
-        "osSKU": models.OSSKU,
-        "type": models.AgentPoolType,
-        "scaleSetPriority": models.ScaleSetPriority,
-        "scaleSetEvictionPolicy": models.ScaleSetEvictionPolicy,
-    }
-    for name, enum in enums.items():
-        assert sent[name] in {item.value for item in enum}, name
-    assert sent["gpuProfile"]["driver"] in {item.value for item in models.GPUDriver}
-    assert pool.properties.os_disk_size_gb == 100  # The Machine's own, before the setting.
-    assert pool.properties.spot_max_price == -1
-
-
-def test_a_field_that_azure_does_not_know_would_be_noticed():
-    wrong = {"properties": {"vmSizes": "x", "upgradeSettings": {"surge": "1"}}}
-    found = unknown_to_azure(models.AgentPool(wrong), wrong)
-    assert sorted(found) == [".properties.upgradeSettings.surge", ".properties.vmSizes"]
-
-
 def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not():
     bare = machine(spec={"resources": {"requests": {"storage": "0"}}})
     assert "osDiskSizeGB" not in body(bare)
     assert body(bare, disk_gib=256)["osDiskSizeGB"] == 256
+    assert body(disk_gib=256)["osDiskSizeGB"] == 100  # The Machine's own, before the setting.
     assert "gpuProfile" not in body(bare)
     assert body(bare, gpu_driver="None")["gpuProfile"] == {"driver": "None"}
+    managed = {"nvidia": {"managementMode": "Managed"}}
+    assert body(bare, gpu_management="Managed")["gpuProfile"] == managed

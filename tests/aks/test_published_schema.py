@@ -75,6 +75,7 @@ def misfits_in(model: Any, body: Any, path: str) -> list[str]:
         {"is_spot": True},
         {"subnet_id": SUBNET, "zones": ("1", "3"), "os_sku": "AzureLinux", "disk_gib": 128},
         {"gpu_driver": "None"},
+        {"gpu_management": "Managed"},
     ],
 )
 def test_the_body_of_a_put_is_what_the_published_schema_says(settings: Any) -> None:

@@ -71,6 +71,8 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
         ("KAITO_POOL_DISK_GIB", "20"),
         ("KAITO_POOL_DISK_GIB", "-5"),
         ("KAITO_POOL_GPU_DRIVER", "none"),
+        ("KAITO_POOL_ZONES", "1 westeurope-2"),
+        ("KAITO_POOL_SUBNET_ID", "my-subnet"),
         ("LOCATION", "west/europe"),
         ("AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"),
         ("ARM_ENDPOINT", "http://management.azure.com"),
@@ -83,6 +85,15 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
 def test_a_malformed_setting_of_the_machine_hook_is_named(name, value):
     with pytest.raises(InvalidSettings, match=name):
         MachineSettings.from_environ({**MACHINE, name: value})
+
+
+def test_where_the_nodes_go_is_read():
+    subnet = (
+        "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/n"
+    )
+    env = {**MACHINE, "KAITO_POOL_ZONES": "1, 3", "KAITO_POOL_SUBNET_ID": subnet}
+    settings = MachineSettings.from_environ(env)
+    assert (settings.zones, settings.subnet_id) == (("1", "3"), subnet)
 
 
 def test_a_stand_in_is_an_address_on_this_host():

@@ -56,8 +56,9 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
     disk_gib = request.disk_gib or settings.disk_gib
     if disk_gib:
         properties["osDiskSizeGB"] = disk_gib
-    if settings.gpu_driver != "Install" and request.labels.get(MACHINE_TYPE) == "gpu":
-        properties["gpuProfile"] = {"driver": settings.gpu_driver}
+    gpu_profile = _gpu_profile(settings)
+    if gpu_profile and request.labels.get(MACHINE_TYPE) == "gpu":
+        properties["gpuProfile"] = gpu_profile
     if settings.subnet_id:
         properties["vnetSubnetID"] = settings.subnet_id
     if settings.zones:
@@ -67,6 +68,16 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
         properties["scaleSetEvictionPolicy"] = "Delete"
         properties["spotMaxPrice"] = -1
     return {"properties": properties}
+
+
+def _gpu_profile(settings: MachineSettings) -> dict[str, Any]:
+    """What differs from AKS' own choice: the driver is installed, the device plugin is not."""
+    profile: dict[str, Any] = {}
+    if settings.gpu_driver != "Install":
+        profile["driver"] = settings.gpu_driver
+    if settings.gpu_management != "Unmanaged":
+        profile["nvidia"] = {"managementMode": settings.gpu_management}
+    return profile
 
 
 def read_pool(body: Mapping[str, Any]) -> Ours | None:
