@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from kaito_hooks.errors import InvalidSettings
 
@@ -16,11 +16,12 @@ def choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-def whole(env: Mapping[str, str], name: str, default: int, allowed: Sequence[int]) -> int:
-    """A whole number among those that are allowed."""
+def whole(env: Mapping[str, str], name: str, default: int, allowed: range) -> int:
+    """The default, or a whole number of the range."""
     value = optional(env, name, str(default))
-    if not value.isascii() or not value.isdecimal() or int(value) not in allowed:
-        raise InvalidSettings(f"{name} must be 0 or from 30 to 2048, found '{value}'")
+    if not value.isascii() or not value.isdecimal() or int(value) not in (default, *allowed):
+        bounds = f"from {allowed[0]} to {allowed[-1]}"
+        raise InvalidSettings(f"{name} must be {default} or {bounds}, found '{value}'")
     return int(value)
 
 

@@ -145,7 +145,7 @@ class MachineSettings:
             os_sku=choice(env, "KAITO_POOL_OS_SKU", ("Ubuntu", "AzureLinux")),
             subnet_id=_subnet(env, "KAITO_POOL_SUBNET_ID"),
             zones=_zones(env, "KAITO_POOL_ZONES"),
-            disk_gib=whole(env, "KAITO_POOL_DISK_GIB", 0, (0, *range(30, 2049))),
+            disk_gib=whole(env, "KAITO_POOL_DISK_GIB", 0, range(30, 2049)),
             gpu_driver=choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
             gpu_management=choice(env, "KAITO_POOL_GPU_MANAGEMENT", ("Unmanaged", "Managed")),
             location=_location(env),
