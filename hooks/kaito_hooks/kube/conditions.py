@@ -46,8 +46,9 @@ def stamp(
     conditions: Iterable[Condition], observed: object, now: datetime, generation: int
 ) -> list[dict[str, Any]]:
     """The conditions as JSON, sorted by type, with transition times carried over from `observed`."""
+    moment = timestamp(now)
     return [
-        _stamped(condition, find(observed, condition.type), now, generation)
+        _stamped(condition, find(observed, condition.type), moment, generation)
         for condition in sorted(conditions, key=lambda item: item.type)
     ]
 
@@ -66,7 +67,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def _stamped(
-    condition: Condition, before: Mapping[str, Any], now: datetime, generation: int
+    condition: Condition, before: Mapping[str, Any], moment: str, generation: int
 ) -> dict[str, Any]:
     kept = text(before.get("lastTransitionTime"))
     same = before.get("status") == condition.status and kept
@@ -75,7 +76,7 @@ def _stamped(
         "status": condition.status,
         "reason": condition.reason,
         "message": _cut(condition.message),
-        "lastTransitionTime": kept if same else timestamp(now),
+        "lastTransitionTime": kept if same else moment,
         "observedGeneration": generation,
     }
 
