@@ -20,7 +20,7 @@ from kaito_laptop.clock import Clock, VirtualClock
 from kaito_laptop.cluster import Cluster, Key, Manifest
 from kaito_laptop.memory import MemoryCluster
 from providers.karpenter import Karpenter
-from providers.kube_api import KubeApi, serving
+from providers.kube_api import FAULTS, KubeApi, serving
 
 CRD: Manifest = yaml.safe_load((Path(__file__).parent / "nodeclaim-crd.yaml").read_text())
 INSTALL = "test"
@@ -125,15 +125,7 @@ def claims_in_memory(**settings: Any) -> Iterator[tuple[ClaimCloud, KubeApi, Vir
     api = KubeApi(cluster)
 
     def fail(how: str) -> None:
-        fault = {
-            "server error": (503, b'{"kind":"Status","code":503}'),
-            "page of a proxy": (404, b"<html>not here</html>"),
-            "other kind": (200, b'{"kind":"Status","status":"Success"}'),
-            "no answer": None,
-            "no cluster": (404, b'{"kind":"Status","reason":"NotFound","code":404,"details":{}}'),
-            "unauthorized": (401, b'{"kind":"Status","reason":"Unauthorized","code":401}'),
-        }[how]
-        api.faults = [fault] * 9
+        api.faults = [FAULTS[how]] * 9
 
     with serving(api) as connection:
         provider = KarpenterProvider(claim_settings(**settings), clock.now, connection)

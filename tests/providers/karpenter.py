@@ -7,6 +7,7 @@ from typing import Any
 
 from kaito_laptop.clock import Clock, timestamp
 from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound
+from kaito_laptop.conflicts import again_after_conflicts
 from kaito_laptop.objects import finalizers, get, is_deleting, labels, name
 
 FINALIZER = "karpenter.sh/termination"
@@ -27,18 +28,24 @@ class Karpenter:
         self.gpus = 1
 
     def work(self) -> None:
-        """Bring each NodeClaim one step further: adopted, then launched and joined, or gone."""
+        """Bring each NodeClaim to where it gets: adopted, launched and joined, or gone."""
+        again_after_conflicts(self._work)
+
+    def _work(self) -> None:
         for claim in self._cluster.list(self._resource("karpenter.sh/v1", "NodeClaim")):
             if is_deleting(claim):
                 self._end(claim)
             elif FINALIZER not in finalizers(claim):
                 claim["metadata"]["finalizers"] = [FINALIZER]
-                self._cluster.update(claim)
-                self.work()
-            elif name(claim) in self.takes_back:
-                self._take_back(claim, self.takes_back[name(claim)])
+                self._step(self._cluster.update(claim))
             else:
-                self._launch(claim)
+                self._step(claim)
+
+    def _step(self, claim: Manifest) -> None:
+        if name(claim) in self.takes_back:
+            self._take_back(claim, self.takes_back[name(claim)])
+        else:
+            self._launch(claim)
 
     def _launch(self, claim: Manifest) -> None:
         stop, reason = self.holds.get(name(claim), ("", ""))
@@ -106,8 +113,9 @@ class Karpenter:
             "lastTimestamp": now,
         }
         self._cluster.create(event)
-        self._cluster.delete(Key(self._resource("karpenter.sh/v1", "NodeClaim"), name(claim)))
-        self.work()
+        key = Key(self._resource("karpenter.sh/v1", "NodeClaim"), name(claim))
+        self._cluster.delete(key)
+        self._end(self._cluster.get(key))
 
     def _condition(self, type_: str, status: str, reason: str, message: str = "") -> Manifest:
         moment = timestamp(self._clock.now())

@@ -20,6 +20,15 @@ Answer = tuple[int, Any]
 NO_SUCH_CLAIM = (
     b'{"kind":"Status","reason":"NotFound","code":404,"details":{"kind":"nodeclaims","name":"x"}}'
 )
+FAULTS: dict[str, tuple[int, bytes] | None] = {
+    "server error": (503, b'{"kind":"Status","code":503}'),
+    "page of a proxy": (404, b"<html>not here</html>"),
+    "other kind": (200, b'{"kind":"Status","status":"Success"}'),
+    "no answer": None,
+    "no cluster": (404, b'{"kind":"Status","reason":"NotFound","code":404,"details":{}}'),
+    "unauthorized": (401, b'{"kind":"Status","reason":"Unauthorized","code":401}'),
+}
+"""Status and body in place of an answer; None for a connection that ends."""
 
 
 class KubeApi:
