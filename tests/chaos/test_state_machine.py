@@ -152,8 +152,8 @@ class Machines(RuleBasedStateMachine):
 
 
 CHOSEN = settings(
-    max_examples=30,
-    stateful_step_count=20,
+    max_examples=12,
+    stateful_step_count=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
