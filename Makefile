@@ -42,6 +42,7 @@ chaos: setup ## Let Machines live through random faults, and count broken promis
 	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(or $(RUNS),10000)
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and what a call of the Machine hook costs
+	PYTHONPATH=tests $(BIN)/python -m machine.bench
 	PYTHONPATH=tests $(BIN)/python -m benches.hook
 
 bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000)
