@@ -1,4 +1,7 @@
-"""What Metacontroller sends of a tuning Workspace: some 20 KB when its inputs are checked, 80 KB when it is served."""
+"""What Metacontroller sends of a tuning Workspace: 30 KB when its inputs are checked, 90 KB when it is served.
+
+Recorded on a real API server it is 36 and 118 KB: the API server's defaults are left out here.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from support.builders import (
     as_observed,
@@ -17,6 +22,7 @@ from support.builders import (
     request,
     tuning_workspace,
 )
+from support.wire import ROOT
 
 Object = dict[str, Any]
 NODE = "aks-node-0"
@@ -46,6 +52,8 @@ def moments(ask: Callable[[bytes], Any]) -> list[Moment]:
 def wire(parent: Object, children: list[Object], related: list[Object]) -> bytes:
     """As Go writes it: without spaces, and with the managed fields of every object."""
     body = request(_managed(parent), list(map(_managed, children)), list(map(_managed, related)))
+    text = (ROOT / "manifests/base/workspace-hook/controller.yaml").read_text(encoding="utf-8")
+    body["controller"] = _managed(yaml.safe_load(text))
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -61,19 +69,25 @@ def _observe(parent: Object, children: list[Object]) -> tuple[list[Object], list
             related.append(_pod(parent, child))
         elif child["kind"] == "Deployment":
             seen.append(as_observed(child, status=_rolled_out()))
+            related.append(_pod(parent, child))
         else:
             seen.append(as_observed(child))
     return seen, related
 
 
-def _pod(parent: Object, job: Object) -> Object:
+def _pod(parent: Object, owner: Object) -> Object:
     digest = {"image": parent["tuning"]["output"]["image"], "digest": "sha256:" + "9" * 64}
     ends = [
         ("check", 0, {"rows": 1}),
         ("train", 0, {"steps": 1}),
         ("docker-sidecar", 0, digest),
     ]
-    return merged(pod_of(job, *ends), {"spec": job["spec"]["template"]["spec"]})
+    serves = owner["kind"] == "Deployment"
+    pod = pod_of(owner, phase="Running") if serves else pod_of(owner, *ends)
+    # A Job and a Deployment may have the same name.
+    name = f"{owner['metadata']['name']}-{owner['kind'].lower()}-x7k2p"
+    spec = owner["spec"]["template"]["spec"]
+    return merged(pod, {"metadata": {"name": name}, "spec": spec})
 
 
 def _rolled_out() -> Object:
