@@ -53,7 +53,7 @@ class KubeApi:
             return error.status, _status(error, path)
 
     def _answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
-        if path == "/api/v1/namespaces/default/events":
+        if path == "/apis/events.k8s.io/v1/namespaces/default/events":
             return 200, {"kind": "EventList", "items": self._events(query["fieldSelector"])}
         try:
             resource = self.cluster.resource("karpenter.sh/v1", "nodeclaims")
@@ -80,11 +80,16 @@ class KubeApi:
         return 200, {**found, **page, "items": list(items[at : at + size])}
 
     def _events(self, selector: str) -> list[Manifest]:
+        """In the words of events.k8s.io."""
         wanted = dict(each.split("=") for each in selector.split(","))
         return [
-            event
+            {
+                "reason": event["reason"],
+                "note": event["message"],
+                "deprecatedLastTimestamp": event["lastTimestamp"],
+            }
             for event in self.cluster.list(self.cluster.resource("v1", "Event"), "default")
-            if event["involvedObject"]["name"] == wanted["involvedObject.name"]
+            if event["involvedObject"]["name"] == wanted["regarding.name"]
         ]
 
 

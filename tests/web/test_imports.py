@@ -37,3 +37,11 @@ def test_a_provider_loads_no_other_cloud(provider, foreign):
         f"print(type(provider_of('{provider}', None)).__name__)"
     )
     assert not foreign & loaded
+
+
+def test_karpenters_provider_loads_no_typed_api_with_its_hundred_megabytes_of_models():
+    loaded = modules_after(
+        "from kaito_hooks.web.machine import provider_of; provider_of('karpenter', None)"
+    )
+    assert "kubernetes.client.api.custom_objects_api" in loaded
+    assert "kubernetes.client.api.core_v1_api" not in loaded

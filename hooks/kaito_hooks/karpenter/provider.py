@@ -32,11 +32,11 @@ from kaito_hooks.settings import KarpenterSettings
 
 PAGE = 500
 MOST_PAGES = 20
-EVENT_NAMESPACE = "default"
-"""Where events about objects without a namespace are."""
 EVENT_AGE = timedelta(minutes=3)
 """A NodeClaim that is taken back is missed within one poll; older events speak of another one."""
 _KIND = (claims.GROUP, claims.VERSION, claims.PLURAL)
+_EVENTS = ("events.k8s.io", "v1", "default", "events")
+"""Events about objects without a namespace are in `default`."""
 
 
 class KarpenterProvider:
@@ -54,8 +54,8 @@ class KarpenterProvider:
         self._trouble = ""
         if connection is None:
             connection, self._trouble = client.build()
+        # The typed APIs would load a hundred megabytes of models.
         self._objects = kube.CustomObjectsApi(connection)
-        self._core = kube.CoreV1Api(connection)
 
     def trouble(self) -> str:
         """What keeps a token from being had."""
@@ -147,21 +147,17 @@ class KarpenterProvider:
 
     def _why_given_up(self, name: str) -> ProviderError | None:
         """From the event that Karpenter leaves; in doubt nothing is known."""
-        selector = f"involvedObject.kind=NodeClaim,involvedObject.name={name},type=Warning"
+        selector = f"regarding.kind=NodeClaim,regarding.name={name},type=Warning"
+        read = self._objects.list_namespaced_custom_object
         try:
-            found = client.ask(
-                self._core.list_namespaced_event,
-                EVENT_NAMESPACE,
-                field_selector=selector,
-                limit=PAGE,
-            )
+            found = client.ask(read, *_EVENTS, field_selector=selector, limit=PAGE)
         except (ProviderError, NoSuchClaim):
             return None
-        for event in sequence(found.get("items")):
-            kind = GIVEN_UP.get(text(mapping(event).get("reason")))
-            last = parse_timestamp(mapping(event).get("lastTimestamp"))
+        for event in map(mapping, sequence(found.get("items"))):
+            kind = GIVEN_UP.get(text(event.get("reason")))
+            last = parse_timestamp(event.get("deprecatedLastTimestamp") or event.get("eventTime"))
             if kind and last and abs(self._now() - last) <= EVENT_AGE:
-                said = text(mapping(event).get("message"))
+                said = text(event.get("note"))
                 return kind(detail=said.partition(" event: ")[2] or said)
         return None
 
