@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -104,6 +105,19 @@ def test_its_workers_never_ask_a_hook_for_more_than_it_answers_at_once(built: An
     workers = int(flags(built)["workers"])
     threads = runpy.run_path(str(ROOT / "hooks/gunicorn.conf.py"))["threads"]
     assert workers <= MAX_IN_FLIGHT < threads
+
+
+def test_each_flag_is_told_with_its_value_and_its_cost(built: Any) -> None:
+    section = (ROOT / "docs/operations.md").read_text(encoding="utf-8").partition("## At scale")[2]
+    rows = [line for line in section.splitlines() if line.startswith("| `--")]
+    told = {name for row in rows for name in re.findall(r"`--([a-z-]+)`", row)}
+    assert told == set(flags(built))
+    values = {
+        flag: value for flag, value in flags(built).items() if flag != "target-label-selector"
+    }
+    for flag, value in values.items():
+        (row,) = (row for row in rows if f"`--{flag}`" in row)
+        assert value in re.split(r"[ ,|]+", row), flag
 
 
 def test_it_logs_no_bodies(built: Any) -> None:
