@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 
 from kaito_hooks.errors import InvalidObject
@@ -58,13 +59,13 @@ _UNITS = {
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Machine:
     """A Machine as observed; what its spec asks for is read by `wanted_pool`."""
 
     manifest: Manifest
 
-    @property
+    @cached_property
     def ref(self) -> PoolRef:
         """Its pool: pools are named as their Machines."""
         return PoolRef(name(self.manifest), uid(self.manifest))
@@ -100,11 +101,20 @@ class Machine:
         """Whether a pool of its name may exist."""
         return bool(_POOL_NAME.fullmatch(self.ref.name)) and bool(self.ref.uid)
 
-    @property
+    @cached_property
     def size(self) -> str:
         """The instance type, or nothing when there is not exactly one."""
         sizes = _sizes(self.manifest)
         return sizes[0] if len(sizes) == 1 else ""
+
+    @cached_property
+    def flaw(self) -> InvalidObject | None:
+        """Why no pool can be asked for, if so; looked for once in a call."""
+        try:
+            wanted_pool(self, datetime.min.replace(tzinfo=UTC))
+        except InvalidObject as error:
+            return error
+        return None
 
     @property
     def wants_gpu(self) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine import absence, creation, joining, reasons, repair, unclear
-from kaito_hooks.machine.api import wanted_pool
 from kaito_hooks.machine.phases import not_launched, ready
 from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer
@@ -31,12 +29,11 @@ def decide(observed: Observed, now: datetime) -> Step:
 
 def invalid(observed: Observed, now: datetime) -> Step | None:
     """Row 1: what can't be is said, and nothing is asked."""
-    try:
-        wanted_pool(observed.machine, now)
-    except InvalidObject as error:
-        says = not_launched(error.reason, error.message)
-        return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
-    return None
+    error = observed.machine.flaw
+    if error is None:
+        return None
+    says = not_launched(error.reason, error.message)
+    return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
 
 
 def leaving(observed: Observed, now: datetime) -> Step | None:
