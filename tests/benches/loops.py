@@ -9,7 +9,7 @@ from typing import Protocol
 
 from e2e import metacontroller
 from e2e.control_plane import ControlPlane
-from e2e.install import METACONTROLLER_CRDS, kubectl
+from e2e.install import METACONTROLLER_CRDS, kubectl, wait_for_kinds
 from kaito_laptop.api_informers import Informers
 from kaito_laptop.clock import RealClock
 from kaito_laptop.engine import Engine
@@ -46,7 +46,7 @@ class OurLoop:
 
     def __init__(self, plane: ControlPlane) -> None:
         kubectl(plane, "apply", "-f", METACONTROLLER_CRDS)
-        kubectl(plane, "wait", "--for=condition=Established", "-f", METACONTROLLER_CRDS)
+        wait_for_kinds(plane)
         self._engine = Engine(RealClock())
         self._server = Informers(plane.kubeconfig, self._engine.post)
         self._loop = Metacontroller(self._server, self._engine, HttpCaller({}))

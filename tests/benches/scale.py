@@ -19,7 +19,7 @@ from benches import loops
 from benches.processes import children_of, cpu_seconds, memory_mib
 from e2e import binaries
 from e2e.control_plane import ControlPlane
-from e2e.install import ROOT, kubectl
+from e2e.install import ROOT, kubectl, wait_for_kinds
 from kaito_laptop.api_connection import Connection
 from kaito_laptop.hook_processes import HookProcess
 
@@ -224,20 +224,7 @@ def plane() -> Iterator[ControlPlane]:
     started = ControlPlane(binaries.find()).start()
     try:
         kubectl(started, "apply", "-k", ROOT / "crds")
-        kubectl(
-            started,
-            "wait",
-            "--for=condition=Established",
-            "-f",
-            ROOT / "crds/kaito.sh_workspaces.yaml",
-        )
-        kubectl(
-            started,
-            "wait",
-            "--for=condition=Established",
-            "-f",
-            ROOT / "crds/kaito.sh_machines.yaml",
-        )
+        wait_for_kinds(started)
         yield started
     finally:
         started.stop()

@@ -38,12 +38,23 @@ def kubectl(plane: ControlPlane, *words: str | Path, stdin: str | None = None) -
     return done.stdout
 
 
+def wait_for_kinds(plane: ControlPlane) -> None:
+    """Until every CRD is served; `kubectl wait` fails while one has no conditions yet."""
+    path = '{range .items[*]}crd={.status.conditions[?(@.type=="Established")].status} {end}'
+
+    def served() -> bool:
+        found = kubectl(plane, "get", "crd", "-o", f"jsonpath={path}")
+        return set(found.split()) == {"crd=True"}
+
+    plane.wait_for("kube-apiserver", served)
+
+
 def install(plane: ControlPlane, hooks: str, folder: Path) -> None:
     """Install Metacontroller's kinds and our manifests, for hooks at this address."""
     if not shutil.which("kubectl"):
         raise KubectlError("kubectl is not installed; `make e2e` needs it to apply the manifests")
     kubectl(plane, "apply", "-f", METACONTROLLER_CRDS)
-    kubectl(plane, "wait", "--for=condition=Established", "-f", METACONTROLLER_CRDS)
+    wait_for_kinds(plane)
     overlay = folder / "overlay"
     overlay.mkdir()
     base = Path(os.path.relpath((ROOT / "manifests/base").resolve(), overlay.resolve()))
@@ -55,8 +66,7 @@ def install(plane: ControlPlane, hooks: str, folder: Path) -> None:
     }
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
     kubectl(plane, "apply", "-k", overlay)
-    ours = ("crd/workspaces.kaito.sh", "crd/machines.kaito.sh")
-    kubectl(plane, "wait", "--for=condition=Established", *ours)
+    wait_for_kinds(plane)
 
 
 def _without_pods() -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from e2e.control_plane import HOST, ControlPlane
-from e2e.install import METACONTROLLER, kubectl
+from e2e.install import METACONTROLLER, kubectl, wait_for_kinds
 from kaito_laptop.child_process import ChildProcess, free_port
 
 LEAST = (4, 17, 2)
@@ -76,7 +76,7 @@ def install_shipped(plane: ControlPlane, folder: Path) -> Path:
     overlay = METACONTROLLER.parents[1] / "overlays/metacontroller"
     kubectl(plane, "apply", "-k", overlay)
     kubectl(plane, "scale", "statefulset/metacontroller", "-n", "metacontroller", "--replicas=0")
-    kubectl(plane, "wait", "--for=condition=Established", "-f", METACONTROLLER / "crds.yaml")
+    wait_for_kinds(plane)
     token = kubectl(plane, "create", "token", "metacontroller", "-n", "metacontroller")
     config = yaml.safe_load(plane.kubeconfig.read_text(encoding="utf-8"))
     config["users"][0]["user"] = {"token": token.strip()}
