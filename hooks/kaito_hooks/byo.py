@@ -17,7 +17,7 @@ class ByoProvider:
 
     def list(self) -> Listing:
         """Likewise."""
-        return Listing((), is_proven=True)
+        return Listing((), is_proven=True, is_of_nobody=True)
 
     def create(self, request: PoolRequest) -> NoReturn:
         """Say what the owner can do."""

@@ -11,9 +11,11 @@ import pytest
 
 from kaito_hooks.byo import ByoProvider
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.clock import Clock
+from kaito_laptop.clock import Clock, VirtualClock, timestamp
 from kaito_laptop.metacontroller.hooks import WsgiApp
 from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK
+from machine.builders import NAME as MACHINE
+from machine.builders import body, condition, machine, reason
 
 from support.builders import merged
 from support.story import NAME, TUNING, MemoryStory, Story, check_wire, workspace_app
@@ -86,3 +88,18 @@ def test_a_machine_that_nobody_made_a_node_for_can_be_deleted(world: Story) -> N
     world.delete("Workspace", NAME)
     world.run_until(lambda: world.find("Workspace", NAME) is None and not world.machines())
     world.assert_nothing_remains()
+
+
+def test_the_node_of_a_machine_that_another_provider_made_is_never_forgotten() -> None:
+    clock = VirtualClock()
+    hook = app(clock, io.StringIO()).test_client()
+    parent = machine(status={"pool": {"name": MACHINE, "provisioningState": "Succeeded"}})
+    told = hook.post("/machine/sync", json=body(parent)).json["status"]
+    assert reason(told, "ProviderTrouble") == "True/ConfigError"
+    assert "KAITO_NODE_PROVIDER" in condition(told, "ProviderTrouble")["message"]
+    parent["metadata"]["deletionTimestamp"] = timestamp(clock.now())
+    for _ in range(5):
+        clock.advance_to(clock.seconds() + 600)
+        answer = hook.post("/machine/finalize", json=body(parent, (), True)).json
+        assert answer["finalized"] is False
+        parent["status"] = answer["status"]

@@ -13,7 +13,7 @@ from kaito_hooks.machine.provider import Absent, Unknown
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import ListPools, Observed, Step
 from kaito_hooks.machine.times import whole_second
-from kaito_hooks.machine.trouble import ProviderError, Unreadable
+from kaito_hooks.machine.trouble import MadeElsewhere, ProviderError, Unreadable
 from kaito_hooks.machine.unclear import not_known
 
 TWICE_APART = timedelta(seconds=45)
@@ -54,6 +54,8 @@ def doubt_of(observed: Observed) -> ProviderError | None:
     listing, ref = observed.listing, observed.machine.ref
     if listing is None or isinstance(listing, Unknown):
         return listing.error if listing else Unreadable()
+    if listing.is_of_nobody and observed.hints.pool is not None:
+        return MadeElsewhere()
     if not listing.is_trusted:
         return Unreadable(detail="The list of nodes is not that of a living cluster.")
     listed = listing.find(ref.name)

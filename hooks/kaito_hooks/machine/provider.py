@@ -124,6 +124,8 @@ class Listing:
     pools: Sequence[ListedPool]
     is_proven: bool = False
     """Whether the answer itself shows that the right server gave it, and all of it."""
+    is_of_nobody: bool = False
+    """Whether nothing is ever made here: it says nothing of what another provider made."""
 
     def find(self, name: str) -> ListedPool | None:
         """The pool of that name, whoever owns it."""

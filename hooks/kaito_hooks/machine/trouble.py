@@ -8,7 +8,8 @@
     - Delayed: nothing is wrong, only not now
         - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, NoNodesMade
     - Unclear: nothing is known, and "unknown" is never "absent"
-        - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError
+        - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError,
+          MadeElsewhere
 """
 
 from __future__ import annotations
@@ -262,4 +263,13 @@ class ConfigError(Unclear):
     remedy = (
         "The cluster was not found in Azure: check ARM_SUBSCRIPTION_ID, ARM_RESOURCE_GROUP and "
         "AZURE_CLUSTER_NAME of the node provisioner."
+    )
+
+
+class MadeElsewhere(ConfigError):
+    """The node was made before the provider was changed."""
+
+    remedy = (
+        "The node of this Machine was made while KAITO_NODE_PROVIDER of the node provisioner was "
+        "another: set it back until the Machine is gone."
     )
