@@ -23,7 +23,7 @@ for extra in tuning inference dev; do
     compile pyproject.toml --extra $extra $(without "$names") --output-file requirements/$extra.txt
 done
 compile pyproject.toml --extra hooks --output-file requirements/hooks.txt
-compile pyproject.toml --extra hooks --extra azure --output-file requirements/hooks-azure.txt
+compile pyproject.toml --extra hooks --extra azure --extra kubernetes --output-file requirements/hooks-azure.txt
 compile pyproject.toml --extra transfer --output-file requirements/transfer.txt
 
 grep -ohE '^[a-z0-9._-]+==' requirements/dev.txt | tr -d '=' >"$names"
