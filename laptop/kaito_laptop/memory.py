@@ -15,6 +15,7 @@ from kaito_laptop.cluster import (
     Conflict,
     Event,
     Forbidden,
+    Invalid,
     Key,
     Manifest,
     NotFound,
@@ -249,6 +250,9 @@ class MemoryCluster:
         if kind.resource.namespaced and not key.namespace:
             key = Key(key.resource, key.name, "default")
         old = self._stored(key)
+        if kind.definition is not None and not manifest["metadata"].get("resourceVersion"):
+            missing = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+            raise Invalid(f'The {kind.resource.plural} "{key.name}" is invalid: {missing}')
         for field in ("uid", "resourceVersion"):
             seen = manifest["metadata"].get(field)
             if seen and seen != old["metadata"][field]:

@@ -11,9 +11,12 @@ from e2e.hook_gate import HookGate
 from e2e.install import ROOT, kubectl
 from kaito_laptop.api_server import ApiServer
 from kaito_laptop.clock import VirtualClock
+from kaito_laptop.cluster import Invalid, Key
 from kaito_laptop.memory import MemoryCluster
 from kaito_laptop.package_data import definitions
 
+from support.builders import inference_workspace, merged
+from support.story import OURS
 from support.workspace_cel import ALLOWED, REFUSED
 from support.workspace_rules import ACCEPTED, Row, openapi_rows
 
@@ -45,3 +48,27 @@ def test_both_say_the_same(server: ApiServer, memory: MemoryCluster, row: Row) -
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_accepted(plane: ControlPlane, server: ApiServer, path: object) -> None:
     kubectl(plane, "apply", "--dry-run=server", "-f", str(path))
+
+
+def test_an_update_without_the_version_that_was_read_is_refused_alike(
+    server: ApiServer, memory: MemoryCluster
+) -> None:
+    said = set()
+    for cluster in (server, memory):
+        made = cluster.create(
+            merged(merged(inference_workspace(), OURS), {"metadata": {"namespace": "default"}})
+        )
+        try:
+            del made["metadata"]["resourceVersion"]
+            with pytest.raises(Invalid) as caught:
+                cluster.update(made)
+            said.add(caught.value.message)
+        finally:
+            cluster.delete(
+                Key(
+                    cluster.resource("kaito.sh/v1alpha1", "Workspace"),
+                    made["metadata"]["name"],
+                    "default",
+                )
+            )
+    assert len(said) == 1, said

@@ -385,3 +385,10 @@ def test_equality_is_that_of_the_written_json(left, right):
 
     written = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
     assert same(left, right) == written
+
+
+def test_an_update_of_a_custom_object_must_say_which_version_was_read(cluster):
+    made = cluster.create(workspace())
+    del made["metadata"]["resourceVersion"]
+    with pytest.raises(Invalid, match="must be specified for an update"):
+        cluster.update(made)
