@@ -180,7 +180,7 @@ class Bench:
             if time.monotonic() - said > SAY_SECONDS:
                 said = time.monotonic()
                 say(f"{what}: {', '.join(f'{self._count(p):,} {k}' for k, p in CHILDREN.items())}")
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def _wait_quiet(self) -> None:
         """Until the hook has not been asked for some seconds."""
