@@ -64,9 +64,16 @@ def _program(expression: str) -> Any:
 
     environment = Environment()
     try:
-        return environment.program(environment.compile(expression))
+        return environment.program(environment.compile(expression), {"hasValue": _has_value})
     except CELParseError as error:
         raise BrokenRuleError(f"{expression!r} is not CEL: {error}") from error
+
+
+def _has_value(optional: Any) -> Any:
+    """Of `oldSelf` in a rule with `optionalOldSelf`: whether this is an update."""
+    from celpy.celtypes import BoolType
+
+    return BoolType(optional is not None)
 
 
 def _run(expression: str, value: Any, old: Any) -> Any:
@@ -74,9 +81,7 @@ def _run(expression: str, value: Any, old: Any) -> Any:
     from celpy.evaluation import CELEvalError
 
     program = _program(expression)
-    activation = {"self": json_to_cel(value)}
-    if old is not None:
-        activation["oldSelf"] = json_to_cel(old)
+    activation = {"self": json_to_cel(value), "oldSelf": None if old is None else json_to_cel(old)}
     try:
         return program.evaluate(activation)
     except CELEvalError as error:
