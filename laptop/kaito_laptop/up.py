@@ -57,6 +57,8 @@ class Up:
         self._progress = Progress(self._laptop)
         self._ready: set[str] = set()
         self._failed = False
+        self._is_up = False
+        self._interrupted = False
 
     def run(self) -> int:
         """Return the exit code: 0, or 1 when `--once` saw a Workspace that cannot succeed."""
@@ -71,17 +73,20 @@ class Up:
         inspection = Inspection(
             state, self._laptop.engine, lambda question: answer(self._laptop, question)
         )
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._interrupt)
         inspection.start()
         try:
             self._start(found)
             self.seconds_to_apply = time.monotonic() - started
             self._laptop.engine.every(LOOK_SECONDS, self.look)
+            self._is_up = True
             self._laptop.engine.run()
         except KeyboardInterrupt:
-            self.say("Ending all processes")
+            self._interrupted = True
         finally:
+            if self._interrupted:
+                self.say("Ending all processes")
             inspection.stop()
             self._laptop.stop()
             shutil.rmtree(state / "pods", ignore_errors=True)
@@ -144,6 +149,13 @@ class Up:
         """Return the Workspaces as `kaito get` prints them."""
         return str(answer(self._laptop, {"kind": "Workspace"})["table"])
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Let the engine end its piece of work: an exception in its middle leaves locks held."""
+        if not self._is_up or self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self._laptop.engine.stop()
+
     def _start(self, found: list[Manifest]) -> None:
         presets = parse_presets(read_presets())
         gpus = {size: each.gpus for size, each in presets.instance_types.items()}
@@ -205,7 +217,3 @@ def _body(question: str) -> dict[str, Any]:
     """Greedy: Kaito's default draws the answer, and a drawn one differs each time."""
     greedy = {"do_sample": False, "max_new_tokens": 64}
     return {"prompt": question, "return_full_text": False, "generate_kwargs": greedy}
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
