@@ -10,6 +10,8 @@ from kaito_laptop.cluster import Manifest
 
 _PACKAGE = Path(__file__).parent
 _CHECKOUT = _PACKAGE.parent.parent
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where libyaml is there: each story reads all of it."""
 
 
 def _folder(path: str) -> Path:
@@ -38,7 +40,7 @@ def documents(path: Path) -> list[Manifest]:
     if path.is_file():
         files = [path]
     for file in files:
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        for document in yaml.load_all(file.read_text(encoding="utf-8"), Loader=_LOADER):
             # Kustomize's own files lie between the manifests and are no objects of a cluster.
             is_object = isinstance(document, dict) and "apiVersion" in document
             if is_object and not document["apiVersion"].startswith("kustomize.config.k8s.io"):
