@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from kaito_laptop.cluster import Manifest
@@ -23,15 +23,16 @@ class BrokenRuleError(Exception):
 
 def causes(schema: Manifest, value: Any, old: Any, has_old: bool, field: str) -> Iterator[str]:
     """Evaluate the rules of one schema node; those with `oldSelf` need an old value."""
+    values = _Values(value, old)
     for rule in schema.get("x-kubernetes-validations", ()):
         expression = rule["rule"]
         transition = "oldSelf" in expression
         if transition and not has_old and not rule.get("optionalOldSelf"):
             continue
-        verdict = _evaluate(expression, value, old if transition else None)
+        verdict = _evaluate(expression, values, transition)
         if verdict is True:
             continue
-        message = _message(rule, value, old if transition else None)
+        message = _message(rule, values, transition)
         if isinstance(verdict, str):
             message = f"rule evaluation error: {verdict} ({message})"
         at = field + rule.get("fieldPath", "") if field else rule.get("fieldPath", "").lstrip(".")
@@ -42,17 +43,38 @@ def causes(schema: Manifest, value: Any, old: Any, has_old: bool, field: str) ->
         yield f"{at or '<nil>'}: {reason}:{shown} {message}"
 
 
-def _message(rule: Manifest, value: Any, old: Any) -> str:
+class _Values:
+    """What the rules of one node see; read into CEL once for all of them."""
+
+    def __init__(self, value: Any, old: Any) -> None:
+        self._value, self._old = value, old
+
+    @cached_property
+    def value(self) -> Any:
+        return _to_cel(self._value)
+
+    @cached_property
+    def old(self) -> Any:
+        return None if self._old is None else _to_cel(self._old)
+
+
+def _to_cel(value: Any) -> Any:
+    from celpy.adapter import json_to_cel
+
+    return json_to_cel(value)
+
+
+def _message(rule: Manifest, values: _Values, transition: bool) -> str:
     if "messageExpression" in rule:
-        answer = _run(rule["messageExpression"], value, old)
+        answer = _run(rule["messageExpression"], values, transition)
         if isinstance(answer, str):
             return str(answer)
     return str(rule.get("message", f"failed rule: {rule['rule']}"))
 
 
-def _evaluate(expression: str, value: Any, old: Any) -> bool | str:
+def _evaluate(expression: str, values: _Values, transition: bool) -> bool | str:
     """Return the verdict, or why there is none."""
-    answer = _run(expression, value, old)
+    answer = _run(expression, values, transition)
     return str(answer) if isinstance(answer, Exception) else bool(answer)
 
 
@@ -76,12 +98,11 @@ def _has_value(optional: Any) -> Any:
     return BoolType(optional is not None)
 
 
-def _run(expression: str, value: Any, old: Any) -> Any:
-    from celpy.adapter import json_to_cel
+def _run(expression: str, values: _Values, transition: bool) -> Any:
     from celpy.evaluation import CELEvalError
 
     program = _program(expression)
-    activation = {"self": json_to_cel(value), "oldSelf": None if old is None else json_to_cel(old)}
+    activation = {"self": values.value, "oldSelf": values.old if transition else None}
     try:
         return program.evaluate(activation)
     except CELEvalError as error:

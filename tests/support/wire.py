@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ FORBIDDEN_PREFIXES = (
 )
 SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
+REMEMBERED = 4096
+"""Children and statuses that were right: a story answers with the same ones again and again."""
 QUANTITY = re.compile(r"^(0|[1-9][0-9]*)(m|Ki|Mi|Gi|Ti)?$")
 
 
@@ -92,11 +94,13 @@ def _check_sync(route: str, request: dict[str, Any], answer: dict[str, Any]) -> 
         key = (child["kind"], child["metadata"]["name"])
         assert key not in seen, f"C10 twice: {key}"
         seen.add(key)
-        _check_child(kind, namespace, child)
-    _check_status(kind, answer["status"])
+        _check_child(kind, namespace, json.dumps(child))
+    _check_status(kind, json.dumps(answer["status"]))
 
 
-def _check_child(parent_kind: str, namespace: str, child: dict[str, Any]) -> None:
+@lru_cache(REMEMBERED)
+def _check_child(parent_kind: str, namespace: str, text: str) -> None:
+    child = json.loads(text)
     where = f"{child.get('kind')}/{child.get('metadata', {}).get('name')}"
     assert child["apiVersion"], f"C07 {where}"
     assert child["kind"], f"C07 {where}"
@@ -190,7 +194,9 @@ def check_pod(spec: dict[str, Any], where: str) -> None:
             assert variable.get("value") or variable.get("valueFrom"), f"C21 {where} {variable}"
 
 
-def _check_status(kind: str, status: dict[str, Any]) -> None:
+@lru_cache(REMEMBERED)
+def _check_status(kind: str, text: str) -> None:
+    status = json.loads(text)
     assert "observedGeneration" not in status, "C42"
     problems = [problem.message for problem in status_validator(kind).iter_errors(status)]
     assert not problems, f"C41 {problems}"
