@@ -64,9 +64,7 @@ def parser() -> argparse.ArgumentParser:
     get.set_defaults(run=_get)
 
     describe = commands.add_parser("describe", help="print an object with its events")
-    describe.add_argument("kind")
-    describe.add_argument("name")
-    describe.add_argument("-n", "--namespace")
+    _add_object(describe)
     describe.set_defaults(run=_describe)
 
     logs = commands.add_parser("logs", help="print what a pod, or the pods of a Workspace, wrote")
@@ -81,22 +79,24 @@ def parser() -> argparse.ArgumentParser:
     apply.set_defaults(run=_apply)
 
     delete = commands.add_parser("delete", help="delete an object of the running cluster")
-    delete.add_argument("kind")
-    delete.add_argument("name")
-    delete.add_argument("-n", "--namespace")
+    _add_object(delete)
     delete.set_defaults(run=_delete)
 
     annotate = commands.add_parser("annotate", help="annotate an object of the running cluster")
-    annotate.add_argument("kind")
-    annotate.add_argument("name")
+    _add_object(annotate)
     annotate.add_argument("annotations", nargs="+", metavar="KEY=VALUE|KEY-")
     annotate.add_argument("--overwrite", action="store_true", help="change what is there already")
-    annotate.add_argument("-n", "--namespace")
     annotate.set_defaults(run=_annotate)
 
     for command in (up, demo, get, describe, logs, apply, delete, annotate):
         command.add_argument("--state", type=Path, default=default_state(), help="state folder")
     return whole
+
+
+def _add_object(command: argparse.ArgumentParser) -> None:
+    command.add_argument("kind")
+    command.add_argument("name")
+    command.add_argument("-n", "--namespace")
 
 
 def _up(flags: argparse.Namespace) -> int:
