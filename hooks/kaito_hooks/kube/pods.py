@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from kaito_hooks.kube.conditions import find
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, number, sequence, text
 
 SCRATCH = "/workspace/scratch"
@@ -236,6 +237,18 @@ def unschedulable(pod: object) -> str:
         ):
             return text(condition.get("message")) or "no node fits"
     return ""
+
+
+def has_fallen_silent(pod: object) -> bool:
+    """Whether a container passed its startup probe, and the pod was Ready in this run and is not any more."""
+    ready = find(get_in(pod, "status", "conditions"), "Ready")
+    since = text(ready.get("lastTransitionTime"))
+    return ready.get("status") == "False" and any(
+        status.get("started") is True
+        and status.get("ready") is False
+        and "" < text(get_in(status, "state", "running", "startedAt")) <= since
+        for status in sequence(get_in(pod, "status", "containerStatuses"))
+    )
 
 
 def is_disrupted(pod: object) -> bool:

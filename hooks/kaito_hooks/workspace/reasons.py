@@ -67,6 +67,7 @@ RESULTS_MISSING: Final = "ResultsMissing"
 # Serving.
 INFERENCE_PENDING: Final = "InferencePending"
 INFERENCE_LOADING: Final = "InferenceLoading"
+INFERENCE_NOT_ANSWERING: Final = "InferenceNotAnswering"
 INFERENCE_READY: Final = "WorkspaceInferenceStatusSuccess"
 RETUNING: Final = "Retuning"
 SERVING_NOT_REQUESTED: Final = "ServingNotRequested"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kaito_hooks.kube import pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, text
 from kaito_hooks.presets import Presets
@@ -161,11 +162,22 @@ def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condit
             type_, "Unknown", reasons.INFERENCE_PENDING, "The Deployment is about to be made"
         )
     for pod in reversed(observed.pods(serving.COMPONENT)):
-        trouble = None if is_deleting(pod) else trouble_of(pod)
+        trouble = None if is_deleting(pod) else trouble_of(pod) or _silence_of(observed, pod)
         if trouble:
             return Condition(type_, "False", *trouble)
     return Condition(
         type_, "False", reasons.INFERENCE_LOADING, waits or "The model is being loaded"
+    )
+
+
+def _silence_of(observed: Observed, pod: Manifest) -> tuple[str, str] | None:
+    """What to say of a model that was served and no longer answers."""
+    if not pods.has_fallen_silent(pod):
+        return None
+    return (
+        reasons.INFERENCE_NOT_ANSWERING,
+        "The model was loaded and its pod no longer answers. If that lasts, the kubelet starts it again. "
+        f"To see why: kubectl logs deployment/{name(observed.parent)}",
     )
 
 

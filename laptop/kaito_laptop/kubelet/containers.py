@@ -38,6 +38,8 @@ class Container:
     last: Manifest = field(default_factory=dict)
     restarts: int = 0
     ready: bool = False
+    started: bool = False
+    """Its startup probe has held in this run; without one, running is all there is to it."""
     pulls: int = 0
     """Failed pulls since the last success."""
 
@@ -77,6 +79,7 @@ class Container:
             self.restarts += 1
         self.state = {"running": {"startedAt": now}}
         self.ready = not self.init and "readinessProbe" not in self.spec
+        self.started = "startupProbe" not in self.spec
 
     def end(self, how: Exit, now: str) -> None:
         """Take note how it ended."""
@@ -97,7 +100,7 @@ class Container:
             "imageID": "",
             "restartCount": self.restarts,
             "ready": self.has_succeeded if self.init else self.ready,
-            "started": self.is_running,
+            "started": self.is_running and self.started,
             "state": self.state,
             "lastState": self.last,
         }

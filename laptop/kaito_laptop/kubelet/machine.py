@@ -190,6 +190,7 @@ class PodMachine:
         def ready(is_ready: bool) -> None:
             if container.is_running and container.ready != is_ready:
                 container.ready = is_ready
+                container.started = container.started or is_ready
                 self._changed()
 
         self._runtime.start(self._pod, container.spec, ended, ready)
