@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from kaito_laptop.registry_http import RegistryHttp
+
 if TYPE_CHECKING:
     from kaito_laptop.registry import Registry
 
-BLOCK_BYTES = 1024 * 1024
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -34,19 +32,14 @@ _ROUTES = (
 )
 
 
-class RegistryHandler(BaseHTTPRequestHandler):
+class RegistryHandler(RegistryHttp):
     """Answers one request; the route's name and the method name the function."""
 
     registry: Registry
-    protocol_version = "HTTP/1.1"
-    server_version = "kaito-registry"
-    # Headers and body leave in one packet each; without this they wait for each other's ACK.
-    disable_nagle_algorithm = True
 
     def do_any(self) -> None:
         """Find the route, check the user, answer."""
-        self._body_left = int(self.headers.get("Content-Length") or 0)
-        self._is_chunked = self.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self.begin()
         parts = urlsplit(self.path)
         self.query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         for route, pattern in _ROUTES:
@@ -56,9 +49,6 @@ class RegistryHandler(BaseHTTPRequestHandler):
         self.error(404, "NAME_INVALID", "no such route")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_any  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: the log belongs to the pods."""
 
     def _answer(self, route: str, name: str = "", key: str = "") -> None:
         is_read = self.command in ("GET", "HEAD")
@@ -114,16 +104,16 @@ class RegistryHandler(BaseHTTPRequestHandler):
         size = path.stat().st_size
         start = re.match(r"(\d+)-\d+", self.headers.get("Content-Range", ""))
         if start and int(start[1]) != size:
-            self._drain()
+            self.drain()
             self._session_state(416, name, key, size)
             return
-        if self._append(path):
+        if self.append_body(path):
             self._session_state(202, name, key, path.stat().st_size)
 
     def put_upload(self, name: str, key: str) -> None:
         """Append the last part, compare the digest and store the blob."""
         path = self._session(name, key)
-        if path is None or not self._append(path):
+        if path is None or not self.append_body(path):
             return
         digest = self.query.get("digest", "")
         with path.open("rb") as file:
@@ -159,10 +149,10 @@ class RegistryHandler(BaseHTTPRequestHandler):
                 return
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
         headers |= {"Content-Type": "application/octet-stream"}
-        self._head(status, headers, last - first + 1)
+        self.head(status, headers, last - first + 1)
         if self.command == "GET":
             with path.open("rb") as file:
-                self._send_range(file.fileno(), first, last + 1)
+                self.send_range(file.fileno(), first, last + 1)
 
     def delete_blob(self, name: str, key: str) -> None:
         """Take a blob out of the repository."""
@@ -181,8 +171,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
 
     def put_manifest(self, name: str, key: str) -> None:
         """Store a manifest, whose blobs must be there, under its digest and a tag."""
-        body = self.rfile.read(min(self._body_left, MANIFEST_LIMIT_BYTES + 1))
-        self._body_left -= len(body)
+        body = self.read_body(MANIFEST_LIMIT_BYTES + 1)
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         try:
             content = json.loads(body)
@@ -226,31 +215,6 @@ class RegistryHandler(BaseHTTPRequestHandler):
         body = json.dumps({"name": name, "tags": self._tags(name)}).encode()
         self.reply(200, body, {"Content-Type": "application/json"})
 
-    def reply(
-        self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Send a whole answer; what is left of the request's body is read first."""
-        self._drain()
-        self._head(status, headers or {}, len(body))
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def error(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Send an error in the specification's form."""
-        body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
-        self.reply(status, body, {"Content-Type": "application/json", **(headers or {})})
-
-    def _head(self, status: int, headers: Mapping[str, str], length: int) -> None:
-        self.send_response(status)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        for key, value in headers.items():
-            self.send_header(key, value)
-        if status != 204:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-
     def _created(self, location: str, digest: str) -> None:
         self.reply(201, headers={"Location": location, "Docker-Content-Digest": digest})
 
@@ -264,35 +228,6 @@ class RegistryHandler(BaseHTTPRequestHandler):
         if path is None:
             self.error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload session")
         return path
-
-    def _append(self, path: Path) -> bool:
-        """Append the body to a file; what arrived before a cut stays, for the client to resume."""
-        if self._is_chunked:
-            self.error(411, "SIZE_INVALID", "write a Content-Length")
-            self.close_connection = True
-            return False
-        with path.open("ab") as file:
-            while self._body_left:
-                block = self.rfile.read1(min(self._body_left, BLOCK_BYTES))
-                if not block:
-                    self.close_connection = True
-                    return False
-                file.write(block)
-                self._body_left -= len(block)
-        return True
-
-    def _drain(self) -> None:
-        if self._body_left > BLOCK_BYTES or self._is_chunked:
-            self.close_connection = True  # cheaper than to read what nobody wants
-            return
-        self.rfile.read(self._body_left)
-        self._body_left = 0
-
-    def _send_range(self, descriptor: int, first: int, end: int) -> None:
-        while first < end:
-            block = os.pread(descriptor, min(BLOCK_BYTES, end - first), first)
-            self.wfile.write(block)
-            first += len(block)
 
     def _digest(self, name: str, key: str) -> str:
         if key.startswith("sha256:"):
