@@ -47,8 +47,13 @@ def stamp(
 ) -> list[dict[str, Any]]:
     """The conditions as JSON, sorted by type, with transition times carried over from `observed`."""
     moment = timestamp(now)
+    before = {
+        text(item.get("type")): item
+        for item in reversed(sequence(observed))
+        if isinstance(item, dict)
+    }
     return [
-        _stamped(condition, find(observed, condition.type), moment, generation)
+        _stamped(condition, before.get(condition.type, {}), moment, generation)
         for condition in sorted(conditions, key=lambda item: item.type)
     ]
 

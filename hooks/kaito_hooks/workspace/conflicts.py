@@ -6,9 +6,10 @@ notice, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.labels import COMPONENT
@@ -52,10 +53,7 @@ def _with_conflict(
     observed: Observed, stage: Condition, absent: Sequence[Manifest], now: datetime
 ) -> Condition:
     child = _child_behind(stage.type, absent)
-    before = statuses.was(observed, stage.type)
-    told = before.get("reason") == reasons.CHILD_CONFLICT
-    waits = stage.status == "Unknown" and _since(before, now) >= CREATING
-    if child is None or not (told or waits):
+    if child is None or not _is_overdue(stage, statuses.was(observed, stage.type), now):
         return stage
     kind = child["kind"]
     return replace(
@@ -76,6 +74,11 @@ def _child_behind(type_: str, absent: Sequence[Manifest]) -> Manifest | None:
         ):
             return child
     return None
+
+
+def _is_overdue(stage: Condition, before: Mapping[str, Any], now: datetime) -> bool:
+    told = before.get("reason") == reasons.CHILD_CONFLICT
+    return told or (stage.status == "Unknown" and _since(before, now) >= CREATING)
 
 
 def _since(before: object, now: datetime) -> timedelta:

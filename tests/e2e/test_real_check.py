@@ -1,0 +1,1 @@
+from stories.test_real_check import *  # noqa: F403
