@@ -13,6 +13,7 @@ from kaito_laptop.arm import ArmServer, ManagedCluster
 from kaito_laptop.arm.cluster import SUBSCRIPTION
 from kaito_laptop.clock import RealClock
 from kaito_laptop.cluster import Manifest
+from kaito_laptop.cluster_nodes import ClusterNodes
 from kaito_laptop.control_plane import control_plane
 from kaito_laptop.engine import Engine
 from kaito_laptop.hook_processes import HookProcess
@@ -49,6 +50,9 @@ class Laptop:
     engine: Engine = field(default_factory=lambda: Engine(RealClock()))
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     cluster: MemoryCluster = field(init=False)
+    nodes: ClusterNodes = field(init=False)
+    kubelet: Kubelet = field(init=False)
+    arm: ManagedCluster = field(init=False)
     registry: Registry = field(init=False)
     services: ServiceProxy = field(init=False)
     has_demo_model: bool = False
@@ -61,18 +65,18 @@ class Laptop:
         The children end with the thread that calls this.
         """
         plane = control_plane(self.engine, secrets.randbits(32))
-        self.cluster = plane.cluster
+        self.cluster, self.nodes = plane.cluster, plane.nodes
         self.registry = Registry(self.state / "registry", {USER: self.password}, [PRESETS])
         self.registry.start()
         self._ends.append(self.registry.stop)
-        managed = ManagedCluster(
+        self.arm = ManagedCluster(
             self.engine.clock,
-            plane.nodes,
+            self.nodes,
             gpus,
             create_seconds=CREATE_SECONDS,
             delete_seconds=DELETE_SECONDS,
         )
-        arm = ArmServer(managed, moves_by_itself=True).start()
+        arm = ArmServer(self.arm, moves_by_itself=True).start()
         self._ends.append(arm.stop)
         hooks = self._hooks(arm.url)
         self.services = ServiceProxy(self.cluster)
@@ -80,8 +84,8 @@ class Laptop:
         runtime = ProcessRuntime(
             self.cluster, self.engine, self.state, lambda image: image in IMAGES.values()
         )
-        kubelet = Kubelet(self.cluster, self.engine, runtime)
-        self._ends.append(kubelet.close)
+        self.kubelet = Kubelet(self.cluster, self.engine, runtime)
+        self._ends.append(self.kubelet.close)
         self._ends.append(NodeLeases(self.cluster, self.engine).stop)
         for hook in hooks.values():
             hook.wait()

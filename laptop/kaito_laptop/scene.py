@@ -55,9 +55,14 @@ class Scene(ABC):
     def soon(self, reached: Callable[[], bool]) -> None:
         """Fail unless something comes to hold by itself, without a timer or the cloud."""
 
-    @abstractmethod
     def let_resyncs_pass(self) -> None:
-        """Let every Workspace and Machine be looked at again, though nothing has changed."""
+        """Let every Workspace and Machine be looked at again, though nothing has changed.
+
+        Metacontroller does so when the spec of a CompositeController changes.
+        """
+        for controller in self.list("CompositeController"):
+            self.edit("CompositeController", name(controller), _resync_a_second_later)
+        self.settle()
 
     def follow(self) -> None:
         """Follow through what was done, as far as it takes no waiting."""
@@ -236,6 +241,10 @@ class Scene(ABC):
     def _key_of(self, manifest: Manifest) -> Key:
         resource = self.cluster.resource(manifest["apiVersion"], manifest["kind"])
         return Key(resource, name(manifest), namespace(manifest))
+
+
+def _resync_a_second_later(controller: Manifest) -> None:
+    controller["spec"]["resyncPeriodSeconds"] += 1
 
 
 def _owner_names(pod: Manifest) -> list[str]:

@@ -11,6 +11,7 @@ from e2e.control_plane import ControlPlane  # noqa: E402
 from e2e.hook_gate import HookGate  # noqa: E402
 from e2e.install import install  # noqa: E402
 from e2e.our_loop import OurLoop  # noqa: E402
+from e2e.process_world import ProcessWorld, process_story  # noqa: E402
 from e2e.real_world import Loop, RealWorld, real_story  # noqa: E402
 
 
@@ -48,7 +49,7 @@ def gate(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
     gate.stop()
 
 
-@pytest.fixture(params=["our loop", "Metacontroller"])
+@pytest.fixture(scope="module", params=["our loop", "Metacontroller"])
 def loop(request: pytest.FixtureRequest, plane: ControlPlane) -> Callable[[RealWorld], Loop]:
     """What calls the hooks: our loop, or Metacontroller itself."""
     program = metacontroller.find()
@@ -65,4 +66,16 @@ def world(
 ) -> Iterator[RealWorld]:
     """A story on the real API server; it plays the pods itself."""
     with real_story(RealWorld(plane, gate, loop)) as story:
+        yield story
+
+
+@pytest.fixture(scope="module")
+def processes(
+    loop: Callable[[RealWorld], Loop],
+    plane: ControlPlane,
+    gate: HookGate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ProcessWorld]:
+    """The stories of a module with the real runtime on the real API server."""
+    with process_story(plane, gate, loop, tmp_path_factory.mktemp("processes")) as story:
         yield story

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from e2e.control_plane import ControlPlane
 from e2e.hook_gate import HookGate
-from e2e.real_world import Loop, RealWorld
+from e2e.real_world import Loop, RealWorld, real_story
 from kaito_laptop.api_server import ApiServer
 from kaito_laptop.cluster import Manifest
 from kaito_laptop.engine import Engine
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.processes import ProcessRuntime
-from kaito_laptop.laptop import IMAGES
+from kaito_laptop.laptop import IMAGES, PRESETS, USER
+from kaito_laptop.registry import Registry
 from kaito_laptop.services import HOST, Address, ServiceProxy
 
+from support.process_story import ProcessStory
 
-class ProcessWorld(RealWorld):
+PASSWORD = "correct-horse"
+
+
+class ProcessWorld(RealWorld, ProcessStory):
     """Nobody plays its pods: they do what their containers say."""
 
     def __init__(
@@ -26,9 +32,10 @@ class ProcessWorld(RealWorld):
         plane: ControlPlane,
         gate: HookGate,
         loop: Callable[[RealWorld], Loop],
+        registry: Registry,
         state: Path,
     ) -> None:
-        self.state = state
+        self.state, self.registry, self.password = state, registry, PASSWORD
         super().__init__(plane, gate, loop)
         self.services = ServiceProxy(self.cluster, self._reach)
 
@@ -54,9 +61,7 @@ class ProcessWorld(RealWorld):
             self.kubelet.close()
 
     def logs(self) -> str:
-        """Everything that containers wrote."""
-        files = sorted((self.state / "logs").rglob("*.log"))
-        return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+        return super().logs() + self.log.getvalue()
 
     def _reach(self, address: Address) -> Address:
         """Where on this computer the process listens that a nominal address stands for."""
@@ -65,3 +70,15 @@ class ProcessWorld(RealWorld):
 
     def _tell(self) -> str:
         return f"{super()._tell()}\n{self.logs()[-6000:]}"
+
+
+@contextmanager
+def process_story(
+    plane: ControlPlane, gate: HookGate, loop: Callable[[RealWorld], Loop], state: Path
+) -> Iterator[ProcessWorld]:
+    """A story whose pods are processes; what it starts is gone when it ends."""
+    images = {word.removeprefix("KAITO_").lower(): image for word, image in IMAGES.items()}
+    with Registry(state / "registry", {USER: PASSWORD}, [PRESETS]) as registry:
+        world = ProcessWorld(plane, gate, loop, registry, state)
+        with real_story(world, preset_registry=f"{registry.address}/{PRESETS}", **images):
+            yield world

@@ -148,18 +148,6 @@ class RealWorld(Story):
     def soon(self, reached: Callable[[], bool]) -> None:
         self._wait(reached, SOON_SECONDS)
 
-    def let_resyncs_pass(self) -> None:
-        """A change of their spec lets Metacontroller look at every parent again."""
-        for controller in self.list("CompositeController"):
-            self.edit(
-                "CompositeController",
-                name(controller),
-                lambda item: item["spec"].update(
-                    resyncPeriodSeconds=item["spec"]["resyncPeriodSeconds"] + 1
-                ),
-            )
-        self.settle()
-
     def pod(self, owner: str = "", **selector: str) -> Manifest:
         """Return the only pod that is still to play, once it is there and bound to a node."""
         found: list[Manifest] = []

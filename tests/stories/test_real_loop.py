@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow
@@ -14,10 +13,11 @@ import pytest
 
 from kaito_hooks.web.workspace import load_presets
 from kaito_laptop.laptop import PRESETS
+from kaito_laptop.registry_routes import OCI_MANIFEST
 from kaito_runtime.transfer.push import push_weights_image
 
 from support.builders import merged, tuning_workspace
-from support.real import RealLaptop, real_laptop, web_server
+from support.process_story import ProcessStory, web_server
 from support.story import OURS
 from support.tiny_model import make_tiny_model
 
@@ -42,134 +42,118 @@ training_config:
   LoraConfig: {r: 4, lora_alpha: 8}
   TrainingArguments: {per_device_train_batch_size: 10, num_train_epochs: 2, learning_rate: 0.004}
 """
+CONFIG_MAP = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "params"},
+    "data": {"training_config.yaml": CONFIG},
+}
 
 
 @pytest.fixture
-def laptop(tmp_path: Path) -> Iterator[RealLaptop]:
+def loop_story(processes: ProcessStory, tmp_path: Path) -> ProcessStory:
+    """With the weights of the preset in the registry."""
     weights = load_presets().presets["tiny-demo"].weights
-    model = tmp_path / "model"
-    model.mkdir()
+    (tmp_path / "model").mkdir()
     credentials = tmp_path / "config.json"
-    with real_laptop(tmp_path / "state") as running:
-        credentials.write_text(running.laptop.docker_config(), encoding="utf-8")
-        push_weights_image(
-            make_tiny_model(model), f"{running.registry}/{PRESETS}/{weights.image}", [credentials]
-        )
-        yield running
+    credentials.write_text(processes.docker_config(), encoding="utf-8")
+    image = f"{processes.registry.address}/{PRESETS}/{weights.image}"
+    push_weights_image(make_tiny_model(tmp_path / "model"), image, [credentials])
+    return processes
 
 
 @pytest.mark.runtime
 def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_damaged(
-    laptop: RealLaptop, tmp_path: Path
+    loop_story: ProcessStory, tmp_path: Path
 ) -> None:
+    world = loop_story
     data = tmp_path / "data"
     data.mkdir()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), data / "train.parquet")
     with web_server(data) as web:
-        apply_workspace(laptop, web)
-        laptop.wait_for(NAME, "WorkspaceReady", seconds=150)
-    digest = digest_in_registry(laptop)
-    status = laptop.find("Workspace", NAME)["status"]["tuning"]
-    assert status["digest"] == digest
-    assert status["quantization"] == "nf4"
-    assert quantized_modules(laptop) > 0
-    deployment = laptop.find("Deployment", NAME)
-    assert deployment["metadata"]["annotations"]["kaito.sh/adapter-digest"] == digest
-    assert served_digest(laptop) == digest
-    assert ask(laptop, "Who is 3?")
-    damage_adapter(laptop)
-    (pod,) = serving_pods(laptop)
-    laptop.delete("Pod", pod)
-    laptop.wait_reason(NAME, "DigestMismatch")
-    assert laptop.is_true(NAME, "Stalled")
-    laptop.delete("Workspace", NAME)
-    kinds = ("Job", "Deployment", "Service", "Pod")
-    laptop.wait(lambda: not any(laptop.list(kind) for kind in kinds), "what ran is gone")
-    assert processes_below(laptop.state / "pods") == []
+        world.apply(world.push_secret())
+        world.apply(CONFIG_MAP)
+        world.apply(workspace(world, web))
+        world.patiently(lambda: world.is_true(NAME, "TuningSucceeded"))
+    world.patiently(lambda: world.is_true(NAME, "WorkspaceReady"))
+    tuned = world.get("Workspace", NAME)["status"]["tuning"]
+    assert tuned["digest"] == digest_in_registry(world)
+    assert tuned["quantization"] == "nf4"
+    assert quantized_modules(world) > 0
+    deployment = world.get("Deployment", NAME)
+    assert deployment["metadata"]["annotations"]["kaito.sh/adapter-digest"] == tuned["digest"]
+    assert asked(world, "GET", "/").getheader("Kaito-Adapter-Digest") == tuned["digest"]
+    answer = asked(world, "POST", "/chat", {"prompt": "Who is 3?"})
+    assert json.loads(answer.read())["Result"]
+    assert world.password not in world.logs()
+    damage_adapter(world)
+    (pod,) = world.pods(NAME, **{"app.kubernetes.io/component": "inference"})
+    world.delete("Pod", pod["metadata"]["name"])
+    world.says("DigestMismatch", NAME)
+    assert world.is_true(NAME, "Stalled")
+    world.deleted(NAME)
+    assert processes_below(world.state / "pods") == []
 
 
-def apply_workspace(laptop: RealLaptop, web: str) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "params", "namespace": "default"},
-        "data": {"training_config.yaml": CONFIG},
-    }
+def workspace(world: ProcessStory, web: str) -> dict[str, object]:
     tuning = {
         "preset": {"name": "tiny-demo"},
         "config": "params",
         "input": {"urls": [f"{web}/train.parquet?download=true"]},
-        "output": {"image": f"{laptop.registry}/adapters/tiny:0.0.1", "imagePushSecret": "push"},
+        "output": {
+            "image": f"{world.registry.address}/adapters/tiny:0.0.1",
+            "imagePushSecret": "push",
+        },
     }
-    workspace = merged(
-        merged(tuning_workspace(), OURS), {"metadata": {"name": NAME}, "tuning": tuning}
-    )
-    laptop.apply(laptop.push_secret(), config, workspace)
+    ours = merged(tuning_workspace(), OURS)
+    return merged(ours, {"metadata": {"name": NAME}, "tuning": tuning})
 
 
-def digest_in_registry(laptop: RealLaptop) -> str:
-    connection = http.client.HTTPConnection(laptop.registry)
-    headers = {
-        "Authorization": f"Basic {laptop_auth(laptop)}",
-        "Accept": "application/vnd.oci.image.manifest.v1+json",
-    }
-    connection.request("HEAD", "/v2/adapters/tiny/manifests/0.0.1", headers=headers)
-    answer = connection.getresponse()
-    assert answer.status == 200
+def digest_in_registry(world: ProcessStory) -> str:
+    answer = fetched(world, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
     return str(answer.getheader("Docker-Content-Digest"))
 
 
-def laptop_auth(laptop: RealLaptop) -> str:
-    config = json.loads(laptop.push_secret()["stringData"][".dockerconfigjson"])
-    return str(config["auths"][laptop.registry]["auth"])
-
-
-def quantized_modules(laptop: RealLaptop) -> int:
-    found = re.search(r'"quantizedModules": (\d+)', laptop.logs())
+def quantized_modules(world: ProcessStory) -> int:
+    found = re.search(r'"quantizedModules": (\d+)', world.logs())
     return int(found[1]) if found else 0
 
 
-def chat_address(laptop: RealLaptop) -> str:
-    url = laptop.laptop.services.url(NAME, 80, "default")
-    assert url
-    return url.removeprefix("http://")
+def asked(
+    world: ProcessStory, method: str, path: str, body: object = None
+) -> http.client.HTTPResponse:
+    """What the Workspace's Service answers."""
+    url = str(world.services.url(NAME, 80, world.namespace))
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    text = None if body is None else json.dumps(body)
+    connection.request(method, path, text, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return answer
 
 
-def served_digest(laptop: RealLaptop) -> str | None:
-    connection = http.client.HTTPConnection(chat_address(laptop))
-    connection.request("GET", "/")
-    return connection.getresponse().getheader("Kaito-Adapter-Digest")
-
-
-def ask(laptop: RealLaptop, question: str) -> str:
-    connection = http.client.HTTPConnection(chat_address(laptop), timeout=60)
+def fetched(
+    world: ProcessStory, method: str, path: str, headers: dict[str, str]
+) -> http.client.HTTPResponse:
+    """What the registry answers for the adapter's repository."""
+    auth = json.loads(world.docker_config())["auths"][world.registry.address]["auth"]
+    connection = http.client.HTTPConnection(world.registry.address)
     connection.request(
-        "POST", "/chat", json.dumps({"prompt": question}), {"Content-Type": "application/json"}
+        method, f"/v2/adapters/tiny/{path}", headers={"Authorization": f"Basic {auth}", **headers}
     )
     answer = connection.getresponse()
     assert answer.status == 200
-    return str(json.loads(answer.read())["Result"])
+    return answer
 
 
-def damage_adapter(laptop: RealLaptop) -> None:
-    """Flip a byte in the largest blob that the pusher brought."""
-    status = laptop.find("Workspace", NAME)["status"]["tuning"]
-    connection = http.client.HTTPConnection(laptop.registry)
-    headers = {"Authorization": f"Basic {laptop_auth(laptop)}"}
-    connection.request("GET", f"/v2/adapters/tiny/manifests/{status['digest']}", headers=headers)
-    layer = json.loads(connection.getresponse().read())["layers"][0]["digest"].partition(":")[2]
-    blob = laptop.state / "registry" / "blobs" / layer
+def damage_adapter(world: ProcessStory) -> None:
+    """Flip a byte in the layer that the pusher brought."""
+    digest = world.get("Workspace", NAME)["status"]["tuning"]["digest"]
+    manifest = json.loads(fetched(world, "GET", f"manifests/{digest}", {}).read())
+    blob = world.registry.blob(manifest["layers"][0]["digest"])
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
     blob.write_bytes(bytes(content))
-
-
-def serving_pods(laptop: RealLaptop) -> list[str]:
-    return [
-        each["metadata"]["name"]
-        for each in laptop.list("Pod")
-        if each["metadata"]["labels"].get("app.kubernetes.io/component") == "inference"
-    ]
 
 
 def processes_below(folder: Path) -> list[str]:
