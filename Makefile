@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo test e2e chaos bench-hook bench-operator lint fmt requirements clean
+.PHONY: help setup demo test e2e chaos bench-hook bench-operator bench-delay lint fmt requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +45,11 @@ bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and 
 	PYTHONPATH=tests $(BIN)/python -m machine.bench
 	PYTHONPATH=tests $(BIN)/python -m benches.hook
 
-bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000)
-	PYTHONPATH=tests $(BIN)/python -m benches.operator --count $(or $(N),1000)
+bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000, PODS=1)
+	PYTHONPATH=tests $(BIN)/python -m benches.operator --count $(or $(N),1000) $(if $(PODS),--pods)
+
+bench-delay: setup ## Measure how much Workspaces that never come up delay a healthy one, on a real control plane
+	PYTHONPATH=tests $(BIN)/python -m benches.delay
 
 lint: setup ## Check format, style, types and the arrows between packages
 	$(BIN)/ruff format --check .

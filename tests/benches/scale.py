@@ -38,6 +38,8 @@ WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 CLIENTS = 16
 QUIET_SECONDS = 3.0
 SAY_SECONDS = 30.0
+PATIENCE_SECONDS, PATIENCE_EACH = 1800.0, 0.6
+"""How long a part of the bench may take, and what each Workspace adds to it."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ class Bench:
         syncs = [call for call in answered if call["route"] == "/workspace/sync"]
         return sorted(call["duration_seconds"] for call in syncs), len(calls) - len(answered)
 
-    def _wait(self, what: str, reached: Callable[[], bool], seconds: float = 1800) -> None:
+    def _wait(self, what: str, reached: Callable[[], bool]) -> None:
+        seconds = PATIENCE_SECONDS + self.count * PATIENCE_EACH
         end, said = time.monotonic() + seconds, time.monotonic()
         while not reached():
             if time.monotonic() > end:
@@ -219,9 +222,9 @@ def composite_controller(address: str) -> dict[str, Any]:
 
 
 @contextmanager
-def plane() -> Iterator[ControlPlane]:
-    """A control plane that knows our kinds."""
-    started = ControlPlane(binaries.find()).start()
+def plane(pods: bool) -> Iterator[ControlPlane]:
+    """A control plane that knows our kinds; without pods the Jobs make none."""
+    started = ControlPlane(binaries.find(), () if pods else ("job-controller",)).start()
     try:
         kubectl(started, "apply", "-k", ROOT / "crds")
         wait_for_kinds(started)

@@ -27,7 +27,7 @@ START_SECONDS = 90.0
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 WITHOUT = ("node-lifecycle-controller", "certificatesigningrequest-signing-controller")
-"""Nodes here have no kubelet that reports, and nobody asks for certificates."""
+"""Controllers that are off: nodes here have no kubelet that reports, and nobody asks for certificates."""
 
 
 class StartError(Exception):
@@ -37,8 +37,10 @@ class StartError(Exception):
 class ControlPlane:
     """Everything of it lies in one folder and ends with `stop`."""
 
-    def __init__(self, programs: Mapping[str, Path]) -> None:
+    def __init__(self, programs: Mapping[str, Path], without: Sequence[str] = ()) -> None:
+        """`without` names more controllers of the controller manager that are off."""
         self._programs = programs
+        self._without = (*WITHOUT, *without)
         self._folder = Path(tempfile.mkdtemp(prefix="kaito-e2e-"))
         self._processes: list[tuple[str, ChildProcess]] = []
         self._token = secrets.token_urlsafe(24)
@@ -159,7 +161,7 @@ class ControlPlane:
         return [
             self._programs["kube-controller-manager"],
             f"--kubeconfig={self.kubeconfig}",
-            f"--controllers={','.join(['*', *(f'-{each}' for each in WITHOUT)])}",
+            f"--controllers={','.join(['*', *(f'-{each}' for each in self._without)])}",
             f"--service-account-private-key-file={key}",
             f"--root-ca-file={certificate}",
             "--leader-elect=false",

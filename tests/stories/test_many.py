@@ -27,6 +27,16 @@ def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> 
 
 
 def test_workspaces_that_never_come_up_do_not_hold_up_a_healthy_one(world: Story) -> None:
+    ten_that_never_come_up(world)
+    world.apply(merged(TUNING, {"metadata": {"name": "healthy"}}))
+    world.becomes_ready("healthy")
+    assert world.says("Creating", "nodeless-0")
+    assert world.says("CheckPending", "idle-0")
+    assert "phi-3-mini" in world.says("PresetUnknown", "broken-0")
+
+
+def ten_that_never_come_up(world: Story) -> None:
+    """Four whose nodes never come, three whose pods never start, three whose spec is broken."""
     world.arm.faults.foretell(*[Fate(state="Creating")] * 4)
     for number in range(4):
         world.apply(merged(INFERENCE, {"metadata": {"name": f"nodeless-{number}"}}))
@@ -35,11 +45,6 @@ def test_workspaces_that_never_come_up_do_not_hold_up_a_healthy_one(world: Story
         world.apply(merged(TUNING, {"metadata": {"name": f"idle-{number}"}}))
         broken = {"tuning": {"preset": {"name": "phi-9"}}}
         world.apply(merged(TUNING, {"metadata": {"name": f"broken-{number}"}, **broken}))
-    world.apply(merged(TUNING, {"metadata": {"name": "healthy"}}))
-    world.becomes_ready("healthy")
-    assert world.says("Creating", "nodeless-0")
-    assert world.says("CheckPending", "idle-0")
-    assert "phi-3-mini" in world.says("PresetUnknown", "broken-0")
 
 
 def addresses(world: Story) -> dict[str, list[str]]:
