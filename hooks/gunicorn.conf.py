@@ -3,6 +3,8 @@
 gunicorn -c gunicorn.conf.py 'kaito_hooks.web.machine:create_machine_app()'
 """
 
+import gc
+
 bind = "0.0.0.0:8080"
 
 # One process per pod; more load is more replicas. The Machine hook's lock per Machine, its cache of
@@ -32,3 +34,9 @@ errorlog = "-"
 loglevel = "warning"
 # Nobody operates the process from inside its container.
 control_socket_disable = True
+
+
+def post_worker_init(worker: object) -> None:
+    """Keep the app itself out of every collection: a full one stopped all calls for 20 ms, at 91 KB twice a second."""
+    gc.collect()
+    gc.freeze()

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import threading
 
 import pytest
@@ -153,6 +154,20 @@ def test_one_json_line_per_call_with_parent_generation_and_duration_and_no_body(
         "name": "ws0",
         "generation": 3,
     }
+
+
+def test_without_a_stream_the_line_is_on_standard_output(capfd):
+    client(log_stream=None).post("/machine/sync", json=BODY)
+    (line,) = capfd.readouterr().out.splitlines()
+    assert json.loads(line)["route"] == "/machine/sync"
+
+
+def test_a_call_is_answered_when_nobody_can_take_its_line(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as broken:
+        monkeypatch.setattr("sys.stdout", broken)
+        assert client(log_stream=None).post("/machine/sync", json=BODY).status_code == 200
 
 
 def test_metrics_count_calls_by_route_and_code():

@@ -48,14 +48,14 @@ def create_app(
     app.url_map.merge_slashes = False
     registry = registry or metrics.Registry()
     in_flight = InFlight(max_in_flight)
-    logs.configure(app, log_stream)
-    errors.register(app)
+    log = logs.Log(log_stream)
+    errors.register(app, log)
     app.register_blueprint(health.blueprint(ready))
     app.register_blueprint(metrics.blueprint(registry))
     for path, hook in routes.items():
         view = _view(hook, token, in_flight)
         app.add_url_rule(path, endpoint=path, view_func=view, methods=["POST"])
-    _observe(app, frozenset(routes), registry)
+    _observe(app, frozenset(routes), registry, log)
     return app
 
 
@@ -70,7 +70,7 @@ def _view(hook: Hook, token: str, in_flight: InFlight) -> Callable[[], Response]
     return view
 
 
-def _observe(app: Flask, routes: frozenset[str], registry: metrics.Registry) -> None:
+def _observe(app: Flask, routes: frozenset[str], registry: metrics.Registry, log: logs.Log) -> None:
     """One log line and one count per hook call; probes and scrapes are neither."""
 
     def start() -> None:
@@ -81,7 +81,7 @@ def _observe(app: Flask, routes: frozenset[str], registry: metrics.Registry) -> 
         if path in routes:
             seconds = time.perf_counter() - g.started
             registry.observe_call(path, response.status_code, seconds)
-            logs.call(app, path, response.status_code, seconds, g.get("parent") or {})
+            log.call(path, response.status_code, seconds, g.get("parent") or {})
         return response
 
     app.before_request(start)

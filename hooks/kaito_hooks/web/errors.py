@@ -11,10 +11,10 @@ from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from kaito_hooks.errors import BadRequest
 from kaito_hooks.metacontroller import dump
-from kaito_hooks.web import logs
+from kaito_hooks.web.logs import Log
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, log: Log) -> None:
     """Translate everything that can leave a view."""
 
     def bad_request(error: BadRequest) -> Response:
@@ -29,7 +29,7 @@ def register(app: Flask) -> None:
         return answer
 
     def bug(error: Exception) -> Response:
-        logs.bug(app, request.path, error)
+        log.bug(request.path, error)
         return _answer(500, f"internal error: {type(error).__name__}")
 
     app.register_error_handler(BadRequest, bad_request)
