@@ -19,10 +19,8 @@ class Informers(ApiServer):
         labels: Mapping[str, str] | None = None,
     ) -> Sequence[Manifest]:
         """All objects of a kind, of one namespace or of all, sorted by namespace and name."""
-        wanted = (labels or {}).items()
         return [
             objects.copy(item)
             for item in self._watch(resource).objects()
-            if namespace in (None, objects.namespace(item))
-            and wanted <= objects.labels(item).items()
+            if objects.is_among(item, namespace, labels)
         ]

@@ -22,8 +22,9 @@ from kaito_laptop.cluster import (
     Propagation,
     Resource,
 )
+from kaito_laptop.deletion import marked, may_go
 from kaito_laptop.kinds import Kind
-from kaito_laptop.objects import copy, finalizers, get, is_deleting, name, namespace, same
+from kaito_laptop.objects import copy, finalizers, is_among, is_deleting, name, namespace, same
 from kaito_laptop.watchers import Watchers
 
 SERVER_OWNED = (
@@ -36,7 +37,6 @@ SERVER_OWNED = (
     "selfLink",
     "managedFields",
 )
-FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 CRD_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -86,12 +86,10 @@ class MemoryCluster:
         labels: Mapping[str, str] | None = None,
     ) -> Sequence[Manifest]:
         """Return copies, sorted by namespace and name."""
-        wanted = (labels or {}).items()
         return [
             copy(manifest)
-            for (place, _), manifest in sorted(self._objects.get(resource, {}).items())
-            if namespace in (None, place)
-            and wanted <= get(manifest, "metadata", "labels", default={}).items()
+            for _, manifest in sorted(self._objects.get(resource, {}).items())
+            if is_among(manifest, namespace, labels)
         ]
 
     def watch(
@@ -160,7 +158,7 @@ class MemoryCluster:
         if kind.has_generation and not same(_content(new), _content(old)):
             metadata = new["metadata"]
             metadata["generation"] = old["metadata"]["generation"] + 1
-        if is_deleting(new) and self._may_go(new):
+        if is_deleting(new) and may_go(new):
             return self._remove(kind, key, new)
         return self._write(kind, key, new, old)
 
@@ -191,24 +189,8 @@ class MemoryCluster:
                 f"Operation cannot be fulfilled on {self._says(key)}: Precondition failed: UID in "
                 f"precondition: {uid}, UID in object meta: {found}"
             )
-        new = copy(old)
-        metadata = new["metadata"]
-        kept = [each for each in finalizers(old) if each not in (FOREGROUND, ORPHAN)]
-        if propagation != "Background":
-            kept.append(FOREGROUND if propagation == "Foreground" else ORPHAN)
-        metadata.pop("finalizers", None)
-        if kept:
-            metadata["finalizers"] = kept
-        grace = _grace(old, grace_period_seconds)
-        if not is_deleting(old):
-            if kind.has_generation:
-                metadata["generation"] = old["metadata"]["generation"] + 1
-            metadata["deletionTimestamp"] = timestamp(self._clock.now())
-            metadata["deletionGracePeriodSeconds"] = grace
-        metadata["deletionGracePeriodSeconds"] = min(grace, metadata["deletionGracePeriodSeconds"])
-        if kind.resource.kind == "Namespace":
-            new["status"] = {"phase": "Terminating"}
-        if self._may_go(new):
+        new = marked(old, propagation, grace_period_seconds, self._clock.now(), kind.has_generation)
+        if may_go(new):
             self._remove(kind, key, new)
         elif not same(new, old):
             self._write(kind, key, new, old)
@@ -262,12 +244,6 @@ class MemoryCluster:
                 )
         return key, old
 
-    def _may_go(self, manifest: Manifest) -> bool:
-        """Whether nothing holds an object that is being deleted."""
-        if finalizers(manifest) or manifest["metadata"].get("deletionGracePeriodSeconds"):
-            return False
-        return not (manifest["kind"] == "Namespace" and get(manifest, "spec", "finalizers"))
-
     def _write(self, kind: Kind, key: Key, new: Manifest, old: Manifest | None) -> Manifest:
         if old is None:
             self._refuse_in_ending_namespace(key)
@@ -305,13 +281,3 @@ class MemoryCluster:
 
 def _content(manifest: Manifest) -> Manifest:
     return {key: value for key, value in manifest.items() if key not in ("metadata", "status")}
-
-
-def _grace(manifest: Manifest, asked: int | None) -> int:
-    """Return the seconds a pod gets to end; nothing waits for a pod that runs nowhere."""
-    if manifest["kind"] != "Pod":
-        return 0
-    spec, phase = manifest["spec"], get(manifest, "status", "phase")
-    if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
-        return 0
-    return int(spec["terminationGracePeriodSeconds"] if asked is None else asked)

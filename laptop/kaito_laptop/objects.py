@@ -64,6 +64,13 @@ def labels(manifest: Manifest) -> dict[str, str]:
     return dict(get(manifest, "metadata", "labels", default={}))
 
 
+def is_among(manifest: Manifest, place: str | None, wanted: Mapping[str, str] | None) -> bool:
+    """Whether a list has the object: of one namespace or of all, with these labels."""
+    if place is not None and place != namespace(manifest):
+        return False
+    return (wanted or {}).items() <= labels(manifest).items()
+
+
 def finalizers(manifest: Manifest) -> list[str]:
     """Return metadata.finalizers, or an empty list."""
     return list(get(manifest, "metadata", "finalizers", default=[]))

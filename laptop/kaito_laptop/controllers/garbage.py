@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 
 from kaito_laptop.cluster import Event, Key, Manifest, NotFound
+from kaito_laptop.deletion import FOREGROUND, ORPHAN
 from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.memory import FOREGROUND, ORPHAN, MemoryCluster
+from kaito_laptop.memory import MemoryCluster
 from kaito_laptop.objects import finalizers, is_deleting, name, namespace, owners, uid
 
 
