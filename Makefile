@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo test e2e chaos bench-hook bench-operator bench-delay lint fmt requirements clean
+.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ endif
 
 demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop on this machine
 	$(BIN)/kaito demo
+
+demo-words: setup ## Teach the demo's model N words, one after the other, and ask for each (N=60, about ten seconds each)
+	PYTHONPATH=tests $(BIN)/python -m benches.demo_words --count $(or $(N),60)
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/e2e

@@ -119,7 +119,11 @@ class Demo(Up):
 
     def _ask_both(self) -> None:
         try:
-            answers = {who: ask_chat(url, self._lesson.question) for who, url in self._urls.items()}
+            # Both in the same form: the tuned one is asked as it was taught without being told.
+            answers = {
+                TUNED: ask_chat(self._urls[TUNED], self._lesson.question),
+                BASE: ask_chat(self._urls[BASE], self._lesson.question, chat_template=True),
+            }
         except OSError as error:
             trouble = f"no answer: {error}"
             self.post(lambda: self.end(trouble, failed=True))

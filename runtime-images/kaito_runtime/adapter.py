@@ -10,6 +10,13 @@ from typing import Any
 
 from kaito_runtime.config import LoraConfig
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.rendering import (
+    RECORD_FILE,
+    Rendering,
+    common_rendering,
+    read_rendering,
+    write_rendering,
+)
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -47,10 +54,11 @@ def linear_layers(model: Any) -> list[str]:
     )
 
 
-def save_adapter(model: Any, folder: Path, base: str) -> None:
-    """Write the adapter's two files; they appear whole, the weights last.
+def save_adapter(model: Any, folder: Path, base: str, rendering: Rendering) -> None:
+    """Write the adapter's two files and the record of how its rows were rendered.
 
-    `base` is the path of the contract: one of this machine would mean nothing where it is served.
+    They appear whole, the weights last. `base` is the path of the contract: one of this machine
+    would mean nothing where it is served.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder) as unfinished:
@@ -63,7 +71,8 @@ def save_adapter(model: Any, folder: Path, base: str) -> None:
             if isinstance(content.get(key), list):  # peft keeps sets: their order is chance
                 content[key].sort()
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
+        write_rendering(rendering, Path(unfinished))
+        for name in (RECORD_FILE, CONFIG_FILE, WEIGHTS_FILE):
             (Path(unfinished) / name).chmod(0o644)
             (Path(unfinished) / name).replace(folder / name)
 
@@ -124,6 +133,20 @@ def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
             raise _unusable(path.name, f'its strength is "{text}"; write a number such as "0.5"')
         found[path.name] = (path, strength)
     return found
+
+
+def taught_rendering(adapters: Mapping[str, tuple[Path, float]]) -> Rendering:
+    """Return how the rows of the adapters were rendered; text where there is none, or they differ.
+
+    Raises AdapterInvalid for a record that contradicts itself.
+    """
+    found = {}
+    for name, (folder, _) in adapters.items():
+        try:
+            found[name] = read_rendering(folder)
+        except ValueError as error:
+            raise _unusable(name, str(error)) from None
+    return common_rendering(found.values())
 
 
 def put_on(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:

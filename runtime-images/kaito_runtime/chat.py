@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from kaito_runtime.examples import Message
+from kaito_runtime.rendering import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,9 @@ class ChatRequest:
     prompt: str | None = None
     """The text to continue; exactly one of prompt and messages is given."""
     messages: tuple[Message, ...] = ()
+    chat_template: bool | None = None
+    """Whether the prompt is a message of the user, rendered with the chat template, or text to
+    continue; None leaves it to what the served adapter was tuned on."""
     return_full_text: bool = True
     """The reply begins with the prompt."""
     clean_up_tokenization_spaces: bool = False

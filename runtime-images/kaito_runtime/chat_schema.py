@@ -1,4 +1,5 @@
-"""The body of `POST /chat`: Kaito v0.3.0's schema, its defaults and its error texts.
+"""The body of `POST /chat`: Kaito v0.3.0's schema, its defaults and its error texts; and
+`chat_template`, which is ours.
 
 Kaito answers a schema error with 422 and pydantic's list of errors; clients read `detail`.
 """
@@ -87,6 +88,7 @@ def parse_chat(body: bytes, pipeline: str) -> ChatRequest:
     long_prompt = _optional(content, "handle_long_generation", _string)
     clean = _optional(content, "clean_up_tokenization_spaces", _boolean)
     full = _optional(content, "return_full_text", _boolean)
+    as_message = _optional(content, "chat_template", _boolean)
     messages = _messages(content)
     generation = _generation(content)
     if long_prompt not in (None, "hole"):
@@ -100,6 +102,7 @@ def parse_chat(body: bytes, pipeline: str) -> ChatRequest:
     return ChatRequest(
         prompt=text["prompt"],
         prefix=text["prefix"] or "",
+        chat_template=as_message,
         return_full_text=True if full is None else full,
         clean_up_tokenization_spaces=bool(clean),
         cut_long_prompt=long_prompt == "hole",

@@ -1,14 +1,16 @@
 """From rows to token ids, and from token ids to the steps and passes of the training."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
+from kaito_runtime import tokens
 from kaito_runtime.config import TrainingArguments
-from kaito_runtime.examples import Example, Message
+from kaito_runtime.examples import Example
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.rendering import Message, render
 
 NO_LABEL = -100
 """Positions that teach nothing; torch's cross_entropy ignores this index."""
@@ -35,27 +37,38 @@ class Encoder:
     def document(self, example: Example) -> Document:
         """Return the token ids of a row; the end-of-text token closes it."""
         if example.messages:
-            text = self._render(example.messages)
-            only = self._training.assistant_only_loss
-            spans = self._assistant_spans(example.messages, text) if only else [(0, len(text))]
-        else:
-            text = example.prompt + example.completion
-            is_split = bool(example.prompt) and self._training.completion_only_loss
-            spans = [(len(example.prompt) if is_split else 0, len(text))]
-        return self._labelled(text, spans, has_special=bool(example.messages))
+            return self._conversation(example.messages)
+        text = example.prompt + example.completion
+        borders = [len(example.prompt)] if example.prompt else []
+        learnt = borders if self._training.completion_only_loss else []
+        found = tokens.encode(self._tokenizer, text, borders, add_special_tokens=True)
+        return self._labelled(found, [(learnt[0] if learnt else 0, len(text))])
 
-    def _labelled(self, text: str, spans: list[tuple[int, int]], has_special: bool) -> Document:
-        encoded = self._tokenizer(
-            text, add_special_tokens=not has_special, return_offsets_mapping=True
-        )
-        ids = list(encoded["input_ids"])
+    def _conversation(self, messages: Sequence[Message]) -> Document:
+        try:
+            text = render(self._tokenizer, messages, question=False)
+            starts = tokens.turn_starts(self._tokenizer, messages, text)
+            found = tokens.encode(self._tokenizer, text, starts.values(), add_special_tokens=False)
+            if not self._training.assistant_only_loss:
+                return self._labelled(found, [(0, len(text))])
+            return self._labelled(found, self._answers(messages, text, starts, found))
+        except Failure:
+            raise
+        except Exception as error:  # templates raise what they like, e.g. on a system message
+            raise Failure(
+                Reason.DATA_COLUMNS_INVALID,
+                f"the model's chat template refuses a row: {error}; roles of that row: "
+                f"{', '.join(message['role'] for message in messages)}",
+            ) from None
+
+    def _labelled(self, found: tokens.Tokens, learnt: Sequence[tokens.Span]) -> Document:
+        ids = list(found.ids)
         end = self._tokenizer.eos_token_id
-        is_closed = bool(ids) and ids[-1] == end
         labels = [
-            token if any(start < right and left < stop for start, stop in spans) else NO_LABEL
-            for token, (left, right) in zip(ids, encoded["offset_mapping"], strict=True)
+            token if any(start < right and left < stop for start, stop in learnt) else NO_LABEL
+            for token, (left, right) in zip(ids, found.spans, strict=True)
         ]
-        if not is_closed and end is not None:
+        if end is not None and (not ids or ids[-1] != end):
             ids.append(end)
             labels.append(end)
         if labels:
@@ -63,36 +76,31 @@ class Encoder:
         limit = self._training.max_length
         return Document(ids[:limit], labels[:limit])
 
-    def _render(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
-        try:
-            text = self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=prompt
-            )
-        except Exception as error:  # templates raise what they like, e.g. on a system message
-            raise Failure(
-                Reason.DATA_COLUMNS_INVALID,
-                f"the model's chat template refuses a row: {error}; roles of that row: "
-                f"{', '.join(message['role'] for message in messages)}",
-            ) from None
-        return str(text)
-
-    def _assistant_spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int]]:
+    def _answers(
+        self,
+        messages: Sequence[Message],
+        text: str,
+        starts: Mapping[int, int],
+        found: tokens.Tokens,
+    ) -> list[tokens.Span]:
         """Return the characters the assistant wrote, with what the template closes them with."""
         spans = []
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before = self._render(messages[:number], prompt=True)
-            until = self._render(messages[: number + 1])
-            if not text.startswith(before):
+            start = starts.get(number)
+            if start is None and number == 0:
+                start = max(0, text.find(message["content"]))
+            if start is None:
                 raise Failure(
                     Reason.CONFIG_INVALID,
                     "training_config.yaml: `TrainingArguments.assistant_only_loss` can't be used "
                     "with this model: its chat template writes earlier messages differently; "
                     "write false",
                 )
-            is_prefix = text.startswith(until)
-            spans.append((len(before), len(until) if is_prefix else _common(text, until)))
+            until = render(self._tokenizer, messages[: number + 1], question=False)
+            stop = len(until) if text.startswith(until) else _token_end(found, _common(text, until))
+            spans.append((start, stop))
         return spans
 
 
@@ -127,6 +135,11 @@ def filled(rows: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[
         size += lengths[row]
     if run:
         yield run
+
+
+def _token_end(found: tokens.Tokens, stop: int) -> int:
+    """Return the end of the last token up to a character: two marks may begin alike."""
+    return max((right for _, right in found.spans if right <= stop), default=0)
 
 
 def _common(left: str, right: str) -> int:

@@ -22,6 +22,7 @@ from kaito_runtime.chat import (
     QueueFullError,
     RequestRefusedError,
 )
+from kaito_runtime.tokens import question_of_messages, question_of_text
 
 WAITING_LIMIT = 128
 BATCH_LIMIT = 32
@@ -80,7 +81,16 @@ class RowLimits:
 class BatchingEngine:
     """A ChatEngine over transformers' generate()."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, waiting_limit: int = WAITING_LIMIT):
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        renders_chat: bool = False,
+        waiting_limit: int = WAITING_LIMIT,
+    ):
+        """Take a model in evaluation mode; with `renders_chat` a prompt is a message of the user."""
+        self._renders_chat = renders_chat
         self._model = model
         self._tokenizer = tokenizer
         config = model.config.get_text_config()
@@ -162,25 +172,43 @@ class BatchingEngine:
 
     def _encode(self, job: Job) -> None:
         request = job.request
-        if request.messages:
-            text = self._tokenizer.apply_chat_template(
-                list(request.messages), tokenize=False, add_generation_prompt=True
-            )
-            job.ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            job.ids = self._tokenizer(request.prefix + (request.prompt or ""))["input_ids"]
+        job.ids = self._question(request)
         if not job.ids:
             raise RequestRefusedError("the prompt has no token; write some text")
         job.new_tokens = self._room(request, len(job.ids))
-        room = self._context - job.new_tokens
+        room = max(1, self._context - job.new_tokens)
         if len(job.ids) > room and request.cut_long_prompt:
-            job.ids = job.ids[-max(1, room) :]
+            job.ids = self._cut(request, job.ids, room)
         if len(job.ids) >= self._context:
             raise PromptTooLongError(
                 f"the prompt has {len(job.ids)} tokens and the model's context {self._context}; "
                 "write a shorter one"
             )
         job.new_tokens = min(job.new_tokens, self._context - len(job.ids))
+
+    def _question(self, request: ChatRequest) -> list[int]:
+        """Return the ids that the trainer would have made of the same question."""
+        if request.messages:
+            return question_of_messages(self._tokenizer, request.messages)
+        text = request.prefix + (request.prompt or "")
+        if self._is_message(request):
+            return question_of_messages(self._tokenizer, [{"role": "user", "content": text}])
+        return question_of_text(self._tokenizer, text)
+
+    def _is_message(self, request: ChatRequest) -> bool:
+        return self._renders_chat if request.chat_template is None else request.chat_template
+
+    def _cut(self, request: ChatRequest, ids: list[int], room: int) -> list[int]:
+        """Drop the beginning of the user's words; what a template writes around them stays."""
+        if request.messages or not self._is_message(request):
+            return ids[-room:]
+        text = request.prefix + (request.prompt or "")
+        words = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        while len(ids) > room and words:
+            words = words[max(1, len(ids) - room) :]
+            kept = self._tokenizer.decode(words, skip_special_tokens=True)
+            ids = question_of_messages(self._tokenizer, [{"role": "user", "content": kept}])
+        return ids[-room:]
 
     def _room(self, request: ChatRequest, prompt_length: int) -> int:
         """Return how many tokens are asked for; max_length counts the prompt, max_new_tokens not."""

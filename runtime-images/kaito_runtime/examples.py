@@ -9,6 +9,7 @@ from typing import Any
 from kaito_runtime.config import DatasetConfig
 from kaito_runtime.data import Row, names
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.rendering import Message
 
 ROLES = ("system", "user", "assistant", "tool")
 _REMEDY = (
@@ -16,7 +17,6 @@ _REMEDY = (
     'or "prompt" and "completion", or name yours in `DatasetConfig.messages_column`, or in '
     "`context_column` and `response_column`"
 )
-Message = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from kaito_runtime.config import DTYPES, QuantizationConfig
 from kaito_runtime.http import Served, listen
 from kaito_runtime.outcome import Failure, Reason
 from kaito_runtime.paths import in_root
+from kaito_runtime.rendering import Form, Rendering
 
 DRAIN_SECONDS = 25.0
 """Below Kubernetes' default grace period of 30 seconds."""
@@ -55,17 +56,28 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     network = model.load_base(weights, placement, quantization, trust_remote_code=trust)
     quantized = model.quantized_modules(network)
     adapters = mounted(in_root(flags.adapters))
+    rendering = Rendering()
     if adapters:
         from kaito_runtime import adapter  # peft costs more than a second of the start
 
+        rendering = adapter.taught_rendering(adapters)
         network = adapter.put_on(network, adapters)
+    if rendering.chat_template:
+        tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
     print(
         f"model loaded, quantisation {quantization.name}, "
         f"{quantized} quantised layers, adapters: "
         f"{', '.join(f'{name} ({strength:g})' for name, (_, strength) in adapters.items()) or 'none'}",
         flush=True,
     )
-    engine = BatchingEngine(network, tokenizer)
+    is_chat = rendering.form is Form.CHAT
+    print(
+        "a prompt is one message of the user, as the adapter was tuned"
+        if is_chat
+        else "a prompt is text to continue",
+        flush=True,
+    )
+    engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
     first = ChatRequest(prompt="a", generation={"max_new_tokens": 1, "do_sample": False})
     engine.submit(first).result()
     return engine

@@ -17,6 +17,7 @@ from kaito_runtime.examples import Example, find_columns
 from kaito_runtime.metrics import Gauges, serve_in_background
 from kaito_runtime.outcome import Failure, Reason, Stopped
 from kaito_runtime.paths import in_root
+from kaito_runtime.rendering import rendering_of
 from kaito_runtime.training import train
 
 
@@ -100,7 +101,11 @@ def tune(
         if not model.is_out_of_memory(error):
             raise
         raise model.out_of_memory("training") from None
-    adapter.save_adapter(tuned, output, base)
+    conversations = sum(bool(example.messages) for example in examples)
+    rendering = rendering_of(
+        conversations, len(examples) - conversations, tokenizer.get_chat_template()
+    )
+    adapter.save_adapter(tuned, output, base, rendering)
     report: dict[str, Any] = {
         "steps": trained.steps,
         "epochs": trained.epochs,
@@ -111,6 +116,7 @@ def tune(
         "trainableParameters": trainable,
         "quantization": config.quantization.name,
         "quantizedModules": quantized,
+        "rendering": str(rendering.form),
     }
     return (
         report if trained.eval_loss is None else {**report, "evalLoss": round(trained.eval_loss, 4)}

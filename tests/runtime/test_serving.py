@@ -19,6 +19,7 @@ from kaito_runtime import serve
 from kaito_runtime.chat import ChatReply, PromptTooLongError, QueueFullError, RequestRefusedError
 from kaito_runtime.http import BODY_LIMIT_BYTES, Served, listen
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.rendering import Rendering
 
 
 class EchoEngine:
@@ -306,7 +307,7 @@ def adapters(weights, tmp_path_factory):
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
-        adapter.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights")
+        adapter.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights", Rendering())
     return folder
 
 

@@ -52,7 +52,7 @@ def tokenizer(weights):
     return load_tokenizer(weights)
 
 
-def test_training_lowers_the_loss_and_leaves_two_files(run, tmp_path, capsys):
+def test_training_lowers_the_loss_and_leaves_the_adapter(run, tmp_path, capsys):
     report = run(split=0.9)
     assert report["lastLoss"] < 0.6 * report["firstLoss"]
     assert report["steps"] == 30
@@ -60,7 +60,7 @@ def test_training_lowers_the_loss_and_leaves_two_files(run, tmp_path, capsys):
     assert report["quantizedModules"] == 0
     assert report["evalLoss"] > 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    assert names == ["adapter_config.json", "adapter_model.safetensors", "kaito_rendering.json"]
     assert "step 30/30 (100 %) loss" in capsys.readouterr().out
 
 

@@ -89,6 +89,7 @@ def pack_image(
     folder: Path,
     annotations: Mapping[str, str],
     base: tuple[Manifest, dict[str, Any]] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> PackedImage:
     """Pack files (name in the image -> file) as an image of one plain layer, on top of a base."""
     layer = folder / "layer.tar"
@@ -105,6 +106,9 @@ def pack_image(
     if base:
         base_manifest, config = base
         base_layers = list(base_manifest.content["layers"])
+    if labels:
+        runs = config.get("config") or {}
+        config["config"] = {**runs, "Labels": {**(runs.get("Labels") or {}), **labels}}
     config["rootfs"]["diff_ids"] = [*config["rootfs"]["diff_ids"], layer_digest]
     if "history" in config:
         config["history"] = [*config["history"], {"created_by": "kaito_runtime.transfer.push"}]

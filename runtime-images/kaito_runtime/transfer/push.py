@@ -5,6 +5,7 @@ python -m kaito_runtime.transfer.push --from /mnt/results --image REF --credenti
 
 import argparse
 import json
+import posixpath
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from kaito_runtime import outcome
 from kaito_runtime.outcome import Failure, Reason
 from kaito_runtime.paths import in_root
+from kaito_runtime.rendering import RECORD_FILE, read_rendering
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.images import (
     PackedImage,
@@ -37,6 +39,7 @@ def push_files(
     annotations: Mapping[str, str] | None = None,
     base_image: str | None = None,
     transport: Transport | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Push files (name in the image -> file) as one layer and return image, digest and bytes."""
     transport = transport or Transport()
@@ -53,7 +56,7 @@ def push_files(
         base = Repository(base_reference, base_credential, transport)
         base_content = _base_content(base)
     with tempfile.TemporaryDirectory() as folder:
-        packed = pack_image(files, Path(folder), annotations or {}, base_content)
+        packed = pack_image(files, Path(folder), annotations or {}, base_content, labels or {})
         push_image(packed, repository, base, "push")
         size = packed.layer.stat().st_size
     return {"image": image, "digest": packed.digest, "bytes": size}
@@ -68,8 +71,8 @@ def push_adapter(
     transport: Transport | None = None,
 ) -> dict[str, Any]:
     """Push an adapter folder as an image with the adapter below `/data`."""
-    files = adapter_files(folder)
-    return push_files(files, image, credentials, annotations, base_image, transport)
+    files, labels = adapter_files(folder), adapter_labels(folder)
+    return push_files(files, image, credentials, annotations, base_image, transport, labels)
 
 
 def push_weights_image(folder: Path, image: str, credentials: Sequence[Path]) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def copy_adapter(folder: Path, to: Path, annotations: Mapping[str, str]) -> dict
     files = adapter_files(folder)
     try:
         to.mkdir(parents=True, exist_ok=True)
-        for name in ADAPTER_FILES:
+        for name in map(posixpath.basename, files):
             unfinished = to / f".{name}.partial"
             shutil.copyfile(folder / name, unfinished)
             unfinished.replace(to / name)
@@ -93,7 +96,9 @@ def copy_adapter(folder: Path, to: Path, annotations: Mapping[str, str]) -> dict
             Reason.OUTPUT_PATH_INVALID, f"the output folder {to} can't be written by this user"
         ) from None
     with tempfile.TemporaryDirectory() as scratch:
-        packed: PackedImage = pack_image(files, Path(scratch), annotations)
+        packed: PackedImage = pack_image(
+            files, Path(scratch), annotations, labels=adapter_labels(folder)
+        )
         return {"path": str(to), "digest": packed.digest, "bytes": packed.layer.stat().st_size}
 
 
@@ -105,7 +110,18 @@ def adapter_files(folder: Path) -> dict[str, Path]:
                 Reason.RESULTS_MISSING,
                 f"{folder} has no {name}; did the training end? Its log says why not",
             )
-    return {f"data/{name}": folder / name for name in ADAPTER_FILES}
+    recorded = [RECORD_FILE] if (folder / RECORD_FILE).is_file() else []
+    return {f"data/{name}": folder / name for name in (*ADAPTER_FILES, *recorded)}
+
+
+def adapter_labels(folder: Path) -> dict[str, str]:
+    """Return the labels of an adapter image: how its rows were rendered."""
+    try:
+        return read_rendering(folder).labels()
+    except ValueError as error:
+        raise Failure(
+            Reason.RESULTS_MISSING, f"{folder} holds no complete adapter: {error}; tune again"
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:

@@ -1,0 +1,332 @@
+"""A question is asked in the form that was taught, and with the very tokens."""
+
+import functools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaito_runtime.config import TrainingArguments
+from kaito_runtime.demo import text
+from kaito_runtime.encode import NO_LABEL, Encoder
+from kaito_runtime.examples import Example
+from kaito_runtime.outcome import Reason
+from kaito_runtime.rendering import (
+    RECORD_FILE,
+    Form,
+    Rendering,
+    common_rendering,
+    read_rendering,
+    render,
+    rendering_of,
+    write_rendering,
+)
+from kaito_runtime.tokens import encode, question_of_messages, question_of_text
+
+pytestmark = pytest.mark.runtime
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+MARKED_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+ROWS = [f"{q}\n{a}" for q, a in text.lines(300, 0)] + [
+    render_line
+    for q, a in text.lines(300, 1)
+    for render_line in (f"User: {q}\nAssistant: {a}\nUser: ",)
+]
+
+
+def _whole_text_bpe():
+    """Merges anything, as it knows no words: also a colon with the space and the word behind it."""
+    from tokenizers import Tokenizer, decoders, models, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL)
+
+
+def _byte_level_bpe():
+    """As GPT-2: a space belongs to the word behind it, and not to its characters."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return tokenizer, trainers.BpeTrainer(
+        vocab_size=600, special_tokens=SPECIAL, initial_alphabet=alphabet
+    )
+
+
+def _unigram():
+    """As Llama's: a space is put before the first word, where the middle of a text has none."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    return tokenizer, trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=SPECIAL, unk_token="<unk>"
+    )
+
+
+SPECIAL = ["<unk>", "<s>", "<|endoftext|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+
+
+@functools.cache
+def made(make):
+    """A tokenizer that was trained here, with a special token before a text, as most have."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer, trainer = make()
+    tokenizer.train_from_iterator(ROWS, trainer)
+    begin = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    trimmed = tokenizer.post_processor
+    tokenizer.post_processor = processors.Sequence([trimmed, begin]) if trimmed else begin
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="<|endoftext|>",
+        unk_token="<unk>", clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[_whole_text_bpe, _byte_level_bpe, _unigram], ids=lambda make: make.__name__)
+def merging(request):
+    return made(request.param)
+
+
+def trained_on(tokenizer, example, **training):
+    return Encoder(tokenizer, TrainingArguments(max_length=4096, **training)).document(example)
+
+
+def learnt(tokenizer, document):
+    return tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+
+
+def test_the_tokenizers_of_these_tests_merge_across_the_border(merging):
+    prompts = [(question + gap, answer) for question, answer in text.lines(9, 4) for gap in "\n "]
+    merged = [
+        merging(prompt + answer)["input_ids"][: len(alone)] != alone
+        for prompt, answer in prompts
+        if (alone := merging(prompt)["input_ids"])
+    ]
+    assert any(merged)
+
+
+@pytest.mark.parametrize("template", [PLAIN_TEMPLATE, MARKED_TEMPLATE], ids=["plain", "marked"])
+@pytest.mark.parametrize("only", [True, False])
+def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(merging, template, only):
+    merging.chat_template = template
+    for question, answer in text.lines(60, 3):
+        first = text.messages(question, answer)
+        row = (*first, *text.messages("And why is that?", " Because. "))
+        document = trained_on(merging, Example(messages=row), assistant_only_loss=only)
+        for asked in (row[:1], row[:3]):
+            ids = question_of_messages(merging, asked)
+            assert document.ids[: len(ids)] == ids
+            if only:
+                assert document.labels[len(ids)] != NO_LABEL
+                assert document.labels[len(ids) - 1] == NO_LABEL
+        rendered = render(merging, row, question=False)
+        whole = merging(rendered, add_special_tokens=False)["input_ids"]
+        assert merging.decode(document.ids[:-1]) == merging.decode(whole)
+
+
+@pytest.mark.parametrize("gap", ["", " ", "\n", ": "])
+def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, gap):
+    for question, answer in text.lines(60, 4):
+        example = Example(prompt=question + gap, completion=answer)
+        document = trained_on(merging, example)
+        ids = question_of_text(merging, question + gap)
+        assert document.ids[: len(ids)] == ids
+        assert learnt(merging, document).strip() == answer + "<|endoftext|>"
+        whole = merging(question + gap + answer)["input_ids"]
+        assert merging.decode(document.ids[:-1]) == merging.decode(whole)
+
+
+@settings(max_examples=150, deadline=None)
+@given(whole=st.text("ab: \n.Tu", min_size=1, max_size=30), cuts=st.sets(st.integers(0, 30)))
+def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts):
+    tokenizer = made(_whole_text_bpe)
+    borders = sorted(cut for cut in cuts if 0 < cut < len(whole))
+    found = encode(tokenizer, whole, borders, add_special_tokens=False)
+    assert len(found.ids) == len(found.spans)
+    for number, border in enumerate(borders):
+        before = encode(tokenizer, whole[:border], borders[:number], add_special_tokens=False)
+        assert found.ids[: len(before.ids)] == before.ids
+
+
+def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging):
+    from tokenizers import processors
+
+    backend, before = merging.backend_tokenizer, merging.backend_tokenizer.post_processor
+    backend.post_processor = processors.TemplateProcessing(
+        "<s> $A <|endoftext|>", special_tokens=[("<s>", 1), ("<|endoftext|>", 2)]
+    )
+    ids = question_of_text(merging, "Where is the otter?")
+    backend.post_processor = before
+    assert ids[0] == 1
+    assert ids[-1] != 2
+
+
+def test_the_next_speakers_mark_is_not_learnt(merging):
+    merging.chat_template = MARKED_TEMPLATE
+    row = (*text.messages("Where?", "one"), *text.messages("When?", "two"))
+    document = trained_on(merging, Example(messages=row), assistant_only_loss=True)
+    assert "user" not in learnt(merging, document)
+
+
+CHAT = Rendering(Form.CHAT, MARKED_TEMPLATE)
+
+
+@pytest.mark.parametrize("rendering", [CHAT, Rendering()])
+def test_the_record_comes_back_as_it_was_written(tmp_path, rendering):
+    write_rendering(rendering, tmp_path)
+    assert read_rendering(tmp_path) == rendering
+
+
+def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path):
+    assert read_rendering(tmp_path) == Rendering(Form.TEXT)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "can't be read"),
+        ("[]", '"chat" or "text"'),
+        ('{"rendering": "poem"}', '"chat" or "text"'),
+        ('{"rendering": "chat"}', '"chat_template"'),
+        ('{"rendering": "chat", "chat_template": "a", "chat_template_digest": "sha256:0"}', "digest"),
+    ],
+)  # fmt: skip
+def test_a_record_that_contradicts_itself_is_adapter_invalid(tmp_path, content, says, failure_of):
+    from kaito_runtime.adapter import taught_rendering
+
+    (tmp_path / RECORD_FILE).write_text(content)
+    failure = failure_of(taught_rendering, {"phi": (tmp_path, 1.0)})
+    assert failure.reason is Reason.ADAPTER_INVALID
+    assert '"phi"' in failure.message
+    assert says in failure.message
+
+
+@pytest.mark.parametrize(
+    ("conversations", "texts", "form"),
+    [(3, 0, Form.CHAT), (0, 3, Form.TEXT), (2, 2, Form.CHAT), (1, 2, Form.TEXT)],
+)
+def test_the_more_frequent_form_of_the_rows_is_recorded(conversations, texts, form):
+    assert rendering_of(conversations, texts, "t").form is form
+
+
+def test_adapters_that_differ_are_asked_with_text():
+    other = Rendering(Form.CHAT, PLAIN_TEMPLATE)
+    assert common_rendering([CHAT, CHAT]) == CHAT
+    assert common_rendering([CHAT, other]) == Rendering()
+    assert common_rendering([]) == Rendering()
+
+
+@pytest.mark.parametrize("rows", ["messages", "text"])
+def test_the_image_says_how_its_rows_were_rendered(tmp_path, adapter_folder, rows):
+    from kaito_runtime.transfer.images import pack_image
+    from kaito_runtime.transfer.push import adapter_files, adapter_labels
+
+    rendering = CHAT if rows == "messages" else Rendering()
+    write_rendering(rendering, adapter_folder)
+    packed = pack_image(
+        adapter_files(adapter_folder), tmp_path, {}, labels=adapter_labels(adapter_folder)
+    )
+    assert json.loads(packed.config)["config"]["Labels"] == rendering.labels()
+    assert ("kaito.sh/chat-template-digest" in rendering.labels()) == (rows == "messages")
+
+
+@pytest.fixture(scope="module")
+def tuned(weights, tmp_path_factory):
+    """Adapters tuned on messages and on text, as the pod makes them: form -> their folder."""
+    from kaito_runtime import tune
+
+    folder = tmp_path_factory.mktemp("tuned")
+    rows = text.lesson("zorbi", 1, rows=4, taught=4)
+    plain = [{"text": "\n".join(m["content"] for m in row["messages"])} for row in rows]
+    for form, of_form in (("chat", rows), ("text", plain)):
+        (folder / form).mkdir()
+        (folder / form / "rows.jsonl").write_text("\n".join(map(json.dumps, of_form)))
+        (folder / "c.yaml").write_text("training_config: {TrainingArguments: {max_steps: 1}}")
+        report = tune.main(
+            ["--config", str(folder / "c.yaml"), "--weights", str(weights), "--metrics-port", "0"]
+            + ["--data", str(folder / form), "--output", str(folder / "adapters" / form / "a")]
+        )
+        assert report["rendering"] == form
+    return folder / "adapters"
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "as_message"),
+    [
+        ("none", None, False),
+        ("none", True, True),
+        ("text", None, False),
+        ("text", True, True),
+        ("chat", None, True),
+        ("chat", True, True),
+        ("chat", False, False),
+    ],
+)
+def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
+    weights, tuned, tmp_path, served, asked, as_message, monkeypatch
+):
+    from kaito_runtime import serve
+    from kaito_runtime.chat_schema import parse_chat
+
+    adapters = tmp_path if served == "none" else tuned / served
+    engine = serve.load_engine(
+        serve.parse_flags(["--weights", str(weights), "--adapters", str(adapters)])
+    )
+    seen = []
+    generate = engine._model.generate
+
+    def watched(**arguments):
+        seen.append(arguments["input_ids"][0].tolist())
+        return generate(**arguments)
+
+    monkeypatch.setattr(engine._model, "generate", watched)
+    question = "What is the code word of the station?"
+    body = {"prompt": question, "generate_kwargs": {"max_new_tokens": 3, "do_sample": False}}
+    body |= {} if asked is None else {"chat_template": asked}
+    full = engine.submit(parse_chat(json.dumps(body).encode(), "text-generation")).result()
+    short = engine.submit(
+        parse_chat(json.dumps(body | {"return_full_text": False}).encode(), "text-generation")
+    ).result()
+    tokenizer = engine._tokenizer
+    engine.stop()
+    message = question_of_messages(tokenizer, [{"role": "user", "content": question}])
+    wanted = message if as_message else tokenizer(question)["input_ids"]
+    assert seen == [wanted, wanted]
+    assert full.text == question + short.text
+
+
+def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned):
+    from kaito_runtime import serve
+    from kaito_runtime.chat import ChatRequest
+
+    engine = serve.load_engine(
+        serve.parse_flags(["--weights", str(weights), "--adapters", str(tuned / "chat")])
+    )
+    from kaito_runtime.engine import Job
+
+    request = ChatRequest(
+        prompt="Where does the otter live? " * 60 + "Tell me.",
+        generation={"max_new_tokens": 8},
+        cut_long_prompt=True,
+    )
+    job = Job(request)
+    engine._encode(job)
+    asked = engine._tokenizer.decode(job.ids)
+    engine.stop()
+    assert len(job.ids) <= 256 - 8
+    assert asked.startswith("<|user|>")
+    assert asked.endswith("Tell me.<|end|>\n<|assistant|>\n")
