@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
-from kaito_runtime import tokens
+from kaito_runtime import tokenization
 from kaito_runtime.config import TrainingArguments
 from kaito_runtime.examples import Example
 from kaito_runtime.outcome import Failure, Reason
@@ -41,14 +41,16 @@ class Encoder:
         text = example.prompt + example.completion
         borders = [len(example.prompt)] if example.prompt else []
         learnt = borders if self._training.completion_only_loss else []
-        found = tokens.encode(self._tokenizer, text, borders, add_special_tokens=True)
+        found = tokenization.encode(self._tokenizer, text, borders, add_special_tokens=True)
         return self._labelled(found, [(learnt[0] if learnt else 0, len(text))])
 
     def _conversation(self, messages: Sequence[Message]) -> Document:
         try:
             text = render(self._tokenizer, messages, question=False)
-            starts = tokens.turn_starts(self._tokenizer, messages, text)
-            found = tokens.encode(self._tokenizer, text, starts.values(), add_special_tokens=False)
+            starts = tokenization.turn_starts(self._tokenizer, messages, text)
+            found = tokenization.encode(
+                self._tokenizer, text, starts.values(), add_special_tokens=False
+            )
             if not self._training.assistant_only_loss:
                 return self._labelled(found, [(0, len(text))])
             return self._labelled(found, self._answers(messages, text, starts, found))
@@ -61,7 +63,9 @@ class Encoder:
                 f"{', '.join(message['role'] for message in messages)}",
             ) from None
 
-    def _labelled(self, found: tokens.Tokens, learnt: Sequence[tokens.Span]) -> Document:
+    def _labelled(
+        self, found: tokenization.Tokens, learnt: Sequence[tokenization.Span]
+    ) -> Document:
         ids = list(found.ids)
         end = self._tokenizer.eos_token_id
         labels = [
@@ -81,8 +85,8 @@ class Encoder:
         messages: Sequence[Message],
         text: str,
         starts: Mapping[int, int],
-        found: tokens.Tokens,
-    ) -> list[tokens.Span]:
+        found: tokenization.Tokens,
+    ) -> list[tokenization.Span]:
         """Return the characters the assistant wrote, with what the template closes them with."""
         spans = []
         for number, message in enumerate(messages):
@@ -137,7 +141,7 @@ def filled(rows: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[
         yield run
 
 
-def _token_end(found: tokens.Tokens, stop: int) -> int:
+def _token_end(found: tokenization.Tokens, stop: int) -> int:
     """Return the end of the last token up to a character: two marks may begin alike."""
     return max((right for _, right in found.spans if right <= stop), default=0)
 

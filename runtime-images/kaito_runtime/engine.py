@@ -22,7 +22,7 @@ from kaito_runtime.chat import (
     QueueFullError,
     RequestRefusedError,
 )
-from kaito_runtime.tokens import question_of_messages, question_of_text
+from kaito_runtime.tokenization import question_of_messages, question_of_text
 
 WAITING_LIMIT = 128
 BATCH_LIMIT = 32

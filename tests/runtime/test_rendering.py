@@ -22,7 +22,7 @@ from kaito_runtime.rendering import (
     rendering_of,
     write_rendering,
 )
-from kaito_runtime.tokens import encode, question_of_messages, question_of_text
+from kaito_runtime.tokenization import encode, question_of_messages, question_of_text
 
 pytestmark = pytest.mark.runtime
 

@@ -63,7 +63,10 @@ def make_model(to: Path, cache: Path, seed: int = 0) -> dict[str, Any]:
 def content_key(seed: int) -> str:
     """Return what names this model: the code that makes it, its text and the seed."""
     here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.py")), here.parent / "documents.py", here.parent / "encode.py"]
+    sources = [
+        *sorted(here.glob("*.py")),
+        *(here.parent / f"{name}.py" for name in ("documents", "encode", "tokenization")),
+    ]
     digest = hashlib.sha256(f"seed {seed}".encode())
     for source in sources:
         digest.update(source.read_bytes())
