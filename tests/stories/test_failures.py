@@ -272,13 +272,46 @@ def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) ->
         }
     )
     world.apply(INFERENCE)
-    world.nodes_come(SERVED)
-    world.run_until(lambda: world.words(SERVED)[0] == "ChildConflict")
-    assert f"kubectl get deployment {SERVED}" in world.words(SERVED)[1]
+    assert f"kubectl describe deployment {SERVED} -n default" in world.says("ChildConflict", SERVED)
+    assert world.machines() == []
     world.delete("Deployment", SERVED)
+    world.nodes_come(SERVED)
     world.run_until(lambda: len(world.pods(SERVED, **INFERENCE_PODS)) == 1)
     world.serves(SERVED, tuned=False)
     world.becomes("WorkspaceReady", SERVED)
+
+
+@pytest.mark.parametrize("workspace", [INFERENCE, TUNING], ids=["inference", "tuning"])
+def test_a_service_of_the_same_name_that_is_not_ours_is_told_before_a_node_is_paid_for(
+    world: Story, workspace: dict[str, Any]
+) -> None:
+    name = workspace["metadata"]["name"]
+    theirs = {"selector": {"app": "somebody-else"}, "ports": [{"port": 80}]}
+    world.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": theirs})
+    world.apply(workspace)
+    assert f"kubectl describe service {name} -n default" in world.says("ChildConflict", name)
+    world.let_resyncs_pass()
+    assert world.machines() == []
+    assert world.get("Service", name)["spec"]["selector"] == theirs["selector"]
+    world.delete("Service", name)
+    world.soon(lambda: world.words(name)[0] != "ChildConflict")
+
+
+def test_a_foreign_secret_of_our_name_is_told_and_nothing_is_trained_with_it(world: Story) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": f"{NAME}-config"},
+        "stringData": {"training_config.yaml": "training_config: {LoraConfig: {r: 512}}"},
+    }
+    world.apply(secret)
+    world.apply(TUNING)
+    world.run_until(lambda: world.words()[0] == "ChildConflict")
+    assert f"kubectl get secret {NAME}-config -n default" in world.words()[1]
+    assert world.machines() == []
+    assert world.find("Job", f"{NAME}-check") is None
+    world.delete("Secret", f"{NAME}-config")
+    world.check_succeeds()
 
 
 def test_no_credential_reaches_a_hook_a_log_or_a_status(world: Story) -> None:

@@ -238,7 +238,7 @@ def request(
         groups[f"{child['kind']}.{child['apiVersion']}"][_key(child)] = child
     others: dict[str, dict[str, Any]] = {"Node.v1": {}, "Pod.v1": {}, "ConfigMap.v1": {}}
     for item in related or ():
-        others[f"{item['kind']}.{item['apiVersion']}"][_key(item)] = item
+        others.setdefault(f"{item['kind']}.{item['apiVersion']}", {})[_key(item)] = item
     return {
         "controller": {"metadata": {"name": "kaito-workspace"}},
         "parent": parent,

@@ -22,8 +22,16 @@ from support.builders import (
 WORKSPACE = inference_workspace()
 
 
-def test_service_and_machine_come_first_the_deployment_with_the_node(sync: Any) -> None:
-    answer = sync(WORKSPACE)
+def with_service(sync: Any) -> list[dict[str, Any]]:
+    """What is there after the first answer."""
+    return [as_observed(item) for item in sync(WORKSPACE)["children"]]
+
+
+def test_the_service_comes_first_then_the_machine_and_the_deployment_with_the_node(
+    sync: Any,
+) -> None:
+    assert [kind for kind, _ in kinds(sync(WORKSPACE))] == ["Service"]
+    answer = sync(WORKSPACE, with_service(sync))
     assert [kind for kind, _ in kinds(answer)] == ["Machine", "Service"]
     made = child(answer, "Machine")
     answer = sync(WORKSPACE, [ready_machine(WORKSPACE, made["metadata"]["name"])])
@@ -31,7 +39,7 @@ def test_service_and_machine_come_first_the_deployment_with_the_node(sync: Any) 
 
 
 def test_the_machine_has_kaitos_shape(sync: Any) -> None:
-    made = child(sync(WORKSPACE), "Machine")
+    made = child(sync(WORKSPACE, with_service(sync)), "Machine")
     assert made["metadata"]["labels"] == {
         "apps": "falcon-7b",
         "karpenter.sh/provisioner-name": "default",
@@ -72,7 +80,7 @@ def test_a_free_node_is_used_and_pods_are_pinned_to_it(sync: Any) -> None:
     free = node(
         "gpu-0", {"apps": "falcon-7b", "node.kubernetes.io/instance-type": "Standard_NC12s_v3"}
     )
-    answer = sync(WORKSPACE, related=[free])
+    answer = sync(WORKSPACE, with_service(sync), related=[free])
     assert [kind for kind, _ in kinds(answer)] == ["Deployment", "Service"]
     affinity = child(answer, "Deployment")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     assert affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] == [

@@ -48,10 +48,8 @@ class Lived:
         self.sync = sync
         self.parent = tuning_workspace(**changes)
         first = sync(self.parent)
-        self.check = child(first, "Job")
-        self.secret = as_observed(child(first, "Secret"))
-        self.service = as_observed(child(first, "Service"))
-        self.base = [self.secret, self.service]
+        self.base = [as_observed(item) for item in first["children"]]
+        self.check = child(sync(self.parent, self.base), "Job")
         self.checked = [*self.base, complete_job(self.check)]
         self.check_pod = pod_of(self.check, CHECKED)
         with_check = sync(self.parent, self.checked, [self.check_pod])
@@ -75,7 +73,9 @@ def lived(sync: Any) -> Lived:
 
 
 def test_the_check_comes_before_any_machine(sync: Any) -> None:
-    answer = sync(tuning_workspace())
+    first = sync(tuning_workspace())
+    assert kinds(first) == [("Secret", f"{NAME}-config"), ("Service", NAME)]
+    answer = sync(tuning_workspace(), [as_observed(item) for item in first["children"]])
     assert kinds(answer) == [
         ("Job", f"{NAME}-check"),
         ("Secret", f"{NAME}-config"),
@@ -246,6 +246,12 @@ def test_a_job_that_ended_well_without_a_digest_anywhere_is_told(lived: Lived) -
     assert "Machine" not in dict(kinds(answer))
 
 
+def with_new_secret(answer: dict[str, Any], children: list[Any]) -> list[Any]:
+    """The children after Metacontroller has applied the Secret of the new inputs."""
+    others = [item for item in children if item["kind"] != "Secret"]
+    return [as_observed(child(answer, "Secret")), *others]
+
+
 def test_a_job_of_other_inputs_is_omitted_and_replaced_when_its_pods_are_gone(lived: Lived) -> None:
     children, status = served(lived)
     changed = {
@@ -254,7 +260,7 @@ def test_a_job_of_other_inputs_is_omitted_and_replaced_when_its_pods_are_gone(li
     }
     answer = lived.ask(children, lived.pods, **changed)
     assert [name for kind, name in kinds(answer) if kind == "Job"] == []
-    gone = [item for item in children if item["kind"] != "Job"]
+    gone = with_new_secret(answer, [item for item in children if item["kind"] != "Job"])
     running = [merged(pod, {"status": {"phase": "Running"}}) for pod in lived.pods]
     assert [
         name for kind, name in kinds(lived.ask(gone, running, **changed)) if kind == "Job"
@@ -271,6 +277,7 @@ def test_new_inputs_keep_the_old_adapter_served_until_the_check_has_succeeded(li
         "status": status,
     }
     gone = [item for item in children if item["kind"] != "Job"]
+    gone = with_new_secret(lived.ask(gone, [], **changed), gone)
     answer = lived.ask(gone, [], **changed)
     assert child(answer, "Deployment")["spec"]["replicas"] == 1
     assert ready(answer)[0] == "False"

@@ -88,3 +88,8 @@ def _strings(value: object) -> dict[str, str]:
         for key, item in mapping(value).items()
         if isinstance(key, str) and isinstance(item, str)
     }
+
+
+def owners(manifest: object) -> list[Mapping[str, Any]]:
+    """The object's owner references."""
+    return [mapping(owner) for owner in sequence(metadata(manifest).get("ownerReferences"))]

@@ -9,13 +9,14 @@ from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.workload import child, config_volume, credentials
 
 COMPONENT = "check"
+CHECK_SUFFIX = "-check"
 DEADLINE_SECONDS = 1800
 """A check takes seconds; what takes longer hangs."""
 
 
 def check_name(workspace: Workspace) -> str:
     """Name of the check Job."""
-    return f"{workspace.name}-check"
+    return f"{workspace.name}{CHECK_SUFFIX}"
 
 
 def check_job(workspace: Workspace, tuning: Tuning, wanted_hash: str, images: Images) -> Manifest:

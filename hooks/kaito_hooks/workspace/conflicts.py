@@ -1,33 +1,70 @@
-"""Children that were asked for and never show up.
+"""Children whose name somebody else has, and children that never show up.
 
 Metacontroller skips an object of the same name that is not ours in silence, and writes no event: so the hook must
-notice, and say so.
+notice, and say so, before a node is paid for. Services, Jobs and Deployments of our names are related objects, so
+that a foreign one is seen as it is; a Secret never is, so a foreign one is noticed by ours never showing up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.labels import COMPONENT
-from kaito_hooks.kube.objects import Manifest, get_in, name, text
+from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
 from kaito_hooks.workspace import check, inference, reasons, tuning
 from kaito_hooks.workspace import status as statuses
-from kaito_hooks.workspace.observed import Observed
+from kaito_hooks.workspace.observed import Observed, holds
 
 CREATING = timedelta(seconds=30)
 """A child that was asked for and is not there after this long belongs to somebody else."""
 
-_BEHIND = {
-    statuses.INPUTS_CHECKED: ("Job", check.COMPONENT),
-    statuses.JOB_STARTED: ("Job", tuning.COMPONENT),
-    statuses.INFERENCE_READY: ("Deployment", inference.COMPONENT),
-    statuses.MACHINE_READY: ("Machine", None),
-}
-"""Kind and component of the child that a stage speaks of."""
+_BEHIND = (
+    (statuses.INPUTS_CHECKED, "Secret", None),
+    (statuses.INPUTS_CHECKED, "Job", check.COMPONENT),
+    (statuses.MACHINE_READY, "Machine", None),
+    (statuses.JOB_STARTED, "Job", tuning.COMPONENT),
+    (statuses.INFERENCE_READY, "Deployment", inference.COMPONENT),
+    (statuses.INFERENCE_READY, "Service", None),
+)
+"""Stage, and kind and component of a child that it speaks of."""
+
+Named = tuple[str, str]
+"""Kind and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Whether what a Workspace begins with stands, and the names of what comes later are free."""
+
+    taken: Manifest | None
+    """An object of somebody else that has a name which is needed."""
+    pending: Manifest | None
+    """The first child that is not there yet, not ours, or not as it was asked for."""
+
+    @property
+    def is_firm(self) -> bool:
+        """Whether a node may be paid for."""
+        return self.taken is None and self.pending is None
+
+
+def stands(observed: Observed, wanted: Manifest) -> bool:
+    """Whether the child is there, ours, and as it was asked for."""
+    there = observed.child(wanted["kind"], name(wanted))
+    # A key that somebody added to a selector takes pods away.
+    selector = get_in(wanted, "spec", "selector")
+    return holds(there, wanted) and get_in(there, "spec", "selector") == selector
+
+
+def survey(observed: Observed, first: Sequence[Manifest], later: Sequence[Named]) -> Ground:
+    """Look at the children that must stand before anything else, and at the names of those to come."""
+    needed = [*((child["kind"], name(child)) for child in first), *later]
+    taken = (observed.foreign(kind, child_name) for kind, child_name in needed)
+    pending = (child for child in first if not stands(observed, child))
+    return Ground(next(filter(None, taken), None), next(pending, None))
 
 
 def missing(observed: Observed, children: Sequence[Manifest]) -> list[Manifest]:
@@ -39,46 +76,71 @@ def missing(observed: Observed, children: Sequence[Manifest]) -> list[Manifest]:
 
 
 def with_conflicts(
-    observed: Observed, stages: Sequence[Condition], absent: Sequence[Manifest], now: datetime
+    observed: Observed,
+    stages: Sequence[Condition],
+    required: Sequence[str],
+    taken: Manifest | None,
+    absent: Sequence[Manifest],
+    now: datetime,
 ) -> list[Condition]:
-    """The stages, with ChildConflict where a child has been absent for too long."""
+    """The stages, with ChildConflict where a name is taken or a child has been absent for too long."""
+    if taken is not None:
+        return _with_taken(observed, stages, required, taken)
     return (
-        [_with_conflict(observed, stage, absent, now) for stage in stages]
-        if absent
-        else list(stages)
+        [_with_absent(observed, stage, absent, now) for stage in stages] if absent else list(stages)
     )
 
 
-def _with_conflict(
+def _with_taken(
+    observed: Observed, stages: Sequence[Condition], required: Sequence[str], taken: Manifest
+) -> list[Condition]:
+    """The stage that speaks of the child, and the first one that is missing, which is what `Ready` says."""
+    kind, where = text(taken.get("kind")), f"{name(taken)} -n {namespace(taken)}"
+    message = (
+        f"The {kind} '{name(taken)}' exists and does not belong to this Workspace, which needs one of that name. "
+        "Delete it, or create this Workspace under another name. To see whose it is: "
+        f"kubectl describe {kind.lower()} {where}"
+    )
+    undone = [stage.type for stage in stages if stage.type in required and stage.status != "True"]
+    spoken_of = {type_ for type_, of_kind, _ in _BEHIND if of_kind == kind and kind != "Job"}
+    told = {*spoken_of, *sorted(undone, key=list(required).index)[:1]}
+    return [
+        replace(stage, status="False", reason=reasons.CHILD_CONFLICT, message=message)
+        if stage.type in told
+        else stage
+        for stage in stages
+    ]
+
+
+def _with_absent(
     observed: Observed, stage: Condition, absent: Sequence[Manifest], now: datetime
 ) -> Condition:
     child = _child_behind(stage.type, absent)
     if child is None or not _is_overdue(stage, statuses.was(observed, stage.type), now):
         return stage
-    kind = child["kind"]
+    kind, where = child["kind"], f"{name(child)} -n {namespace(child)}"
     return replace(
         stage,
         status="Unknown",
         reason=reasons.CHILD_CONFLICT,
         message=f"The {kind} '{name(child)}' was asked for and does not show up. If one of that name exists that "
-        f"does not belong to this Workspace, rename or delete it: kubectl get {kind.lower()} {name(child)}",
+        f"does not belong to this Workspace, delete it: kubectl get {kind.lower()} {where}",
     )
 
 
 def _child_behind(type_: str, absent: Sequence[Manifest]) -> Manifest | None:
-    kind, component = _BEHIND.get(type_, ("", None))
-    for child in absent:
-        if child["kind"] == kind and component in (
-            None,
-            get_in(child, "metadata", "labels", COMPONENT),
-        ):
-            return child
-    return None
+    for of_type, kind, component in _BEHIND:
+        for child in absent:
+            fits = component in (None, get_in(child, "metadata", "labels", COMPONENT))
+            if of_type == type_ and child["kind"] == kind and fits:
+                return child
+    # Before the nodes, their stage waits for whatever comes first.
+    return absent[0] if type_ == statuses.MACHINE_READY else None
 
 
 def _is_overdue(stage: Condition, before: Mapping[str, Any], now: datetime) -> bool:
-    told = before.get("reason") == reasons.CHILD_CONFLICT
-    return told or (stage.status == "Unknown" and _since(before, now) >= CREATING)
+    told = before.get("reason") == reasons.CHILD_CONFLICT and before.get("status") == "Unknown"
+    return stage.status == "Unknown" and (told or _since(before, now) >= CREATING)
 
 
 def _since(before: object, now: datetime) -> timedelta:

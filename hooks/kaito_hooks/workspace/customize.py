@@ -1,4 +1,5 @@
-"""What a Workspace wants to see beside its children: nodes, its own pods, and the ConfigMaps that it names.
+"""What a Workspace wants to see beside its children: nodes, its own pods, the ConfigMaps that it names, and whoever
+else has the names of its children.
 
 Never a Secret: whether one works is proven by the check Job, so no credential crosses a hook. Never a bare
 rule: each node's heartbeat would sync every Workspace. The answer depends on metadata and top-level fields
@@ -14,6 +15,7 @@ from kaito_hooks.kube import labels
 from kaito_hooks.kube.objects import get_in, mapping, name, namespace, sequence, text, uid
 from kaito_hooks.metacontroller import RelatedRule
 from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE, config_maps
+from kaito_hooks.workspace.check import CHECK_SUFFIX
 
 
 def customize(parent: Mapping[str, Any]) -> list[RelatedRule]:
@@ -25,10 +27,23 @@ def customize(parent: Mapping[str, Any]) -> list[RelatedRule]:
         RelatedRule(
             "v1", "pods", namespace=namespace(parent), match_labels={labels.WORKSPACE: name(parent)}
         ),
+        *_same_names(parent),
     ]
     if named:
         rules.append(RelatedRule("v1", "configmaps", namespace=namespace(parent), names=named))
     return rules
+
+
+def _same_names(parent: Mapping[str, Any]) -> list[RelatedRule]:
+    """Objects that have the names of our children, ours or not: a foreign one is no child and never shown as one."""
+    own = name(parent)
+    kinds = [("v1", "services", [own]), ("apps/v1", "deployments", [own])]
+    if get_in(parent, "tuning") is not None:
+        kinds.append(("batch/v1", "jobs", [own, f"{own}{CHECK_SUFFIX}"]))
+    return [
+        RelatedRule(api_version, resource, namespace=namespace(parent), names=names)
+        for api_version, resource, names in kinds
+    ]
 
 
 def _matching_nodes(parent: Mapping[str, Any]) -> RelatedRule:

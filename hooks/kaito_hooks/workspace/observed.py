@@ -23,8 +23,10 @@ from kaito_hooks.kube.objects import (
     name,
     namespace,
     number,
+    owners,
     sequence,
     text,
+    uid,
 )
 from kaito_hooks.metacontroller import SyncRequest
 
@@ -75,6 +77,24 @@ class Observed:
             for child in self.children.get(kind, ())
         )
 
+    def foreign(self, kind: str, object_name: str) -> Manifest | None:
+        """An object of that name in the Workspace's namespace that another owner has, or nobody.
+
+        Only of kinds that `customize` asks for by name. A child that has just been made is ours by its owner, even
+        if it is not among the children yet.
+        """
+        for item in self.related.get(kind, ()):
+            owner = next((o for o in owners(item) if o.get("controller") is True), {})
+            if (
+                name(item) == object_name
+                and namespace(item) == namespace(self.parent)
+                and owner.get("uid") != uid(self.parent)
+                and self.child(kind, object_name) is None
+                and not self.leaving(kind, object_name)
+            ):
+                return item
+        return None
+
     def pods(self, component: str) -> list[Manifest]:
         """Pods of this Workspace with that component label, oldest first."""
         mine = [
@@ -122,6 +142,17 @@ def kept(child: Manifest) -> Manifest:
     if mapping(own.get("annotations")):
         declared["metadata"]["annotations"] = dict(own["annotations"])
     return declared
+
+
+def holds(there: object, wanted: object) -> bool:
+    """Whether an object has everything that was asked for; what others added does not count."""
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(
+            holds(there.get(key), value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return all(any(holds(item, value) for item in sequence(there)) for value in wanted)
+    return there == wanted
 
 
 def secret_text(secret: Manifest | None, key: str) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.kube.objects import Manifest
+from kaito_hooks.kube.objects import Manifest, is_deleting
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.machines import Nodes, machine_manifest, plan_nodes
 from kaito_hooks.workspace.observed import Observed, kept, strings
 from kaito_hooks.workspace.tuning import Adapter
+
+NO_NODES = Nodes((), (), (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Scene:
             for slot in nodes.slots
         ]
 
+    def has_machines(self) -> bool:
+        """Whether nodes are paid for, or about to be."""
+        return not all(is_deleting(machine) for machine in self.observed.machines)
+
     def deployment(self) -> Manifest | None:
         """The Deployment as it is."""
         return self.observed.child("Deployment", self.workspace.name)
@@ -52,6 +58,8 @@ class Plan:
     stages: Sequence[Condition]
     required: Sequence[str]
     """Types of the stages that `Ready` needs, in the order in which they come true."""
+    taken: Manifest | None = None
+    """An object of somebody else that has the name of a child."""
     failed: bool = False
     """A person must change something before anything else is tried."""
     adapter: Adapter | None = None

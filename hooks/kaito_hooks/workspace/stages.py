@@ -37,8 +37,10 @@ _PERSON = frozenset(
 """Reasons that trying again does not cure."""
 
 
-def inputs_checked(observed: Observed, check: Outcome, checked: bool) -> Condition:
-    """Step 2: data readable, push allowed."""
+def inputs_checked(
+    observed: Observed, check: Outcome, checked: bool, waits_for: Manifest | None
+) -> Condition:
+    """Step 2: data readable, push allowed; `waits_for` is the child that must be there first."""
     type_ = statuses.INPUTS_CHECKED
     if checked:
         return Condition(
@@ -52,18 +54,28 @@ def inputs_checked(observed: Observed, check: Outcome, checked: bool) -> Conditi
         return Condition(
             type_, "False", reasons.CHECK_RUNNING, "The data and the push are being checked"
         )
-    return Condition(
-        type_,
-        "Unknown",
-        reasons.CHECK_PENDING,
-        "The check of the data and the push is about to start",
-    )
+    words = "The check of the data and the push is about to start"
+    if waits_for:
+        words = f"The check waits for the {waits_for['kind']} '{name(waits_for)}'"
+    return Condition(type_, "Unknown", reasons.CHECK_PENDING, words)
 
 
 def nodes(
-    observed: Observed, planned: Nodes, wanted: bool, presets: Presets, released: bool = False
+    observed: Observed,
+    planned: Nodes,
+    wanted: bool,
+    presets: Presets,
+    *,
+    released: bool = False,
+    waits_for: Manifest | None = None,
 ) -> list[Condition]:
-    """Step 3: MachineReady and ResourceReady."""
+    """Step 3: MachineReady and ResourceReady; `waits_for` is the child that must be there before a node is paid for."""
+    if not wanted and waits_for:
+        words = f"No node is asked for before the {waits_for['kind']} '{name(waits_for)}' is there"
+        return [
+            Condition(type_, "Unknown", reasons.RESOURCES_PENDING, words)
+            for type_ in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
+        ]
     if not wanted:
         reason = reasons.RESOURCES_RELEASED if released else reasons.RESOURCES_PENDING
         words = (
@@ -147,7 +159,9 @@ def waits_for(nodes: Nodes) -> str:
     return "" if nodes.ready else "Waits for the nodes"
 
 
-def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condition:
+def inference(
+    observed: Observed, wanted: Manifest | None, waits: str, has_service: bool
+) -> Condition:
     """Step 5: /chat answers behind the Service, from this very spec."""
     type_ = statuses.INFERENCE_READY
     if wanted is None:
@@ -155,6 +169,9 @@ def inference(observed: Observed, wanted: Manifest | None, waits: str) -> Condit
             type_, "False", reasons.INFERENCE_PENDING, waits or "The Deployment is about to be made"
         )
     deployment = observed.child("Deployment", name(wanted))
+    if is_rolled_out(deployment, wanted) and not has_service:
+        words = f"The model is loaded; the Service '{name(observed.parent)}' is about to be made"
+        return Condition(type_, "Unknown", reasons.INFERENCE_PENDING, words)
     if is_rolled_out(deployment, wanted):
         return Condition(type_, "True", reasons.INFERENCE_READY, "/chat answers")
     if deployment is None:
@@ -189,9 +206,12 @@ def needs_a_person(
     missing = next((by_type[type_] for type_ in required if by_type[type_].status != "True"), None)
     if missing is None:
         return False
-    if missing.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY):
-        return any(is_true(get_in(m, "status", "conditions"), "Stalled") for m in observed.machines)
-    return missing.reason in _PERSON
+    if missing.reason in _PERSON:
+        return True
+    speaks_of_machines = missing.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
+    return speaks_of_machines and any(
+        is_true(get_in(machine, "status", "conditions"), "Stalled") for machine in observed.machines
+    )
 
 
 def _machine_condition(planned: Nodes, presets: Presets) -> Condition:

@@ -32,7 +32,9 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
 
 def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
     absent = conflicts.missing(observed, plan.children)
-    conditions = conflicts.with_conflicts(observed, plan.stages, absent, context.now)
+    conditions = conflicts.with_conflicts(
+        observed, plan.stages, plan.required, plan.taken, absent, context.now
+    )
     stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
     status = status_of(
         observed, conditions, plan.required, stalled, context.now, plan.nodes.names, plan.adapter

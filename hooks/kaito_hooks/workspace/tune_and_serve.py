@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, number
-from kaito_hooks.workspace import api, check, inference, reasons, stages, tuning
+from kaito_hooks.kube.objects import Manifest, get_in, number
+from kaito_hooks.workspace import api, check, conflicts, inference, reasons, stages, tuning
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.jobs import Outcome
-from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import kept
-from kaito_hooks.workspace.plan import Plan, Scene
+from kaito_hooks.workspace.plan import NO_NODES, Plan, Scene
 from kaito_hooks.workspace.progress import progress_of
-
-NO_NODES = Nodes((), (), (), ())
 
 
 def tune_and_serve(scene: Scene, section: api.Tuning) -> Plan:
@@ -32,6 +29,10 @@ class _TuneAndServe:
         modules = scene.chosen.preset.target_modules
         self.inputs = tuning.inputs(self.workspace, section, self.observed, modules)
         self.progress = progress_of(self.observed, self.workspace, section, self.inputs)
+        self.front = [inference.service(self.workspace)] if section.serve else []
+        self.ground = conflicts.survey(
+            self.observed, [*self.front, self.inputs.secret], self._later()
+        )
         self.wants_nodes = self._wants_nodes()
         self.nodes = scene.nodes() if self.wants_nodes else NO_NODES
         self.served = self._served()
@@ -41,7 +42,7 @@ class _TuneAndServe:
         return Plan(
             nodes=self.nodes,
             children=[
-                inference.service(self.workspace),
+                *self.front,
                 self.inputs.secret,
                 *self._check_job(),
                 *self.scene.machines(self.nodes),
@@ -49,7 +50,9 @@ class _TuneAndServe:
                 *([self.served] if self.served else []),
             ],
             stages=[
-                stages.inputs_checked(self.observed, self.progress.check, self.progress.checked),
+                stages.inputs_checked(
+                    self.observed, self.progress.check, self.progress.checked, self.ground.pending
+                ),
                 *self._node_stages(),
                 *stages.tuning(self.observed, self.progress),
                 self._inference_stage(),
@@ -57,26 +60,37 @@ class _TuneAndServe:
             required=self._required(),
             failed=self.progress.failed,
             adapter=self.progress.adapter or self.progress.previous,
+            taken=self.ground.taken,
         )
+
+    def _later(self) -> list[conflicts.Named]:
+        """The names that this generation still needs."""
+        name = self.workspace.name
+        jobs = [("Job", check.check_name(self.workspace)), ("Job", name)]
+        served = [("Deployment", name)] if self.section.serve else []
+        return served if self.progress.adapter else [*jobs, *served]
 
     def _wants_nodes(self) -> bool:
         """Whether a GPU has work: training, a model to serve, or a check that runs again while nodes are there."""
-        progress = self.progress
+        progress, has_machines = self.progress, self.scene.has_machines()
+        if not (self.ground.is_firm or has_machines):
+            return False
         serves = self.section.serve and bool(progress.adapter or progress.previous)
-        has_machines = not all(is_deleting(machine) for machine in self.observed.machines)
         rechecks = has_machines and progress.adapter is None and not progress.failed
         return serves or progress.job_wanted or rechecks
 
     def _check_job(self) -> list[Manifest]:
         """Kept as it is once it exists; replaced in two steps when the inputs change."""
-        if self.progress.check.state == "absent" and not self.progress.checked:
+        is_due = self.progress.check.state == "absent" and not self.progress.checked
+        if is_due and self.ground.is_firm:
             return [check.check_job(self.workspace, self.section, self.inputs.hash, self.images)]
         return self._kept_job(check.check_name(self.workspace), self.progress.check)
 
     def _tuning_job(self) -> list[Manifest]:
         """Begun when the nodes are ready and nothing else holds the GPU; then kept like the check."""
         is_due = self.progress.job.state == "absent" and self.progress.job_wanted
-        if is_due and self.nodes.ready and not self._serves_now():
+        may_begin = self.wants_nodes and self.nodes.ready and self.ground.is_firm
+        if is_due and may_begin and not self._serves_now():
             return [
                 tuning.tuning_job(
                     self.workspace,
@@ -108,7 +122,8 @@ class _TuneAndServe:
             return inference.with_replicas(
                 kept(there), 0 if progress.job_wanted else self.workspace.count
             )
-        if there is None and (progress.job_wanted or not self.nodes.ready):
+        can_begin = self.wants_nodes and self.nodes.ready and not progress.job_wanted
+        if there is None and not can_begin:
             return None
         return inference.tuned_deployment(
             self.workspace,
@@ -122,7 +137,14 @@ class _TuneAndServe:
 
     def _node_stages(self) -> list[Condition]:
         released = self.progress.failed or self.progress.adapter is not None
-        return stages.nodes(self.observed, self.nodes, self.wants_nodes, self.presets, released)
+        return stages.nodes(
+            self.observed,
+            self.nodes,
+            self.wants_nodes,
+            self.presets,
+            released=released,
+            waits_for=self.ground.pending if self.progress.checked else None,
+        )
 
     def _inference_stage(self) -> Condition:
         if not self.section.serve:
@@ -134,7 +156,8 @@ class _TuneAndServe:
             words = "The inputs changed: the GPU trains, and the model is served again afterwards"
             return Condition(statuses.INFERENCE_READY, "False", reasons.RETUNING, words)
         waits = stages.waits_for(self.nodes) if self.progress.adapter else "Waits for the adapter"
-        return stages.inference(self.observed, self.served, waits)
+        has_service = all(conflicts.stands(self.observed, service) for service in self.front)
+        return stages.inference(self.observed, self.served, waits, has_service)
 
     def _required(self) -> Sequence[str]:
         """The stages that this generation needs, in the order in which they come true."""

@@ -101,9 +101,11 @@ def inputs(
     )
     secret = observed.child("Secret", config_secret_name(workspace))
     if secret is not None and annotations_of(secret).get(labels.TUNING_HASH) == wanted_hash:
-        frozen = secret_text(secret, training_config.KEY)
+        # As it was asked for: what somebody wrote into the Secret since then is put back.
+        asked_for = kept(secret)
+        frozen = secret_text(asked_for, training_config.KEY)
         if frozen:
-            return Inputs(wanted_hash, _frozen(frozen, tuning), kept(secret))
+            return Inputs(wanted_hash, _frozen(frozen, tuning), asked_for)
     config = (
         training_config.parse_config(written, tuning.method, tuning.config)
         if tuning.config
