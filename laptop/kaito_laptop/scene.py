@@ -13,6 +13,7 @@ from kaito_laptop.apply import apply
 from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound, Propagation, Resource
 from kaito_laptop.cluster_nodes import ClusterNodes, ready_node
 from kaito_laptop.conflicts import again_after_conflicts
+from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.engine import Engine
 from kaito_laptop.kubelet.scripted import ScriptedKubelet
 from kaito_laptop.objects import condition, copy, get, labels, matches, name, namespace, uid
@@ -148,8 +149,9 @@ class Scene(ABC):
         ]
 
     def pod(self, owner: str = "", **selector: str) -> Manifest:
-        """Return the only pod; raise if there is none or there are several."""
-        found = self.pods(owner, **selector)
+        """Return the only pod that has not ended, else the only one; raise if there are several."""
+        every = self.pods(owner, **selector)
+        found = [pod for pod in every if is_active(pod)] or every
         if len(found) != 1:
             raise AssertionError(f"expected one pod, found {[name(each) for each in found]}")
         return found[0]

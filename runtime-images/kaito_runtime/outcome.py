@@ -23,6 +23,10 @@ MESSAGE_LIMIT_BYTES = 4000
 WRONG_COMMAND_LINE = 2
 """The exit code of argparse."""
 
+RETRYABLE = 75
+"""The exit code of a failure that may be gone in a while (EX_TEMPFAIL of sysexits.h): the Job makes
+another pod after a growing pause, where any other code ends it."""
+
 
 class Reason(StrEnum):
     """Why a program failed, as the Workspace's condition names it."""
@@ -33,6 +37,8 @@ class Reason(StrEnum):
     """training_config.yaml, inference_config.yaml or a flag has a value that can't be used."""
     CREDENTIALS_INVALID = "CredentialsInvalid"
     """A docker config file can't be read as one."""
+    CREDENTIALS_MISSING = "CredentialsMissing"
+    """A docker config file is not there: its Secret is not found, or lacks the key."""
     DATA_COLUMNS_INVALID = "DataColumnsInvalid"
     """The data has no columns to train on, or a row's value has another form."""
     DATA_EMPTY = "DataEmpty"
@@ -86,12 +92,16 @@ class Failure(Exception):
         self.message = message
 
 
+class Retryable(Failure):
+    """A failure whose cause lies with others and may pass: the program ends with RETRYABLE."""
+
+
 class Stopped(Exception):
     """Raised in the main thread by SIGTERM, so that `finally` blocks run."""
 
 
 def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
-    """Run a program, write its termination message and exit: 0 on success, 1 on failure."""
+    """Run a program, write its termination message and exit: 0, 1 on failure, or RETRYABLE."""
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         result = program()
@@ -125,11 +135,11 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
 
 
 def fail(failure: Failure) -> None:
-    """Write the failure's termination message, print it and exit with code 1."""
+    """Write the failure's termination message, print it and exit with code 1, or RETRYABLE."""
     message = _fitted(failure)
     write_termination_message(message)
     print(f"{failure.reason}: {message['message']}", file=sys.stderr, flush=True)
-    sys.exit(1)
+    sys.exit(RETRYABLE if isinstance(failure, Retryable) else 1)
 
 
 def unexpected(error: BaseException) -> Failure:

@@ -149,7 +149,7 @@ def test_a_wrong_password_is_found_before_the_data_is_read(run, web, wrong_crede
     [
         ({"output_image": "no-tag.example.com/x"}, Reason.OUTPUT_IMAGE_INVALID),
         ({"output_image": "127.0.0.1:1/x:v1"}, Reason.REGISTRY_UNREACHABLE),
-        ({"credentials": "/does/not/exist"}, Reason.CREDENTIALS_INVALID),
+        ({"credentials": "/does/not/exist"}, Reason.CREDENTIALS_MISSING),
         ({"config": "/does/not/exist"}, Reason.CONFIG_INVALID),
         ({"output_image": None, "output_path": "/proc/nowhere"}, Reason.OUTPUT_PATH_INVALID),
         ({"data_url": None, "data_path": "/does/not/exist"}, Reason.DATA_UNREACHABLE),

@@ -79,7 +79,7 @@ def test_weights_that_the_hub_does_not_give_are_unreachable(
 ):
     secret = "hf_" + "s" * 30
     done, message = pull(endpoint or hub, repository, revision, HF_TOKEN=secret)
-    assert done.returncode == 1
+    assert done.returncode == (75 if endpoint else 1)  # 75: it may pass
     assert message["reason"] == "WeightsUnreachable", done.stderr
     assert "Traceback" not in done.stderr
     assert secret not in done.stdout + done.stderr + message["message"]

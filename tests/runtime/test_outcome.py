@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kaito_runtime import outcome
-from kaito_runtime.outcome import MESSAGE_LIMIT_BYTES, Failure, Reason
+from kaito_runtime.outcome import MESSAGE_LIMIT_BYTES, Failure, Reason, Retryable
 
 CONTRACT = Path(__file__).parents[2] / "docs" / "pods.md"
 
@@ -44,6 +44,11 @@ def test_a_failure_is_its_reason_and_sentence(end, capsys):
     code, message = end(raising(Failure(Reason.DATA_EMPTY, "write a row")))
     assert (code, message) == (1, {"reason": "DataEmpty", "message": "write a row"})
     assert capsys.readouterr().err == "DataEmpty: write a row\n"
+
+
+def test_a_failure_that_may_pass_has_an_exit_code_of_its_own(end):
+    code, message = end(raising(Retryable(Reason.REGISTRY_UNREACHABLE, "no answer")))
+    assert (code, message["reason"]) == (75, "RegistryUnreachable")
 
 
 def test_a_full_disk_is_disk_full(end):

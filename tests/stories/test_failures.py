@@ -14,7 +14,9 @@ INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 
 def retry(world: Story, value: str = "1") -> None:
     """What the message tells the owner to type."""
-    world.soon(lambda: f"kubectl annotate workspace {NAME} kaito.sh/retry=" in world.words()[1])
+    world.soon(
+        lambda: f"kubectl annotate workspace {NAME} -n default kaito.sh/retry=" in world.words()[1]
+    )
     world.edit(
         "Workspace",
         NAME,
@@ -131,23 +133,6 @@ def test_the_placeholders_of_the_quick_start_end_stalled_without_a_machine(world
     world.becomes("Stalled")
     assert (world.machines(), world.azure.count("PUT")) == ([], 0)
     world.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=IMAGE))
-    world.becomes_ready()
-
-
-def test_a_config_map_that_is_missing_may_come_later(world: Story) -> None:
-    world.apply(merged(TUNING, {"tuning": {"config": "params"}}))
-    remedy = "kubectl create configmap params --from-file=training_config.yaml"
-    assert remedy in world.says("ConfigMapMissing")
-    world.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "params"},
-            "data": {
-                "training_config.yaml": "training_config: {QuantizationConfig: {load_in_4bit: true}}"
-            },
-        }
-    )
     world.becomes_ready()
 
 

@@ -68,12 +68,6 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "`resource.count` is 2",
     ),
     (
-        "a missing ConfigMap",
-        {"tuning": {"config": "params"}},
-        "ConfigMapMissing",
-        "kubectl create configmap params",
-    ),
-    (
         "a URL that is none",
         {"tuning": {"input": {"urls": ["data.parquet"]}}},
         "InputInvalid",
@@ -178,6 +172,14 @@ def test_a_tuning_workspace_is_refused_with_the_remedy(
     assert (status, said) == ("False", reason), message
     assert words in message
     assert of(answer, "Stalled")[1] == reason
+    assert kinds(answer) == []
+
+
+def test_a_config_map_that_is_not_there_yet_is_waited_for(sync: Any) -> None:
+    answer = sync(tuning_workspace(tuning={"config": "params"}))
+    assert ready(answer)[1] == "ConfigMapMissing"
+    assert "kubectl create configmap params -n ml-team" in ready(answer)[2]
+    assert of(answer, "Reconciling")[1] == "ConfigMapMissing"
     assert kinds(answer) == []
 
 

@@ -105,7 +105,7 @@ def test_a_check_that_failed_says_why_and_asks_for_no_machine(
     answer = lived.ask([*lived.base, failed_job(lived.check)], [pod])
     assert ready(answer)[1] == reason
     assert message in ready(answer)[2]
-    assert f"kubectl annotate workspace {NAME} kaito.sh/retry=" in ready(answer)[2]
+    assert f"kubectl annotate workspace {NAME} -n ml-team kaito.sh/retry=" in ready(answer)[2]
     assert of(answer, "Stalled")[0] == "True"
     assert "Machine" not in dict(kinds(answer))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.workspace.api import Tuning, Workspace
@@ -10,8 +12,12 @@ from kaito_hooks.workspace.workload import child, config_volume, credentials
 
 COMPONENT = "check"
 CHECK_SUFFIX = "-check"
-DEADLINE_SECONDS = 1800
-"""A check takes seconds; what takes longer hangs."""
+DEADLINE_SECONDS = 2 * 3600
+"""A check takes seconds, and its retries an hour; what takes longer hangs."""
+RETRIES = 12
+"""With the Job controller's pauses (10 s, doubled up to 10 min) about an hour; a check costs no GPU."""
+RETRYABLE = 75
+"""Exit code of a program whose failure may pass (docs/pods.md)."""
 
 
 def check_name(workspace: Workspace) -> str:
@@ -43,7 +49,9 @@ def check_job(workspace: Workspace, tuning: Tuning, wanted_hash: str, images: Im
         pods.cpu_resources("250m", "512Mi"),
     )
     spec = pods.pod_spec([], main, volumes)
-    return job(workspace, check_name(workspace), COMPONENT, wanted_hash, spec, DEADLINE_SECONDS)
+    return job(
+        workspace, check_name(workspace), COMPONENT, wanted_hash, spec, DEADLINE_SECONDS, RETRIES
+    )
 
 
 def data_arguments(tuning: Tuning, prefix: str) -> list[str]:
@@ -60,19 +68,26 @@ def job(
     wanted_hash: str,
     pod_spec: Manifest,
     deadline_seconds: int,
+    retries: int,
+    final: Sequence[str] = (),
 ) -> Manifest:
-    """A Job that tries once: a failure is told, a disruption is no failure."""
+    """A Job that tries again what may pass, with growing pauses; any other failure ends it, a disruption is none.
+
+    What the containers `final` do is never repeated.
+    """
     notes = {labels.TUNING_HASH: wanted_hash}
     manifest = child("batch/v1", "Job", workspace, job_name, component, notes)
     manifest["spec"] = {
         "activeDeadlineSeconds": deadline_seconds,
-        "backoffLimit": 0,
+        "backoffLimit": retries,
         "podFailurePolicy": {
             "rules": [
                 {
                     "action": "Ignore",
                     "onPodConditions": [{"status": "True", "type": "DisruptionTarget"}],
-                }
+                },
+                *(_fails_unless(0, name) for name in final),
+                _fails_unless(RETRYABLE),
             ]
         },
         "template": {
@@ -84,3 +99,11 @@ def job(
         },
     }
     return manifest
+
+
+def _fails_unless(exit_code: int, container: str = "") -> Manifest:
+    named = {"containerName": container} if container else {}
+    return {
+        "action": "FailJob",
+        "onExitCodes": {**named, "operator": "NotIn", "values": [exit_code]},
+    }

@@ -5,7 +5,8 @@ are read here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from kaito_hooks.kube import labels, pods
@@ -20,6 +21,8 @@ State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded",
 _IMAGE_TROUBLE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
+AGAIN = timedelta(hours=1)
+"""A Job that waits for a Secret is made again so long after its last retry; until then it has no pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Outcome:
     message: str = ""
     reports: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """(container, what it reported), for containers that ended well."""
+    again_at: datetime | None = None
+    """When to try again what waits for somebody and has used up its retries."""
 
     def report(self, container: str) -> Mapping[str, Any]:
         """What the container reported, empty when it has not."""
@@ -38,9 +43,18 @@ class Outcome:
 
 
 def outcome(
-    observed: Observed, job_name: str, component: str, wanted_hash: str, failed: str
+    observed: Observed,
+    job_name: str,
+    component: str,
+    wanted_hash: str,
+    failed: str,
+    *,
+    awaits: bool = False,
 ) -> Outcome:
-    """The Job's state; `failed` is the reason when the pod gives none."""
+    """The Job's state; `failed` is the reason when the pod gives none.
+
+    With `awaits`, a Job that failed for the lack of what somebody will apply is pending, and made again later.
+    """
     job = observed.child("Job", job_name)
     of_component = observed.pods(component)
     mine = [
@@ -55,8 +69,14 @@ def outcome(
     if is_complete(job):
         return Outcome("succeeded", reports=_reports(mine))
     if is_failed(job):
-        return _failure(job, mine, failed)
-    return _progress(mine)
+        failure = _failure(job, mine, failed)
+        return _awaiting(job, failure) if awaits and failure.reason in reasons.AWAITED else failure
+    return _progress(mine, failed)
+
+
+def _awaiting(job: Manifest, failure: Outcome) -> Outcome:
+    ended = find(get_in(job, "status", "conditions"), "Failed").get("lastTransitionTime")
+    return replace(failure, state="pending", again_at=datetime.fromisoformat(text(ended)) + AGAIN)
 
 
 def _lives(pod: Manifest) -> bool:
@@ -106,7 +126,7 @@ def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
     return fallback, f"The container '{end.container}' failed: {_tail(words)}"
 
 
-def _progress(of_job: Sequence[Manifest]) -> Outcome:
+def _progress(of_job: Sequence[Manifest], failed: str) -> Outcome:
     current = [pod for pod in of_job if not is_deleting(pod) and not pods.is_disrupted(pod)]
     if not current:
         if of_job:
@@ -118,6 +138,10 @@ def _progress(of_job: Sequence[Manifest]) -> Outcome:
         return Outcome("pending")
     pod = current[-1]
     reports = _reports([pod])
+    if pods.phase(pod) == "Failed":
+        ends = [end for end in pods.ended(pod) if end.exit_code != 0]
+        reason, words = explain(ends[-1], failed) if ends else ("", "")
+        return Outcome("pending", reason, words, reports)
     trouble = trouble_of(pod)
     if trouble:
         return Outcome("pending", *trouble, reports=reports)

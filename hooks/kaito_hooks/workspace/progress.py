@@ -63,6 +63,7 @@ def progress_of(
             check.COMPONENT,
             prepared.hash,
             reasons.CHECK_FAILED,
+            awaits=True,
         ),
         job=job,
         adapter=made,

@@ -35,6 +35,7 @@ PULL_DENIED: Final = "PullDenied"
 PUSH_DENIED: Final = "PushDenied"
 REGISTRY_UNREACHABLE: Final = "RegistryUnreachable"
 CREDENTIALS_INVALID: Final = "CredentialsInvalid"
+CREDENTIALS_MISSING: Final = "CredentialsMissing"
 
 # Nodes.
 MACHINES_CREATING: Final = "CreateMachinePending"
@@ -88,6 +89,7 @@ RUNTIME: Final = frozenset(
         ADAPTER_INVALID,
         CONFIG_INVALID,
         CREDENTIALS_INVALID,
+        CREDENTIALS_MISSING,
         DATA_COLUMNS_INVALID,
         DATA_EMPTY,
         DATA_UNREACHABLE,
@@ -110,3 +112,6 @@ RUNTIME: Final = frozenset(
     }
 )
 """Reasons that a program of the runtime may give in its termination message (docs/pods.md)."""
+
+AWAITED: Final = frozenset({CONFIG_MAP_MISSING, CREDENTIALS_MISSING})
+"""Reasons that end by themselves when somebody applies what is missing, as GitOps does in any order."""

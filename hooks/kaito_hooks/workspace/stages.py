@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kaito_hooks.kube import pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
-from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, text
+from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, text
 from kaito_hooks.presets import Presets
 from kaito_hooks.workspace import inference as serving
 from kaito_hooks.workspace import reasons
@@ -14,10 +14,10 @@ from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace import tuning as tune
 from kaito_hooks.workspace.jobs import Outcome, running_container, trouble_of
 from kaito_hooks.workspace.machines import Nodes
-from kaito_hooks.workspace.observed import Observed, is_rolled_out
+from kaito_hooks.workspace.observed import Observed, is_rolled_out, strings
 from kaito_hooks.workspace.progress import Progress
 
-_AGAIN = " Mend that, then run it again: kubectl annotate workspace {name} kaito.sh/retry=<any new value> --overwrite"
+_RETRY = 'kubectl annotate workspace {name} -n {namespace} kaito.sh/retry="$(date +%s)" --overwrite'
 _DOING = {
     "weights": "The weights are being pulled",
     "data": "The data is being pulled",
@@ -49,7 +49,7 @@ def inputs_checked(
     if check.state == "failed":
         return Condition(type_, "False", check.reason, _with_retry(observed, check.message))
     if check.reason:
-        return Condition(type_, "False", check.reason, check.message)
+        return Condition(type_, "False", check.reason, _while_retrying(observed, check))
     if check.state == "running":
         return Condition(
             type_, "False", reasons.CHECK_RUNNING, "The data and the push are being checked"
@@ -141,9 +141,10 @@ def tuning(observed: Observed, progress: Progress) -> list[Condition]:
             Condition(succeeded, "False", reasons.TUNING_RUNNING, words),
         ]
     if job.reason:
+        words = _while_retrying(observed, job)
         return [
-            Condition(started, "False", job.reason, job.message),
-            Condition(succeeded, "False", job.reason, job.message),
+            Condition(started, "False", job.reason, words),
+            Condition(succeeded, "False", job.reason, words),
         ]
     words = "The tuning Job is about to start" if progress.job_wanted else "Waits for the check"
     return [
@@ -260,4 +261,41 @@ def _successors(machine: Manifest, presets: Presets) -> str:
 
 
 def _with_retry(observed: Observed, message: str) -> str:
-    return message.rstrip(". ") + "." + _AGAIN.format(name=name(observed.parent))
+    return f"{_sentence(message)} After mending that, run it again: {_retry(observed)}"
+
+
+def _while_retrying(observed: Observed, outcome: Outcome) -> str:
+    """What is wrong, for an outcome that the Job tries again by itself."""
+    if outcome.reason == reasons.CREDENTIALS_MISSING:
+        return (
+            f"{_missing_secret(observed, outcome.message)}. It goes on by itself within ten minutes"
+        )
+    if outcome.reason not in reasons.RUNTIME:
+        return outcome.message
+    return (
+        f"{_sentence(outcome.message)} Retrying, with growing pauses; at once: {_retry(observed)}"
+    )
+
+
+def _missing_secret(observed: Observed, message: str) -> str:
+    """Which Secret is missing; the program knows only where it should be mounted."""
+    parent, section = observed.parent, get_in(observed.parent, "tuning")
+    pulled = [
+        s for s in strings(get_in(section, "input", "imagePullSecrets")) if f"/{s}/" in message
+    ]
+    field = "tuning.input.imagePullSecrets" if pulled else "tuning.output.imagePushSecret"
+    secret = pulled[0] if pulled else text(get_in(section, "output", "imagePushSecret"))
+    image = text(get_in(section, *(("input", "image") if pulled else ("output", "image"))))
+    return (
+        f"The Secret '{secret}' that `{field}` names is not found in this namespace, or has no key "
+        f"`.dockerconfigjson`. Create it: kubectl create secret docker-registry {secret} -n {namespace(parent)} "
+        f"--docker-server={image.partition('/')[0]} --docker-username=USER --docker-password=PASSWORD"
+    )
+
+
+def _sentence(message: str) -> str:
+    return message.rstrip(". ") + "."
+
+
+def _retry(observed: Observed) -> str:
+    return _RETRY.format(name=name(observed.parent), namespace=namespace(observed.parent))

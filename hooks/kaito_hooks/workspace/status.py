@@ -66,7 +66,9 @@ def status_of(
     return status
 
 
-def invalid_status(observed: Observed, problem: InvalidObject, now: datetime) -> Manifest:
+def invalid_status(
+    observed: Observed, problem: InvalidObject, now: datetime, *, stalled: bool = True
+) -> Manifest:
     """The Workspace can't be understood: what was true of its children stays, and the owner is told what to write."""
     ready = Condition(READY, "False", problem.reason, problem.message)
     own = {READY, WORKSPACE_READY, WORKSPACE_SUCCEEDED, "Reconciling", "Stalled"}
@@ -80,7 +82,9 @@ def invalid_status(observed: Observed, problem: InvalidObject, now: datetime) ->
     if not any(item.type == RESOURCE_READY for item in before):
         before.append(Condition(RESOURCE_READY, "False", problem.reason, "No node is asked for"))
     worker_nodes = strings(observed.status.get("workerNodes"))
-    return _base(observed, [*before, *_summary(ready, True)], now, worker_nodes, recorded(observed))
+    return _base(
+        observed, [*before, *_summary(ready, stalled)], now, worker_nodes, recorded(observed)
+    )
 
 
 def deleting_status(observed: Observed, message: str, now: datetime) -> Manifest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, conflicts, stages
+from kaito_hooks.workspace import api, conflicts, reasons, stages
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.observed import Observed, kept
@@ -46,6 +46,8 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
 def _stalled(observed: Observed, context: Context, problem: InvalidObject) -> SyncResponse:
     """Nothing is asked for, and nothing that exists is touched."""
     return SyncResponse(
-        status=invalid_status(observed, problem, context.now),
+        status=invalid_status(
+            observed, problem, context.now, stalled=problem.reason not in reasons.AWAITED
+        ),
         children=[kept(child) for child in observed.all_children()],
     )

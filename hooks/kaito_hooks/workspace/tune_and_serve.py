@@ -84,6 +84,9 @@ class _TuneAndServe:
         is_due = self.progress.check.state == "absent" and not self.progress.checked
         if is_due and self.ground.is_firm:
             return [check.check_job(self.workspace, self.section, self.inputs.hash, self.images)]
+        again_at, now = self.progress.check.again_at, self.scene.context.now
+        if again_at is not None and now >= again_at and not self.progress.checked:
+            return []
         return self._kept_job(check.check_name(self.workspace), self.progress.check)
 
     def _tuning_job(self) -> list[Manifest]:

@@ -12,7 +12,15 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube import images as references
 from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.fingerprint import fingerprint
-from kaito_hooks.kube.objects import Manifest, annotations_of, get_in, mapping, number, text
+from kaito_hooks.kube.objects import (
+    Manifest,
+    annotations_of,
+    get_in,
+    mapping,
+    namespace,
+    number,
+    text,
+)
 from kaito_hooks.workspace import reasons, training_config
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.check import data_arguments, job
@@ -37,6 +45,8 @@ PUSHER = "docker-sidecar"
 TEXT_FIGURES = ("firstLoss", "lastLoss", "seconds", "quantization")
 DEADLINE_SECONDS = 3 * 24 * 3600
 """Nothing holds a GPU for ever: three days for weights, data, training and push."""
+RETRIES = 6
+"""Of the pulls of weights and data, about ten minutes: the node is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,16 @@ def tuning_job(
     spec = pods.pod_spec(init, main, volumes)
     spec["affinity"] = affinity(workspace, nodes)
     spec["tolerations"] = tolerations(workspace)
-    return job(workspace, workspace.name, COMPONENT, wanted_hash, spec, DEADLINE_SECONDS)
+    return job(
+        workspace,
+        workspace.name,
+        COMPONENT,
+        wanted_hash,
+        spec,
+        DEADLINE_SECONDS,
+        RETRIES,
+        final=("train", PUSHER),
+    )
 
 
 def adapter(
@@ -220,8 +239,9 @@ def _written_config(tuning: Tuning, observed: Observed) -> str:
     if config_map is None:
         raise InvalidObject(
             reasons.CONFIG_MAP_MISSING,
-            f"The ConfigMap '{tuning.config}' that `tuning.config` names does not exist in this namespace. Create it: "
-            f"kubectl create configmap {tuning.config} --from-file={training_config.KEY}",
+            f"The ConfigMap '{tuning.config}' that `tuning.config` names is not found in this namespace. Create it: "
+            f"kubectl create configmap {tuning.config} -n {namespace(observed.parent)} "
+            f"--from-file={training_config.KEY}. It goes on by itself",
         )
     written = text(get_in(config_map, "data", training_config.KEY))
     if not written:

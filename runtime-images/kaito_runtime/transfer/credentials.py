@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 from kaito_runtime.transfer.reference import DOCKER_HUB
 
 _DOCKER_HUB_KEYS = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
@@ -43,7 +43,12 @@ def _read_auths(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise _invalid(path, "does not exist; mount the Secret there") from None
+        # Secrets may be applied after the Workspace: the next pod sees what has come since.
+        raise Retryable(
+            Reason.CREDENTIALS_MISSING,
+            f"the credentials file {path} is not there: the Secret is not found, or has no key "
+            f"{path.name}",
+        ) from None
     except OSError as error:
         raise _invalid(path, f"can't be read: {error.strerror}") from None
     except ValueError:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 
 # Copies of the same weights in formats that are not loaded here.
 _IGNORED = [
@@ -50,19 +50,21 @@ def download_model(repository: str, revision: str, folder: Path) -> None:
             repository, f'it has no revision "{revision}"; write one it has'
         ) from None
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "an error"
-        raise _unreachable(repository, f"the hub answered {status}; {_token_state()}") from None
+        status = error.response.status_code if error.response is not None else 0
+        cause = f"the hub answered {status or 'an error'}; {_token_state()}"
+        kind = Retryable if status == 429 or status >= 500 else Failure
+        raise _unreachable(repository, cause, kind) from None
     except errors.HFValidationError:
         raise _unreachable(repository, 'write the repository as "organisation/name"') from None
     except OSError as error:
         if error.errno is not None and error.filename is not None:
             raise  # the disk, not the network
-        raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
+        raise _unreachable(repository, f"{_endpoint()} can't be reached", Retryable) from None
     except Exception as error:
         # The hub's client raises the errors of whichever HTTP library it was built with.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests")):
             raise
-        raise _unreachable(repository, f"{_endpoint()} can't be reached") from None
+        raise _unreachable(repository, f"{_endpoint()} can't be reached", Retryable) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
@@ -80,5 +82,5 @@ def _access_remedy(repository: str) -> str:
     return f"access must be granted first: accept its licence on the hub; {_token_state()}"
 
 
-def _unreachable(repository: str, cause: str) -> Failure:
-    return Failure(Reason.WEIGHTS_UNREACHABLE, f'weights repository "{repository}": {cause}')
+def _unreachable(repository: str, cause: str, kind: type[Failure] = Failure) -> Failure:
+    return kind(Reason.WEIGHTS_UNREACHABLE, f'weights repository "{repository}": {cause}')

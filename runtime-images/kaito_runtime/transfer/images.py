@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 from kaito_runtime.transfer import layers
 from kaito_runtime.transfer.download import RestartedError
 from kaito_runtime.transfer.registry import (
@@ -174,10 +174,10 @@ def _unpack_layer(
         except RestartedError as error:
             # Unpacking a layer twice gives the same files, so starting over is safe.
             if attempt == TRIES:
-                raise Failure(Reason.REGISTRY_UNREACHABLE, f"{error}; try again") from None
+                raise Retryable(Reason.REGISTRY_UNREACHABLE, str(error)) from None
             repository.transport.wait(attempt)
         except UnreachableError as error:
-            raise Failure(Reason.REGISTRY_UNREACHABLE, f"{error}; check the network") from None
+            raise Retryable(Reason.REGISTRY_UNREACHABLE, f"{error}; check the network") from None
 
 
 def _copy_blob(source: Repository, target: Repository, layer: dict[str, Any]) -> None:

@@ -8,12 +8,13 @@ import json
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kaito_runtime import outcome
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 from kaito_runtime.paths import in_root
 from kaito_runtime.rendering import RECORD_FILE, read_rendering
 from kaito_runtime.transfer.credentials import find_credential
@@ -30,6 +31,8 @@ from kaito_runtime.transfer.transport import Transport
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 UPLOAD_COMPLETE = "Upload complete"
 """Kaito's own line; scripts look for it in the log."""
+PAUSES_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, *(600.0,) * 5)
+"""About an hour in all: the GPU waits as long, which costs less than the training did."""
 
 
 def push_files(
@@ -102,6 +105,23 @@ def copy_adapter(folder: Path, to: Path, annotations: Mapping[str, str]) -> dict
         return {"path": str(to), "digest": packed.digest, "bytes": packed.layer.stat().st_size}
 
 
+def patiently(
+    push: Callable[[], dict[str, Any]], pauses: Sequence[float] = PAUSES_SECONDS
+) -> dict[str, Any]:
+    """Push again after each pause, in seconds, while the cause of a failure may pass.
+
+    What was trained is in this pod alone: another pod would have to train again. Raises the last
+    failure.
+    """
+    for pause in pauses:
+        try:
+            return push()
+        except Retryable as failure:
+            print(f"{failure.reason}: {failure.message}; retrying in {pause:.0f} s", flush=True)
+            time.sleep(pause)
+    return push()
+
+
 def adapter_files(folder: Path) -> dict[str, Path]:
     """Return the files of an adapter image: name in the image -> file."""
     for name in ADAPTER_FILES:
@@ -143,7 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
         result = copy_adapter(source, in_root(flags.to_path), annotations)
     else:
         credentials = [in_root(path) for path in flags.credentials]
-        result = push_adapter(source, flags.image, credentials, annotations, flags.base_image)
+        result = patiently(
+            lambda: push_adapter(source, flags.image, credentials, annotations, flags.base_image)
+        )
     print(UPLOAD_COMPLETE, flush=True)
     return result
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 from kaito_runtime.progress import Progress
 from kaito_runtime.transfer.credentials import Credential
 from kaito_runtime.transfer.download import Download
@@ -259,8 +259,8 @@ class Repository:
         registry = self.reference.registry
         return f"no credentials for {registry} were given; name a Secret in `{secret}`"
 
-    def _unreachable(self, cause: str) -> Failure:
-        return Failure(
+    def _unreachable(self, cause: str) -> Retryable:
+        return Retryable(
             Reason.REGISTRY_UNREACHABLE,
             f"{cause}; check the registry's name in {self.reference} and the network",
         )

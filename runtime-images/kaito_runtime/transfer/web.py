@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.outcome import Failure, Reason, Retryable
 from kaito_runtime.progress import Progress
 from kaito_runtime.transfer.download import Download, RestartedError
 from kaito_runtime.transfer.transport import (
     BLOCK_BYTES,
     CONNECTION_ERRORS,
+    RETRIED_STATUS,
     TRIES,
     Answer,
     Transport,
@@ -161,8 +162,12 @@ def _get(url: str, headers: Mapping[str, str], transport: Transport) -> Answer:
         416: "the file is empty",
     }
     remedy = remedies.get(answer.status, "open the URL in a browser to see what the server says")
-    raise _unreachable(url, f"the server answered {answer.status}; {remedy}")
+    kind = Retryable if answer.status in RETRIED_STATUS else Failure
+    raise kind(
+        Reason.DATA_UNREACHABLE,
+        f"data URL {public_form(url)}: the server answered {answer.status}; {remedy}",
+    )
 
 
-def _unreachable(url: str, cause: str) -> Failure:
-    return Failure(Reason.DATA_UNREACHABLE, f"data URL {public_form(url)}: {cause}")
+def _unreachable(url: str, cause: str) -> Retryable:
+    return Retryable(Reason.DATA_UNREACHABLE, f"data URL {public_form(url)}: {cause}")

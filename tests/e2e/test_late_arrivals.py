@@ -1,0 +1,1 @@
+from stories.test_late_arrivals import *  # noqa: F403

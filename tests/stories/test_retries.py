@@ -1,0 +1,43 @@
+"""How long what may pass is tried again; in memory only, since a Job takes an hour for its retries."""
+
+from __future__ import annotations
+
+from stories.test_late_arrivals import NO_ANSWER, NO_SECRET, another_pod, check_meets
+
+from support.story import NAME, TUNING, Story
+
+
+def test_a_registry_that_does_not_answer_is_asked_again_and_then_left_to_a_person(
+    world: Story,
+) -> None:
+    world.apply(TUNING)
+    tries = 0
+    while not world.is_true(NAME, "Stalled"):
+        check_meets(world, NO_ANSWER)
+        tries += 1
+        words = world.says("RegistryUnreachable")
+        if not world.is_true(NAME, "Stalled"):
+            assert "Retrying, with growing pauses" in words
+            another_pod(world)
+    assert tries == 13
+    assert "After mending that, run it again: kubectl annotate workspace" in words
+    assert world.machines() == []
+
+
+def test_a_secret_is_waited_for_longer_than_a_job_can_retry(world: Story) -> None:
+    world.apply(TUNING)
+    first = world.get("Job", f"{NAME}-check")["metadata"]["uid"]
+    for _ in range(12):
+        check_meets(world, NO_SECRET)
+        another_pod(world)
+    check_meets(world, NO_SECRET)
+    assert world.says("CredentialsMissing")
+    world.becomes("Reconciling")
+    waits = f"{NAME}-check"
+    world.run_until(
+        lambda: any(pod["status"]["phase"] == "Pending" for pod in world.pods(waits)),
+        within=2 * 3600,
+    )
+    assert world.get("Job", waits)["metadata"]["uid"] != first
+    world.check_succeeds()
+    world.becomes("InputsChecked")
