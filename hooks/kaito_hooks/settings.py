@@ -51,6 +51,8 @@ class WorkspaceSettings:
     """CUDA compute capabilities for which the runtime images hold code."""
     presets_file: Path | None = None
     """Replaces the presets that travel with the package."""
+    idle_node_minutes: int = 30
+    """How long nodes may serve nobody before they are given back; 0: for ever."""
     hook_token: str = field(default="", repr=False)
     """What Metacontroller must send as bearer token; empty lets everyone call."""
 
@@ -70,6 +72,7 @@ class WorkspaceSettings:
             inference_image=required(env, "KAITO_INFERENCE_IMAGE"),
             compute_capabilities=_compute_capabilities(env),
             presets_file=Path(presets_file) if presets_file else None,
+            idle_node_minutes=whole(env, "KAITO_IDLE_NODE_MINUTES", 30, range(0, 7 * 24 * 60 + 1)),
             hook_token=_token(env),
         )
 

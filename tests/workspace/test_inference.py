@@ -151,7 +151,8 @@ def test_a_crashing_server_is_told_in_its_own_words(sync: Any) -> None:
         }
     ]
     answer = sync(WORKSPACE, [*made, as_observed(deployment, status={"replicas": 1})], [pod])
-    assert ready(answer)[1:] == ("WeightsInvalid", "no config.json")
+    assert ready(answer)[1] == "WeightsInvalid"
+    assert ready(answer)[2].startswith("no config.json. The node is paid for and serves nobody")
 
 
 def test_a_lost_node_does_not_take_the_deployment_away(sync: Any) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 GIB = 1 << 30
 """Bytes in a gibibyte."""
 
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_SUFFIXES: Mapping[str, Decimal] = {
+    "": Decimal(1),
+    **{unit: Decimal(amount) for unit, amount in _UNITS.items()},
+    **{"Pi": Decimal(1 << 50), "Ei": Decimal(1 << 60)},
+    **{"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")},
+    **{unit: Decimal(10) ** power for unit, power in zip("kMGTPE", range(3, 19, 3), strict=True)},
+}
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)([a-zA-Z]{0,2})"
+)
 
 
 def parse_binary(value: str) -> int:
@@ -16,6 +28,17 @@ def parse_binary(value: str) -> int:
     if unit is None:
         raise ValueError(f"'{value}' must end with Ki, Mi, Gi or Ti")
     return int(Decimal(value[:-2]) * unit)
+
+
+def quantity(value: object) -> Decimal:
+    """Any quantity of the Kubernetes API, such as '500m', '64Gi' or 2; 0 for what is none.
+
+    Source: k8s.io/apimachinery/pkg/api/resource, Quantity.
+    """
+    found = _QUANTITY.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
+    if found is None or found[2] not in _SUFFIXES:
+        return Decimal(0)
+    return Decimal(found[1]) * _SUFFIXES[found[2]]
 
 
 def gib(bytes_: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -40,14 +40,17 @@ def create_workspace_app(
         compute_capabilities=settings.compute_capabilities,
     )
     clock = now or (lambda: datetime.now(UTC))
+    minutes = settings.idle_node_minutes
+    idle_limit = timedelta(minutes=minutes) if minutes else None
+
+    def context() -> Context:
+        return Context(presets, images, clock(), idle_limit)
 
     def on_sync(body: object) -> Manifest:
-        observed = Observed.from_request(parse_sync(body))
-        return sync(observed, Context(presets, images, clock())).to_json()
+        return sync(Observed.from_request(parse_sync(body)), context()).to_json()
 
     def on_finalize(body: object) -> Manifest:
-        observed = Observed.from_request(parse_sync(body))
-        return finalize(observed, Context(presets, images, clock())).to_json()
+        return finalize(Observed.from_request(parse_sync(body)), context()).to_json()
 
     def on_customize(body: object) -> Manifest:
         return {"relatedResources": [rule.to_json() for rule in customize(parse_parent(body))]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kaito_hooks.presets import Presets
 
@@ -28,3 +28,5 @@ class Context:
     presets: Presets
     images: Images
     now: datetime
+    idle_limit: timedelta | None = None
+    """How long nodes may serve nobody before they are given back; None: for ever."""

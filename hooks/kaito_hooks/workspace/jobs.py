@@ -11,8 +11,17 @@ from typing import Any, Literal
 
 from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.conditions import find
-from kaito_hooks.kube.objects import Manifest, annotations_of, get_in, is_deleting, text
+from kaito_hooks.kube.objects import (
+    Manifest,
+    annotations_of,
+    get_in,
+    is_deleting,
+    name,
+    namespace,
+    text,
+)
 from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.admission import refusal
 from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
 
 State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded", "failed"]
@@ -21,6 +30,8 @@ State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded",
 _IMAGE_TROUBLE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
+POD_EXPECTED = timedelta(seconds=30)
+"""A Job that has no pod after so long is not allowed to make one."""
 AGAIN = timedelta(hours=1)
 """A Job that waits for a Secret is made again so long after its last retry; until then it has no pod."""
 
@@ -48,6 +59,7 @@ def outcome(
     component: str,
     wanted_hash: str,
     failed: str,
+    now: datetime,
     *,
     awaits: bool = False,
 ) -> Outcome:
@@ -71,7 +83,25 @@ def outcome(
     if is_failed(job):
         failure = _failure(job, mine, failed)
         return _awaiting(job, failure) if awaits and failure.reason in reasons.AWAITED else failure
+    if not mine:
+        return _without_pod(observed, job, now)
     return _progress(mine, failed)
+
+
+def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
+    """A Job that can't make its pod says so in Events alone, which no hook sees."""
+    words = refusal(observed, job)
+    if words:
+        return Outcome("pending", reasons.POD_REFUSED, f"The API server refuses the pod: {words}")
+    made = text(get_in(job, "metadata", "creationTimestamp"))
+    if not made or now - datetime.fromisoformat(made) < POD_EXPECTED:
+        return Outcome("pending")
+    return Outcome(
+        "pending",
+        reasons.POD_REFUSED,
+        f"The Job '{name(job)}' has made no pod; its Events say why: "
+        f"kubectl describe job {name(job)} -n {namespace(job)}",
+    )
 
 
 def _awaiting(job: Manifest, failure: Outcome) -> Outcome:

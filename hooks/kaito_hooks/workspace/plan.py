@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest, is_deleting
+from kaito_hooks.workspace.admission import refusal
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import Fit
+from kaito_hooks.workspace.idle import Idle, look
 from kaito_hooks.workspace.machines import Nodes, machine_manifest, plan_nodes
 from kaito_hooks.workspace.observed import Observed, kept, strings
 from kaito_hooks.workspace.tuning import Adapter
@@ -25,6 +29,19 @@ class Scene:
     context: Context
     workspace: Workspace
     chosen: Fit
+    released: Mapping[str, Any] | None = None
+    """What the status says of nodes that were given back because they served nobody."""
+
+    def idle(self, nodes: Nodes) -> Idle:
+        """Whether these nodes serve nobody."""
+        limit = self.context.idle_limit
+        if limit is not None:
+            limit = max(limit, timedelta(seconds=self.chosen.preset.ready_seconds))
+        return replace(look(self.observed, nodes, limit, self.context.now), released=self.released)
+
+    def refused(self, workload: Manifest | None) -> str:
+        """Why the namespace would refuse the pod of a workload before a node is paid for, in the API server's words."""
+        return "" if self.has_machines() else refusal(self.observed, workload)
 
     def nodes(self) -> Nodes:
         """The nodes it should have."""
@@ -60,6 +77,7 @@ class Plan:
     """Types of the stages that `Ready` needs, in the order in which they come true."""
     taken: Manifest | None = None
     """An object of somebody else that has the name of a child."""
+    idle: Idle = field(default_factory=Idle)
     failed: bool = False
     """A person must change something before anything else is tried."""
     adapter: Adapter | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from kaito_hooks.workspace import api, check, reasons, tuning
 from kaito_hooks.workspace.jobs import Outcome, outcome
@@ -50,10 +51,16 @@ class Progress:
 
 
 def progress_of(
-    observed: Observed, workspace: api.Workspace, section: api.Tuning, prepared: tuning.Inputs
+    observed: Observed,
+    workspace: api.Workspace,
+    section: api.Tuning,
+    prepared: tuning.Inputs,
+    now: datetime,
 ) -> Progress:
     """The state of the check, the Job and the adapters for the inputs that are wanted now."""
-    job = outcome(observed, workspace.name, tuning.COMPONENT, prepared.hash, reasons.TUNING_FAILED)
+    job = outcome(
+        observed, workspace.name, tuning.COMPONENT, prepared.hash, reasons.TUNING_FAILED, now
+    )
     made = tuning.adapter(observed, job, section, prepared.hash)
     before = tuning.previous_adapter(observed)
     return Progress(
@@ -63,6 +70,7 @@ def progress_of(
             check.COMPONENT,
             prepared.hash,
             reasons.CHECK_FAILED,
+            now,
             awaits=True,
         ),
         job=job,

@@ -46,6 +46,7 @@ NODE_NOT_READY: Final = "NodeNotReady"
 RESOURCES_READY: Final = "workspaceResourceStatusSuccess"
 RESOURCES_PENDING: Final = "ResourcesPending"
 RESOURCES_RELEASED: Final = "ResourcesReleased"
+IDLE_NODES_RELEASED: Final = "IdleNodesReleased"
 
 # Tuning and push.
 JOB_PENDING: Final = "JobPending"
@@ -76,6 +77,7 @@ ADAPTER_INVALID: Final = "AdapterInvalid"
 PORT_IN_USE: Final = "PortInUse"
 
 # Pods of any of them.
+POD_REFUSED: Final = "PodRefused"
 UNSCHEDULABLE: Final = "Unschedulable"
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 CONTAINER_CRASHED: Final = "ContainerCrashed"
@@ -115,3 +117,16 @@ RUNTIME: Final = frozenset(
 
 AWAITED: Final = frozenset({CONFIG_MAP_MISSING, CREDENTIALS_MISSING})
 """Reasons that end by themselves when somebody applies what is missing, as GitOps does in any order."""
+
+IDLE_CAUSES: Final = RUNTIME | {
+    POD_REFUSED,
+    UNSCHEDULABLE,
+    IMAGE_PULL_FAILED,
+    CONTAINER_CRASHED,
+    INFERENCE_NOT_ANSWERING,
+    "KnownEphemeralTaintsExist",
+    "NodeNotReady",
+    "ResourceNotRegistered",
+    "StartupTaintsExist",
+}
+"""Why a node that is paid for may serve nobody; those in quotes are a Machine's own."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.workspace import conflicts, inference, stages
 from kaito_hooks.workspace import status as statuses
+from kaito_hooks.workspace.machines import Nodes
+from kaito_hooks.workspace.observed import kept
 from kaito_hooks.workspace.plan import NO_NODES, Plan, Scene
 
 REQUIRED = (statuses.MACHINE_READY, statuses.RESOURCE_READY, statuses.INFERENCE_READY)
@@ -11,24 +14,38 @@ REQUIRED = (statuses.MACHINE_READY, statuses.RESOURCE_READY, statuses.INFERENCE_
 
 def serve_preset(scene: Scene) -> Plan:
     """A Deployment that exists stays, whatever becomes of its node."""
-    workspace, observed = scene.workspace, scene.observed
+    workspace, observed, there = scene.workspace, scene.observed, scene.deployment()
     service = inference.service(workspace)
     ground = conflicts.survey(observed, [service], [("Deployment", workspace.name)])
-    wants_nodes = ground.is_firm or scene.has_machines() or scene.deployment() is not None
+    refused = scene.refused(_deployment(scene, NO_NODES))
+    begins = ground.is_firm and not refused
+    wants_nodes = not scene.released and (begins or scene.has_machines() or there is not None)
     nodes = scene.nodes() if wants_nodes else NO_NODES
-    children = [service, *scene.machines(nodes)]
-    deployment = None
-    if scene.deployment() or (wants_nodes and nodes.ready):
-        deployment = inference.preset_deployment(
-            workspace, scene.chosen, nodes, scene.context.images
-        )
-        children.append(deployment)
+    deployment = _deployment(scene, nodes) if there or (wants_nodes and nodes.ready) else None
+    if there and scene.released:
+        deployment = inference.with_replicas(kept(there), 0)
     conditions = [
         *stages.nodes(
-            observed, nodes, wants_nodes, scene.context.presets, waits_for=ground.pending
+            observed,
+            nodes,
+            wants_nodes,
+            scene.context.presets,
+            waits_for=ground.pending,
+            refused=refused,
         ),
         stages.inference(
             observed, deployment, stages.waits_for(nodes), conflicts.stands(observed, service)
         ),
     ]
-    return Plan(nodes, children, conditions, REQUIRED, ground.taken)
+    return Plan(
+        nodes=nodes,
+        children=[service, *scene.machines(nodes), *([deployment] if deployment else [])],
+        stages=conditions,
+        required=REQUIRED,
+        taken=ground.taken,
+        idle=scene.idle(nodes),
+    )
+
+
+def _deployment(scene: Scene, nodes: Nodes) -> Manifest:
+    return inference.preset_deployment(scene.workspace, scene.chosen, nodes, scene.context.images)

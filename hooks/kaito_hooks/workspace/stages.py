@@ -27,6 +27,7 @@ _DOING = {
 _PERSON = frozenset(
     {
         reasons.CHILD_CONFLICT,
+        reasons.IDLE_NODES_RELEASED,
         reasons.ADAPTER_INVALID,
         reasons.WEIGHTS_INVALID,
         reasons.CONFIG_INVALID,
@@ -68,8 +69,25 @@ def nodes(
     *,
     released: bool = False,
     waits_for: Manifest | None = None,
+    refused: str = "",
 ) -> list[Condition]:
-    """Step 3: MachineReady and ResourceReady; `waits_for` is the child that must be there before a node is paid for."""
+    """Step 3: MachineReady and ResourceReady.
+
+    Args:
+        observed: what is there.
+        planned: the nodes.
+        wanted: whether nodes are asked for.
+        presets: for the successors of a retired size.
+        released: the nodes were given back.
+        waits_for: the child that must be there before a node is paid for.
+        refused: why the namespace would refuse the pod.
+    """
+    if not wanted and refused:
+        words = f"No node is asked for, since the API server would refuse the pod: {refused}"
+        return [
+            Condition(type_, "False", reasons.POD_REFUSED, words)
+            for type_ in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
+        ]
     if not wanted and waits_for:
         words = f"No node is asked for before the {waits_for['kind']} '{name(waits_for)}' is there"
         return [
@@ -179,12 +197,24 @@ def inference(
         return Condition(
             type_, "Unknown", reasons.INFERENCE_PENDING, "The Deployment is about to be made"
         )
+    if words := _refused_pod(deployment):
+        return Condition(type_, "False", reasons.POD_REFUSED, words)
     for pod in reversed(observed.pods(serving.COMPONENT)):
         trouble = None if is_deleting(pod) else trouble_of(pod) or _silence_of(observed, pod)
         if trouble:
             return Condition(type_, "False", *trouble)
     return Condition(
         type_, "False", reasons.INFERENCE_LOADING, waits or "The model is being loaded"
+    )
+
+
+def _refused_pod(deployment: Manifest) -> str:
+    """The API server's words where it does not let the ReplicaSet make a pod."""
+    failure = find(get_in(deployment, "status", "conditions"), "ReplicaFailure")
+    return (
+        f"The API server refuses the pod: {text(failure.get('message'))}"
+        if failure.get("status") == "True"
+        else ""
     )
 
 
@@ -199,17 +229,22 @@ def _silence_of(observed: Observed, pod: Manifest) -> tuple[str, str] | None:
     )
 
 
+def missing(conditions: Sequence[Condition], required: Sequence[str]) -> Condition | None:
+    """The first required stage that is not True: what `Ready` says."""
+    by_type = {condition.type: condition for condition in conditions}
+    return next((by_type[type_] for type_ in required if by_type[type_].status != "True"), None)
+
+
 def needs_a_person(
     observed: Observed, conditions: Sequence[Condition], required: Sequence[str]
 ) -> bool:
     """Whether the first missing stage is one that waiting does not mend."""
-    by_type = {condition.type: condition for condition in conditions}
-    missing = next((by_type[type_] for type_ in required if by_type[type_].status != "True"), None)
-    if missing is None:
+    first = missing(conditions, required)
+    if first is None:
         return False
-    if missing.reason in _PERSON:
+    if first.reason in _PERSON:
         return True
-    speaks_of_machines = missing.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
+    speaks_of_machines = first.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
     return speaks_of_machines and any(
         is_true(get_in(machine, "status", "conditions"), "Stalled") for machine in observed.machines
     )
@@ -261,7 +296,7 @@ def _successors(machine: Manifest, presets: Presets) -> str:
 
 
 def _with_retry(observed: Observed, message: str) -> str:
-    return f"{_sentence(message)} After mending that, run it again: {_retry(observed)}"
+    return f"{_sentence(message)} After mending that, run it again: {retry_command(observed)}"
 
 
 def _while_retrying(observed: Observed, outcome: Outcome) -> str:
@@ -272,9 +307,7 @@ def _while_retrying(observed: Observed, outcome: Outcome) -> str:
         )
     if outcome.reason not in reasons.RUNTIME:
         return outcome.message
-    return (
-        f"{_sentence(outcome.message)} Retrying, with growing pauses; at once: {_retry(observed)}"
-    )
+    return f"{_sentence(outcome.message)} Retrying, with growing pauses; at once: {retry_command(observed)}"
 
 
 def _missing_secret(observed: Observed, message: str) -> str:
@@ -297,5 +330,6 @@ def _sentence(message: str) -> str:
     return message.rstrip(". ") + "."
 
 
-def _retry(observed: Observed) -> str:
+def retry_command(observed: Observed) -> str:
+    """What the owner types to have it tried again."""
     return _RETRY.format(name=name(observed.parent), namespace=namespace(observed.parent))

@@ -6,9 +6,13 @@ survive is always in the answer, because an omitted child is a deleted child.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, conflicts, reasons, stages
+from kaito_hooks.workspace import api, conflicts, idle, reasons, stages
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.observed import Observed, kept
@@ -23,11 +27,20 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
     try:
         workspace = api.parse(observed.parent)
         chosen = fit(workspace, context.presets, context.images.compute_capabilities)
-        scene = Scene(observed, context, workspace, chosen)
-        plan = tune_and_serve(scene, workspace.tuning) if workspace.tuning else serve_preset(scene)
+        released = idle.released_before(observed, workspace.retry)
+        scene = Scene(observed, context, workspace, chosen, released)
+        plan = _plan(scene)
+        if idle.ends_now(plan.idle, stages.missing(plan.stages, plan.required), context.now):
+            released = idle.release(observed, workspace.retry, context.now)
+            plan = _plan(replace(scene, released=released))
     except InvalidObject as problem:
         return _stalled(observed, context, problem)
     return _answer(observed, context, plan)
+
+
+def _plan(scene: Scene) -> Plan:
+    section = scene.workspace.tuning
+    return tune_and_serve(scene, section) if section else serve_preset(scene)
 
 
 def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
@@ -35,12 +48,31 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
     conditions = conflicts.with_conflicts(
         observed, plan.stages, plan.required, plan.taken, absent, context.now
     )
+    conditions = idle.with_idle(
+        observed,
+        conditions,
+        stages.missing(conditions, plan.required),
+        plan.idle,
+        stages.retry_command(observed),
+        context.now,
+    )
     stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
     status = status_of(
         observed, conditions, plan.required, stalled, context.now, plan.nodes.names, plan.adapter
     )
-    soon = conflicts.CREATING.total_seconds() + 1 if absent else 0
-    return SyncResponse(status, plan.children, soon)
+    if plan.idle.released:
+        status["nodesReleased"] = dict(plan.idle.released)
+    is_ready = stages.missing(conditions, plan.required) is None
+    return SyncResponse(status, plan.children, _look_again(plan, absent, is_ready, context))
+
+
+def _look_again(plan: Plan, absent: Sequence[Manifest], is_ready: bool, context: Context) -> float:
+    """In how many seconds something may have to be said or done that no event tells of; 0 for never."""
+    moments = [conflicts.CREATING.total_seconds() + 1] if absent else []
+    if plan.idle.since and plan.idle.limit and not is_ready:
+        left = plan.idle.deadline(context.now) - context.now
+        moments.append(max(1.0, left.total_seconds() + 1))
+    return min(moments, default=0)
 
 
 def _stalled(observed: Observed, context: Context, problem: InvalidObject) -> SyncResponse:

@@ -9,6 +9,7 @@ from kaito_hooks.kube.objects import Manifest, get_in, number
 from kaito_hooks.workspace import api, check, conflicts, inference, reasons, stages, tuning
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.jobs import Outcome
+from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import kept
 from kaito_hooks.workspace.plan import NO_NODES, Plan, Scene
 from kaito_hooks.workspace.progress import progress_of
@@ -28,12 +29,15 @@ class _TuneAndServe:
         self.scene, self.section = scene, section
         modules = scene.chosen.preset.target_modules
         self.inputs = tuning.inputs(self.workspace, section, self.observed, modules)
-        self.progress = progress_of(self.observed, self.workspace, section, self.inputs)
+        self.progress = progress_of(
+            self.observed, self.workspace, section, self.inputs, scene.context.now
+        )
         self.front = [inference.service(self.workspace)] if section.serve else []
         self.ground = conflicts.survey(
             self.observed, [*self.front, self.inputs.secret], self._later()
         )
-        self.wants_nodes = self._wants_nodes()
+        self.refused = self._refused()
+        self.wants_nodes = self._wants_nodes() and not scene.released
         self.nodes = scene.nodes() if self.wants_nodes else NO_NODES
         self.served = self._served()
 
@@ -61,6 +65,7 @@ class _TuneAndServe:
             failed=self.progress.failed,
             adapter=self.progress.adapter or self.progress.previous,
             taken=self.ground.taken,
+            idle=self.scene.idle(self.nodes),
         )
 
     def _later(self) -> list[conflicts.Named]:
@@ -70,10 +75,17 @@ class _TuneAndServe:
         served = [("Deployment", name)] if self.section.serve else []
         return served if self.progress.adapter else [*jobs, *served]
 
+    def _refused(self) -> str:
+        """Why the namespace would refuse the pod that a node would be paid for."""
+        progress = self.progress
+        if progress.adapter:
+            return self.scene.refused(self._deployment(progress.adapter, NO_NODES))
+        return self.scene.refused(self._job(NO_NODES)) if progress.job_wanted else ""
+
     def _wants_nodes(self) -> bool:
         """Whether a GPU has work: training, a model to serve, or a check that runs again while nodes are there."""
         progress, has_machines = self.progress, self.scene.has_machines()
-        if not (self.ground.is_firm or has_machines):
+        if not (has_machines or (self.ground.is_firm and not self.refused)):
             return False
         serves = self.section.serve and bool(progress.adapter or progress.previous)
         rechecks = has_machines and progress.adapter is None and not progress.failed
@@ -94,17 +106,15 @@ class _TuneAndServe:
         is_due = self.progress.job.state == "absent" and self.progress.job_wanted
         may_begin = self.wants_nodes and self.nodes.ready and self.ground.is_firm
         if is_due and may_begin and not self._serves_now():
-            return [
-                tuning.tuning_job(
-                    self.workspace,
-                    self.section,
-                    self.inputs.hash,
-                    self.chosen,
-                    self.nodes,
-                    self.images,
-                )
-            ]
+            return [self._job(self.nodes)]
+        if self.scene.released and self.progress.job.state == "pending":
+            return []  # its pod would wait for a node that does not come
         return self._kept_job(self.workspace.name, self.progress.job)
+
+    def _job(self, nodes: Nodes) -> Manifest:
+        return tuning.tuning_job(
+            self.workspace, self.section, self.inputs.hash, self.chosen, nodes, self.images
+        )
 
     def _kept_job(self, job_name: str, seen: Outcome) -> list[Manifest]:
         """A Job of the wanted inputs stays, also when it has ended: it holds the result."""
@@ -121,6 +131,8 @@ class _TuneAndServe:
         adapter = progress.adapter or progress.previous
         if not self.section.serve or adapter is None:
             return None
+        if there and self.scene.released:
+            return inference.with_replicas(kept(there), 0)
         if progress.previous and there and not progress.adapter:
             return inference.with_replicas(
                 kept(there), 0 if progress.job_wanted else self.workspace.count
@@ -128,11 +140,14 @@ class _TuneAndServe:
         can_begin = self.wants_nodes and self.nodes.ready and not progress.job_wanted
         if there is None and not can_begin:
             return None
+        return self._deployment(adapter, self.nodes)
+
+    def _deployment(self, adapter: tuning.Adapter, nodes: Nodes) -> Manifest:
         return inference.tuned_deployment(
             self.workspace,
             self.section,
             self.chosen,
-            self.nodes,
+            nodes,
             self.images,
             adapter,
             self.inputs.config,
@@ -147,6 +162,7 @@ class _TuneAndServe:
             self.presets,
             released=released,
             waits_for=self.ground.pending if self.progress.checked else None,
+            refused=self.refused,
         )
 
     def _inference_stage(self) -> Condition:
