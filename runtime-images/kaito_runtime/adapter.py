@@ -157,16 +157,21 @@ def put_on(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:
     """
     import peft
 
+    from kaito_runtime.model import device_faults
+
     is_quantized = bool(getattr(model, "is_quantized", False))
     names = [f"adapter_{number}" for number in range(len(adapters))]
     tuned: Any = None
     for name, (folder_name, (folder, strength)) in zip(names, adapters.items(), strict=True):
         _require_readable(folder_name, folder)
         try:
-            if tuned is None:
-                tuned = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
-            else:
-                tuned.load_adapter(str(folder), adapter_name=name)
+            with device_faults(f'loading the adapter "{folder_name}"'):
+                if tuned is None:
+                    tuned = peft.PeftModel.from_pretrained(model, str(folder), adapter_name=name)
+                else:
+                    tuned.load_adapter(str(folder), adapter_name=name)
+        except Failure:
+            raise
         except Exception as error:  # peft and torch raise what they like on a misfit
             first = " ".join(str(error).split())[:300]
             raise _unusable(

@@ -6,12 +6,15 @@ Used by `tune` and `serve`. Imports torch; transformers' model classes only when
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kaito_runtime import device, outcome
 from kaito_runtime.config import QuantizationConfig
 from kaito_runtime.outcome import Failure, Reason
 
@@ -92,18 +95,19 @@ def load_base(
         arguments["quantization_config"] = _bits_and_bytes(quantization)
         arguments["device_map"] = {"": placement.device}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            weights,
-            dtype=placement.dtype,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
-            **arguments,
-        )
-        if quantization.name == "none":
-            model = model.to(placement.device)
+        with device_faults("loading the weights"):
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                weights,
+                dtype=placement.dtype,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+                **arguments,
+            )
+            if quantization.name == "none":
+                model = model.to(placement.device)
+    except Failure:
+        raise
     except Exception as error:  # model classes raise whatever they like on damaged weights
-        if is_out_of_memory(error):
-            raise out_of_memory("loading the weights") from None
         raise _invalid(weights, f"its model can't be loaded ({_first_line(error)})") from None
     return model.eval()
 
@@ -114,12 +118,35 @@ def quantized_modules(model: Any) -> int:
     return sum(type(module).__name__ in names for module in model.modules())
 
 
+# The last two are the libraries' handles and workspaces, which come from the GPU's memory too.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return true for the ways in which torch says that memory is exhausted."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
+
+
+@contextmanager
+def device_faults(when: str) -> Iterator[None]:
+    """Raise OutOfMemory or DeviceLost for what is the device's fault; the rest passes through."""
+    try:
+        yield
+    except Failure:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(when) from None
+        if device.is_lost(error):
+            raise outcome.unexpected(error) from None
+        raise
 
 
 def out_of_memory(when: str) -> Failure:

@@ -6,6 +6,7 @@ It is raised where the knowledge is and translated into message and exit code he
 
 import errno
 import json
+import os
 import signal
 import sys
 import traceback
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from kaito_runtime import paths
+from kaito_runtime import device, paths
 
 MESSAGE_LIMIT_BYTES = 4000
 """Kubernetes keeps 4,096 bytes of a termination message; the contract stays below that."""
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     """The data can't be fetched, or its folder does not exist."""
     DATA_UNREADABLE = "DataUnreadable"
     """The data is there, but it is no parquet, JSON lines, JSON or CSV."""
+    DEVICE_LOST = "DeviceLost"
+    """The GPU, or this process's hold on it, computes no more; a new process may."""
     DIGEST_MISMATCH = "DigestMismatch"
     """The registry sent other bytes than the digest names."""
     DISK_FULL = "DiskFull"
@@ -139,17 +142,34 @@ def fail(failure: Failure) -> None:
     message = _fitted(failure)
     write_termination_message(message)
     print(f"{failure.reason}: {message['message']}", file=sys.stderr, flush=True)
+    if failure.reason is Reason.DEVICE_LOST:
+        # torch's destructors ask the lost device once more at the interpreter's end: they may hang,
+        # or abort with another exit code.
+        sys.stdout.flush()
+        os._exit(1)
     sys.exit(RETRYABLE if isinstance(failure, Retryable) else 1)
 
 
 def unexpected(error: BaseException) -> Failure:
-    """Return the failure for a fault of our own; the traceback goes to the log alone."""
+    """Return the failure for a lost device or a fault of our own; the traceback goes to the log."""
     traceback.print_exception(error)
+    if device.is_lost(error):
+        return device_lost(device.words(error))
     name = type(error).__name__
     return Failure(
         Reason.INTERNAL_ERROR,
         f"an unexpected {name} ended the program; its log has the details. This is a fault of the "
         "runtime: please report it with that log",
+    )
+
+
+def device_lost(words: str) -> Failure:
+    """Return the failure for a device that computes no more; `words` are its own."""
+    return Failure(
+        Reason.DEVICE_LOST,
+        f"the device no longer computes ({words}). A new process usually mends it. If it comes back "
+        "on one node only, its GPU is broken: drain and delete that node. If it comes back "
+        "everywhere, report it with the log of this container",
     )
 
 

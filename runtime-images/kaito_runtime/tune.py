@@ -86,26 +86,23 @@ def tune(
     base_model = model.load_base(weights, placement, config.quantization, trust_remote_code=trust)
     quantized = model.quantized_modules(base_model)
     passes = passes_for(base_model)
-    tuned = adapter.add_adapter(
-        base_model, config.lora, checkpointing=config.training.gradient_checkpointing
-    )
+    with model.device_faults("adding the adapter"):
+        tuned = adapter.add_adapter(
+            base_model, config.lora, checkpointing=config.training.gradient_checkpointing
+        )
     trainable = sum(parameter.numel() for parameter in adapter.trainable_parameters(tuned))
     print(
         f"{len(documents)} rows, {sum(map(len, documents)):,} tokens, "
         f"{trainable:,} trainable parameters, quantisation {config.quantization.name}",
         flush=True,
     )
-    try:
+    with model.device_faults("training"):
         trained = train(tuned, documents, config, passes, gauges)
-    except RuntimeError as error:
-        if not model.is_out_of_memory(error):
-            raise
-        raise model.out_of_memory("training") from None
-    conversations = sum(bool(example.messages) for example in examples)
-    rendering = rendering_of(
-        conversations, len(examples) - conversations, tokenizer.get_chat_template()
-    )
-    adapter.save_adapter(tuned, output, base, rendering)
+        conversations = sum(bool(example.messages) for example in examples)
+        rendering = rendering_of(
+            conversations, len(examples) - conversations, tokenizer.get_chat_template()
+        )
+        adapter.save_adapter(tuned, output, base, rendering)
     report: dict[str, Any] = {
         "steps": trained.steps,
         "epochs": trained.epochs,

@@ -133,6 +133,24 @@ def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
     assert "larger instance type" in failure.message
 
 
+@pytest.mark.parametrize("place", ["step", "saving"])
+def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
+    run, monkeypatch, failure_of, place
+):
+    from kaito_runtime import adapter
+
+    def lose(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    if place == "step":
+        monkeypatch.setattr(training, "step", lose)
+    else:
+        monkeypatch.setattr(adapter, "save_adapter", lose)
+    failure = failure_of(run, steps=1)
+    assert failure.reason is Reason.DEVICE_LOST
+    assert "device-side assert triggered" in failure.message
+
+
 def test_sigterm_is_training_failed_and_saves_nothing(run, monkeypatch, failure_of, tmp_path):
     steps = iter(range(3))
     one_step = training.step

@@ -61,6 +61,7 @@ WEIGHTS_INVALID: Final = "WeightsInvalid"
 IMAGE_NOT_FOUND: Final = "ImageNotFound"
 IMAGE_INVALID: Final = "ImageInvalid"
 DIGEST_MISMATCH: Final = "DigestMismatch"
+DEVICE_LOST: Final = "DeviceLost"
 DISK_FULL: Final = "DiskFull"
 OUT_OF_MEMORY: Final = "OutOfMemory"
 LOSS_NOT_FINITE: Final = "LossNotFinite"
@@ -96,6 +97,7 @@ RUNTIME: Final = frozenset(
         DATA_EMPTY,
         DATA_UNREACHABLE,
         DATA_UNREADABLE,
+        DEVICE_LOST,
         DIGEST_MISMATCH,
         DISK_FULL,
         IMAGE_INVALID,
