@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from kaito_runtime.outcome import Failure
 from kaito_runtime.rendering import Message
 
 
@@ -54,13 +55,26 @@ class QueueFullError(Exception):
     """Too many requests wait already."""
 
 
+class ChatFailedError(Exception):
+    """The request was fine and could not be answered; the log has the reason."""
+
+
+class EngineEndedError(Exception):
+    """The engine answers nothing any more; another process may."""
+
+
 class ChatEngine(Protocol):
     """Answers requests on threads of its own."""
 
-    def submit(self, request: ChatRequest) -> "Future[ChatReply]":
-        """Queue a request; raises QueueFullError, or RequestRefusedError through the future.
+    ended: "Future[Failure | None]"
+    """Done once the engine answers no more: with the reason, or None after `stop`."""
 
-        A cancelled future frees its place in the queue and ends its generation.
+    def submit(self, request: ChatRequest) -> "Future[ChatReply]":
+        """Queue a request.
+
+        Raises RequestRefusedError, QueueFullError, or EngineEndedError. Every future is answered,
+        with a reply, RequestRefusedError, ChatFailedError or EngineEndedError. A cancelled one frees
+        its place in the queue and ends its generation.
         """
 
     def is_alive(self) -> bool:

@@ -2,65 +2,40 @@
 
 Requests that arrive while a batch runs wait and form the next one. Rows of a batch have their own
 length limit and end on their own; a row of its own settings waits its turn.
+
+What one request raises is that request's answer. After every generation that raised, the engine
+proves itself with one token before it goes on. Where that fails, or where the error says that the
+device is lost, the engine ends: everyone who waits is told, and `ended` has the reason.
 """
 
-import json
-import queue
 import threading
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import LogitsProcessorList
 
+from kaito_runtime import device, generation, outcome
 from kaito_runtime import model as memory
 from kaito_runtime.chat import (
+    ChatFailedError,
     ChatReply,
     ChatRequest,
+    EngineEndedError,
     PromptTooLongError,
-    QueueFullError,
     RequestRefusedError,
 )
+from kaito_runtime.jobs import Job, JobQueue
+from kaito_runtime.outcome import Failure
 from kaito_runtime.tokenization import question_of_messages, question_of_text
 
 WAITING_LIMIT = 128
-BATCH_LIMIT = 32
-COLLECT_SECONDS = 0.005
-"""How long the first request of a batch waits for company."""
-
-# What makes rows depend on more than their own length limit: such a request runs alone.
-_ALONE = frozenset(
-    {"num_return_sequences", "min_length", "min_new_tokens", "max_time", "num_beams"}
-)
-_ALONE_NEUTRAL = {"num_return_sequences": 1, "num_beams": 1, "min_length": 0, "min_new_tokens": 0}
-
-
-@dataclass
-class Job:
-    """A request with its tokens and the promise of a reply."""
-
-    request: ChatRequest
-    reply: "Future[ChatReply]" = field(default_factory=Future)
-    ids: list[int] = field(default_factory=list)
-    new_tokens: int = 0
-    """The most tokens to generate."""
-
-    @property
-    def settings(self) -> str:
-        """What rows of one batch share."""
-        without_length = {
-            key: value
-            for key, value in self.request.generation.items()
-            if key not in ("max_length", "max_new_tokens")
-        }
-        return json.dumps(without_length, sort_keys=True)
-
-    @property
-    def runs_alone(self) -> bool:
-        """Return true if the request can't share a batch."""
-        given = self.request.generation
-        return any(given.get(key) not in (None, _ALONE_NEUTRAL.get(key)) for key in _ALONE)
+LARGEST_LOGIT = 1e4
+"""Far above any model's; divided by the lowest temperature it is still a finite float32."""
+PROOF = ChatRequest(prompt="a", generation={"max_new_tokens": 1, "do_sample": False})
+"""What a model that works can answer, in the time of one token."""
 
 
 class RowLimits:
@@ -76,6 +51,14 @@ class RowLimits:
         done = [made >= job.new_tokens or job.reply.cancelled() for job in self._jobs]
         repeated = input_ids.shape[0] // len(done)
         return torch.tensor(done, device=input_ids.device).repeat_interleave(repeated)
+
+
+class FiniteLogits:
+    """A logits processor of transformers: sampling from what is no number is the end of a GPU."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores, [rows, vocabulary] float32, without NaN and infinities."""
+        return scores.nan_to_num(nan=-LARGEST_LOGIT).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 class BatchingEngine:
@@ -95,78 +78,80 @@ class BatchingEngine:
         self._tokenizer = tokenizer
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
-        self._queue: queue.Queue[Job | None] = queue.Queue()
-        self._waiting_limit = waiting_limit
-        self._held_back: list[Job] = []
+        self._vocabulary = int(config.vocab_size)
+        self._jobs = JobQueue(waiting_limit)
+        self._taken: list[Job] = []
+        self._is_in_doubt = False
+        """A generation has raised, and none has succeeded since."""
+        self.ended: Future[Failure | None] = Future()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: ChatRequest) -> "Future[ChatReply]":
-        """Queue a request."""
-        if self.waiting() >= self._waiting_limit:
-            raise QueueFullError
-        job = Job(request)
-        self._queue.put(job)
+        """Queue a request; see ChatEngine."""
+        job = Job(request, generation.settings(request.generation))
+        self._jobs.put(job)
         return job.reply
 
     def is_alive(self) -> bool:
-        """Return true while the thread runs."""
-        return self._thread.is_alive()
+        """Return true until the engine has ended."""
+        return not self.ended.done()
 
     def waiting(self) -> int:
         """Return the length of the queue."""
-        return self._queue.qsize() + len(self._held_back)
+        return len(self._jobs)
 
     def stop(self) -> None:
         """Answer what is queued and join the thread: torch must not be cut off at exit."""
-        self._queue.put(None)
+        self._jobs.stop()
         self._thread.join()
 
+    def prove(self) -> None:
+        """Generate one token; raises OutOfMemory, DeviceLost, or what the model raises."""
+        with memory.device_faults("generating one token"):
+            job = Job(PROOF, "")
+            self._encode(job)
+            self._generate([job])
+
     def _work(self) -> None:
-        stopping = False
-        while not (stopping and not self._held_back):
-            if not self._held_back:
-                first = self._queue.get()
-                if first is None:
-                    break
-                self._held_back.append(first)
-            stopping = self._collect() or stopping
-            batch = self._next_batch()
-            if batch:
-                self._answer(batch)
+        failure: Failure | None = None
+        try:
+            while batch := self._jobs.take():
+                self._taken = batch
+                self._answer([job for job in batch if self._prepare(job)])
+                if self._is_in_doubt:
+                    self._prove_again()
+        except Failure as known:
+            failure = known
+        except BaseException as error:
+            failure = outcome.unexpected(error)
+        self.ended.set_result(failure)  # before the answers: who asks again is told at once
+        self._jobs.close(self._taken, EngineEndedError())
 
-    def _collect(self) -> bool:
-        """Take what is queued; returns true when the engine is to stop."""
-        timeout = COLLECT_SECONDS
-        while True:
-            try:
-                job = self._queue.get(timeout=timeout) if timeout else self._queue.get_nowait()
-            except queue.Empty:
-                return False
-            if job is None:
-                return True
-            self._held_back.append(job)
-            timeout = COLLECT_SECONDS if len(self._held_back) < BATCH_LIMIT else 0
-
-    def _next_batch(self) -> list[Job]:
-        first, *others = self._held_back
-        batch, self._held_back = [first], []
-        for job in others:
-            fits = not first.runs_alone and not job.runs_alone and job.settings == first.settings
-            (batch if fits and len(batch) < BATCH_LIMIT else self._held_back).append(job)
-        return [job for job in batch if self._prepare(job)]
+    def _prove_again(self) -> None:
+        try:
+            self.prove()
+        except Failure:
+            raise
+        except Exception as error:  # it could do this before: no request is to blame
+            traceback.print_exception(error)
+            raise outcome.device_lost(device.words(error)) from None
+        self._is_in_doubt = False
 
     def _prepare(self, job: Job) -> bool:
-        """Make the job's tokens; false if it is answered or cancelled already."""
-        if job.reply.cancelled():
+        """Make the job's tokens; false if it is answered or abandoned already."""
+        if job.is_abandoned():
             return False
         try:
+            generation.refuse_unsafe(job.request.generation, self._vocabulary)
             self._encode(job)
+            if max(job.ids) >= self._vocabulary:
+                raise RequestRefusedError("the prompt has a special token that the model lacks")
         except RequestRefusedError as error:
-            job.reply.set_exception(error)
+            job.answer(error)
             return False
-        except Exception as error:  # chat templates raise what they like
-            job.reply.set_exception(RequestRefusedError(f"the messages can't be used: {error}"))
+        except BaseException as error:  # chat templates and tokenizers raise what they like
+            job.answer(RequestRefusedError(f"the messages can't be used: {error}"))
             return False
         return True
 
@@ -226,23 +211,33 @@ class BatchingEngine:
         return room
 
     def _answer(self, jobs: list[Job]) -> None:
-        try:
-            with torch.inference_mode():
-                rows, width = self._generate(jobs)
-        except Exception as error:
-            failure: Exception = error
-            if memory.is_out_of_memory(error):
-                failure = PromptTooLongError("not enough memory for this prompt; write a shorter")
-            elif isinstance(error, ValueError | TypeError):
-                first = str(error).partition("\n")[0]
-                failure = RequestRefusedError(f"generate_kwargs can't be used: {first}")
-            for job in jobs:
-                _resolve(job.reply, failure)
+        """Answer each job; one that can't be answered takes no other with it."""
+        if not jobs:
             return
-        per_job = len(rows) // len(jobs)
-        for number, job in enumerate(jobs):
-            own = rows[number * per_job : (number + 1) * per_job]
-            _resolve(job.reply, self._reply(job, own, width))
+        try:
+            rows, width = self._generate(jobs)
+        except BaseException as error:
+            self._is_in_doubt = True
+            failure = _failure_of(error)  # without its traceback, which holds the tensors
+        else:
+            self._is_in_doubt = False
+            per_job = len(rows) // len(jobs)
+            for number, job in enumerate(jobs):
+                self._answer_with(job, rows[number * per_job : (number + 1) * per_job], width)
+            return
+        if len(jobs) == 1 or type(failure) is RequestRefusedError:  # of settings that all share
+            for job in jobs:
+                job.answer(failure)
+            return
+        for job in jobs:  # which one it was shows when each is alone
+            self._answer([job])
+
+    def _answer_with(self, job: Job, rows: Sequence[list[int]], width: int) -> None:
+        try:
+            job.answer(self._reply(job, rows, width))
+        except BaseException as error:  # tokenizers raise what they like
+            traceback.print_exception(error)
+            job.answer(ChatFailedError("the tokens can't be decoded"))
 
     def _generate(self, jobs: list[Job]) -> tuple[list[list[int]], int]:
         """Return all sequences, prompts included, and the width of the padded prompts."""
@@ -253,21 +248,19 @@ class BatchingEngine:
         for row, job in enumerate(jobs):
             ids[row, width - len(job.ids) :] = torch.tensor(job.ids)
             mask[row, width - len(job.ids) :] = 1
-        settings: Mapping[str, Any] = {
-            key: value
-            for key, value in jobs[0].request.generation.items()
-            if key not in ("max_length", "max_new_tokens")
-        }
-        device = self._model.device
-        made = self._model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            max_new_tokens=max(job.new_tokens for job in jobs),
-            stopping_criteria=[RowLimits(jobs, width)],
-            **{"pad_token_id": pad, **settings},
-            **({"tokenizer": self._tokenizer} if "stop_strings" in settings else {}),
-        )
-        return made.tolist(), width
+        settings = generation.shared(jobs[0].request.generation)
+        on = self._model.device
+        with torch.inference_mode():
+            made = self._model.generate(
+                input_ids=ids.to(on),
+                attention_mask=mask.to(on),
+                max_new_tokens=max(job.new_tokens for job in jobs),
+                stopping_criteria=[RowLimits(jobs, width)],
+                logits_processor=LogitsProcessorList([FiniteLogits()]),
+                **{"pad_token_id": pad, **settings},
+                **({"tokenizer": self._tokenizer} if "stop_strings" in settings else {}),
+            )
+            return made.tolist(), width
 
     def _reply(self, job: Job, rows: Sequence[list[int]], width: int) -> ChatReply:
         """Decode as transformers' text-generation pipeline does: the prompt's text, then the rest."""
@@ -298,10 +291,14 @@ class BatchingEngine:
         return next((i + 1 for i, token in enumerate(new) if token in stops), len(new))
 
 
-def _resolve(reply: "Future[ChatReply]", outcome: ChatReply | Exception) -> None:
-    if not reply.set_running_or_notify_cancel():
-        return
-    if isinstance(outcome, Exception):
-        reply.set_exception(outcome)
-    else:
-        reply.set_result(outcome)
+def _failure_of(error: BaseException) -> Exception:
+    """Return what a request is told of an error of generate(); raises Failure for a lost device."""
+    if memory.is_out_of_memory(error):
+        return PromptTooLongError("not enough memory for this prompt; write a shorter")
+    if device.is_lost(error):
+        raise outcome.unexpected(error) from None
+    if isinstance(error, ValueError | TypeError | LookupError | OverflowError | RecursionError):
+        first = str(error).partition("\n")[0]
+        return RequestRefusedError(f"generate_kwargs can't be used: {first}")
+    traceback.print_exception(error)
+    return ChatFailedError("the model could not answer")

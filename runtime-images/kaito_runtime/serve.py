@@ -9,16 +9,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kaito_runtime import outcome, threads
-from kaito_runtime.chat import ChatEngine, ChatRequest
+from kaito_runtime.chat import ChatEngine
 from kaito_runtime.chat_schema import PIPELINES
 from kaito_runtime.config import DTYPES, QuantizationConfig
-from kaito_runtime.http import Served, listen
+from kaito_runtime.http import listen
+from kaito_runtime.http_handler import Served
 from kaito_runtime.outcome import Failure, Reason
 from kaito_runtime.paths import in_root
 from kaito_runtime.rendering import Form, Rendering
@@ -61,7 +63,8 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         from kaito_runtime import adapter  # peft costs more than a second of the start
 
         rendering = adapter.taught_rendering(adapters)
-        network = adapter.put_on(network, adapters)
+        with model.device_faults("putting the adapters onto the model"):
+            network = adapter.put_on(network, adapters)
     if rendering.chat_template:
         tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
     print(
@@ -78,8 +81,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         flush=True,
     )
     engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
-    first = ChatRequest(prompt="a", generation={"max_new_tokens": 1, "do_sample": False})
-    engine.submit(first).result()
+    engine.prove()
     return engine
 
 
@@ -93,7 +95,10 @@ def mounted(folder: Path) -> dict[str, tuple[Path, float]]:
 async def serve(
     load: Callable[[], ChatEngine], host: str, port: int, pipeline: str
 ) -> Failure | None:
-    """Listen at once, load meanwhile, answer until SIGTERM; returns why loading failed."""
+    """Listen at once, load meanwhile, answer until SIGTERM or until the engine ends.
+
+    Returns why loading failed or the engine ended.
+    """
     served = Served(pipeline, adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""))
     try:
         server = listen(served, host, port)
@@ -108,9 +113,16 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
 
+    def end_with_the_engine(ended: "Future[Failure | None]") -> None:
+        failure = ended.result()
+        if failure is not None:
+            failures.append(failure)
+            loop.call_soon_threadsafe(stopped.set)
+
     def load_in_background() -> None:
         try:
             served.engine = load()
+            served.engine.ended.add_done_callback(end_with_the_engine)
             print("ready", flush=True)
         except Failure as failure:
             failures.append(failure)
@@ -124,7 +136,7 @@ async def serve(
     await stopped.wait()
     served.is_stopping = True
     server.stop()
-    if served.engine and not failures:
+    if served.engine:  # one that has ended answers too: that the client is to come back
         await served.drained(DRAIN_SECONDS)
     await loop.run_in_executor(None, loading.join)
     if served.engine:

@@ -10,49 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tornado.httpclient
 
 from kaito_runtime import serve
-from kaito_runtime.chat import ChatReply, PromptTooLongError, QueueFullError, RequestRefusedError
-from kaito_runtime.http import BODY_LIMIT_BYTES, Served, listen
+from kaito_runtime.chat import PromptTooLongError, QueueFullError, RequestRefusedError
+from kaito_runtime.http import Served, listen
+from kaito_runtime.http_limits import Limits
 from kaito_runtime.outcome import Failure, Reason
 from kaito_runtime.rendering import Rendering
 
-
-class EchoEngine:
-    """Answers with the prompt; `trouble` is raised instead, `held` keeps replies back."""
-
-    def __init__(self):
-        self.trouble = None
-        self.is_full = False
-        self.is_dead = False
-        self.held = []
-        self.holds = False
-
-    def submit(self, request):
-        if self.is_full:
-            raise QueueFullError
-        reply = Future()
-        if self.trouble:
-            reply.set_exception(self.trouble)
-        elif self.holds:
-            self.held.append(reply)
-        else:
-            text = request.prompt or request.messages[-1]["content"]
-            reply.set_result(ChatReply(text, 3, 2))
-        return reply
-
-    def is_alive(self):
-        return not self.is_dead
-
-    def waiting(self):
-        return len(self.held)
-
-    def stop(self):
-        pass
+from support.echo_engine import EchoEngine
 
 
 @pytest.fixture
@@ -103,7 +73,7 @@ def test_readiness_begins_with_the_engine_and_health_before(ask):
 
 def test_a_dead_engine_is_unhealthy(ask):
     engine = EchoEngine()
-    engine.is_dead = True
+    engine.ended.set_result(Failure(Reason.DEVICE_LOST, "the device no longer computes"))
     served = Served("text-generation", engine=engine)
     assert [a[0] for a in ask(served, get("/healthz"), get("/readyz"))] == [500, 503]
 
@@ -123,7 +93,7 @@ def test_the_root_names_the_adapter(ask):
         (None, "{", 422),
         (RequestRefusedError("write less"), {"prompt": "a"}, 400),
         (PromptTooLongError("too long"), {"prompt": "a"}, 413),
-        (None, "x" * (BODY_LIMIT_BYTES + 1), 413),
+        (None, "x" * (Limits().body_bytes + 1), 413),
         (RuntimeError("secret detail"), {"prompt": "a"}, 500),
     ],
 )
