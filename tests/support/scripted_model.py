@@ -37,6 +37,8 @@ TROUBLE: dict[str, BaseException] = {
 
 class ScriptedTokenizer:
     pad_token_id = 0
+    eos_token_id = None
+    is_fast = False
 
     def __init__(self, moment: Callable[[], None] = lambda: None):
         self._moment = moment
