@@ -29,7 +29,7 @@ class Chat(Handler):
         if request is not None:
             self._reply = self._submitted(request)
         if self._reply is not None:
-            await self._answer(self._reply)
+            await self._answer()
 
     def on_connection_close(self) -> None:
         """Stop generating for a client that is gone."""
@@ -63,12 +63,13 @@ class Chat(Handler):
             self._refuse(400, str(error))
         return None
 
-    async def _answer(self, promised: "asyncio.Future[ChatReply]") -> None:
+    async def _answer(self) -> None:
+        assert self._reply is not None
         served = self.served
         served.running += 1
         started = time.monotonic()
         try:
-            reply = await promised
+            reply = await self._reply
         except asyncio.CancelledError:
             return  # the client is gone
         except PromptTooLongError as error:
@@ -86,6 +87,7 @@ class Chat(Handler):
             return
         finally:
             served.running -= 1
+            self._reply = None  # whose error has a traceback that holds this handler
         served.gauges.add(
             kaito_chat_requests_total=1,
             kaito_chat_seconds_total=time.monotonic() - started,

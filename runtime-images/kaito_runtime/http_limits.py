@@ -31,7 +31,7 @@ RETRY_SECONDS = 1
 HEADERS_LIMIT_BYTES = 16 * 1024
 """Twice what proxies send on at most."""
 BUFFER_LIMIT_BYTES = 256 * 1024
-"""What a client may send ahead while its request is answered; Tornado's own limit is 100 MiB."""
+"""What is read ahead of what is asked for; Tornado's own limit is 100 MiB a connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,14 @@
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+SCRAPES_LIMIT = 8
+"""Connections at a time: Prometheus needs one, and each costs a thread."""
+SCRAPE_SECONDS = 5.0
+"""How long a read or a write of a connection may take; Prometheus gives up after ten."""
 
 
 class Gauges:
@@ -40,9 +46,16 @@ class Gauges:
 
 
 def serve_in_background(text: Callable[[], str], host: str, port: int) -> ThreadingHTTPServer:
-    """Answer `GET /metrics` on a daemon thread until `shutdown` is called."""
+    """Answer `GET /metrics` on daemon threads until `shutdown` is called.
+
+    Whoever scrapes shares the process with a training: a client that is slow, or one of too many, is
+    hung up on.
+    """
+    free = threading.BoundedSemaphore(SCRAPES_LIMIT)
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SCRAPE_SECONDS
+
         def do_GET(self) -> None:
             is_known = self.path.partition("?")[0] == "/metrics"
             body = text().encode() if is_known else b"see /metrics\n"
@@ -55,7 +68,24 @@ def serve_in_background(text: Callable[[], str], host: str, port: int) -> Thread
         def log_message(self, format: str, *args: object) -> None:
             """Log nothing: a scrape is no event."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def process_request(self, request: Any, client_address: Any) -> None:
+            if free.acquire(blocking=False):
+                super().process_request(request, client_address)
+            else:
+                self.shutdown_request(request)
+
+        def process_request_thread(self, request: Any, client_address: Any) -> None:
+            try:
+                super().process_request_thread(request, client_address)
+            finally:
+                free.release()
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Log nothing: clients that hang up are no event either."""
+
+    server = Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return server

@@ -6,10 +6,11 @@ from kaito_runtime.chat import ChatReply, QueueFullError
 
 
 class EchoEngine:
-    """Answers with the prompt; `trouble` is raised instead, `held` keeps replies back."""
+    """Answers with `answer`, or the prompt; `trouble` is raised instead, `held` keeps replies back."""
 
     def __init__(self):
         self.trouble = None
+        self.answer = ""
         self.is_full = False
         self.ended = Future()
         self.held = []
@@ -24,7 +25,7 @@ class EchoEngine:
         elif self.holds:
             self.held.append(reply)
         else:
-            text = request.prompt or request.messages[-1]["content"]
+            text = self.answer or request.prompt or request.messages[-1]["content"]
             reply.set_result(ChatReply(text, 3, 2))
         return reply
 

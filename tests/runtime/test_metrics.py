@@ -1,0 +1,57 @@
+"""The trainer's figures, and clients that do not take them off."""
+
+import socket
+import urllib.request
+
+import pytest
+
+from kaito_runtime import metrics
+from kaito_runtime.metrics import Gauges, serve_in_background
+
+
+@pytest.fixture
+def server():
+    gauges = Gauges(kaito_tuning_step="Optimizer steps done.")
+    gauges.set(kaito_tuning_step=3)
+    running = serve_in_background(gauges.text, "127.0.0.1", 0)
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+def scrape(server):
+    url = f"http://127.0.0.1:{server.server_port}/metrics"
+    return urllib.request.urlopen(url, timeout=10).read().decode()
+
+
+def test_a_scrape_has_the_figures(server):
+    assert "kaito_tuning_step 3" in scrape(server)
+
+
+def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server):
+    held = []
+    for _ in range(metrics.SCRAPES_LIMIT):
+        held.append(socket.create_connection(("127.0.0.1", server.server_port)))
+        held[-1].sendall(b"GET /metrics HT")
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as refused:
+        assert refused.recv(1) == b""
+    for client in held:
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):  # until the server has let go
+            pass
+        client.close()
+    while True:  # a thread frees its place a moment after it has closed
+        try:
+            assert "kaito_tuning_step 3" in scrape(server)
+            return
+        except OSError:
+            continue
+
+
+def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(metrics, "SCRAPE_SECONDS", 0.02)
+    running = serve_in_background(lambda: "", "127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", running.server_port), timeout=10) as silent:
+        assert silent.recv(1) == b""
+    running.shutdown()
+    running.server_close()
