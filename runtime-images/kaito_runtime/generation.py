@@ -79,13 +79,14 @@ def refuse_unsafe(generation: Mapping[str, Any], vocabulary: int) -> None:
     for key, value in generation.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise _refused(key, "must be a finite number", value)
-    _refuse_long_stop_strings(generation.get("stop_strings"))
+    if generation.get("stop_strings") is not None:
+        _refuse_strange_stop_strings(generation["stop_strings"])
 
 
-def _refuse_long_stop_strings(value: Any) -> None:
+def _refuse_strange_stop_strings(value: Any) -> None:
     strings = value if isinstance(value, list) else [value]
-    if len(strings) > STOP_STRINGS_LIMIT or any(
-        isinstance(each, str) and len(each) > STOP_STRING_LIMIT_CHARACTERS for each in strings
+    if len(strings) > STOP_STRINGS_LIMIT or not all(
+        isinstance(each, str) and len(each) <= STOP_STRING_LIMIT_CHARACTERS for each in strings
     ):
         raise RequestRefusedError(
             f"generate_kwargs.stop_strings must be at most {STOP_STRINGS_LIMIT} texts of at most "

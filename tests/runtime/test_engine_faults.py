@@ -119,6 +119,7 @@ def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble):
         ({"repetition_penalty": float("inf")}, "finite"),
         ({"stop_strings": "x" * 1000}, "256 characters"),
         ({"stop_strings": ["x"] * 100}, "at most 16"),
+        ({"stop_strings": [[[]]]}, "texts"),
     ],
 )
 def test_settings_that_would_harm_others_are_refused_by_name(engine, generation, says):
