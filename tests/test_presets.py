@@ -45,6 +45,11 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
         "presets.phi-2.weights",
     ),
     (
+        "a size without its processors",
+        lambda d: d["instanceTypes"]["Standard_NC4as_T4_v3"].pop("vcpus"),
+        "instanceTypes.Standard_NC4as_T4_v3: 'vcpus' is a required property",
+    ),
+    (
         "a price that is no number",
         lambda d: d["instanceTypes"]["Standard_NC6"].update(hourlyCost="cheap"),
         "instanceTypes.Standard_NC6.hourlyCost",

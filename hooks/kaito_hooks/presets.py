@@ -13,105 +13,7 @@ import yaml
 
 from kaito_hooks.errors import InvalidPresets
 from kaito_hooks.kube.quantities import GIB, parse_binary
-
-_QUANTITY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti)$"}
-_MEMORY = {
-    "type": "object",
-    "required": ["total"],
-    "additionalProperties": False,
-    "properties": {"total": _QUANTITY, "perGPU": _QUANTITY},
-}
-_CAPABILITY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]$"}
-_PRESET = {
-    "type": "object",
-    "required": [
-        "family",
-        "parameters",
-        "disk",
-        "gpus",
-        "memory",
-        "computeCapability",
-        "readySeconds",
-    ],
-    "additionalProperties": False,
-    "properties": {
-        "family": {"type": "string"},
-        "weights": {
-            "type": "object",
-            "oneOf": [{"required": ["image", "path"]}, {"required": ["repository", "revision"]}],
-            "additionalProperties": False,
-            "properties": {
-                "image": {
-                    "type": "string",
-                    "pattern": r"^[^:]+(:[0-9]+/[^:]+)?(:[^:/]+|@sha256:[0-9a-f]{64})$",
-                },
-                "path": {"type": "string", "pattern": "^/"},
-                "repository": {"type": "string", "pattern": "^[^/]+/[^/]+$"},
-                "revision": {"type": "string", "pattern": "^[0-9a-f]{40}$"},
-            },
-        },
-        "parameters": {"type": "integer", "minimum": 1},
-        "disk": _QUANTITY,
-        "gpus": {"type": "integer", "minimum": 1},
-        "memory": {
-            "type": "object",
-            "required": ["inference"],
-            "additionalProperties": False,
-            "properties": {"inference": _MEMORY, "lora": _MEMORY},
-        },
-        "qloraWorkspace": _QUANTITY,
-        "computeCapability": _CAPABILITY,
-        "arguments": {"type": "object", "additionalProperties": {"type": "string"}},
-        "readySeconds": {"type": "integer", "minimum": 1},
-        "access": {"enum": ["public", "private"]},
-        "distributed": {"type": "boolean"},
-        "worldSize": {"type": "integer", "minimum": 1},
-        "targetModules": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-    },
-}
-_SIZE = {
-    "type": "object",
-    "required": ["gpu", "gpus", "memory", "computeCapability", "hourlyCost"],
-    "additionalProperties": False,
-    "properties": {
-        "gpu": {"type": "string"},
-        "gpus": {"type": "integer", "minimum": 1},
-        "memory": _QUANTITY,
-        "computeCapability": _CAPABILITY,
-        "hourlyCost": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
-        "retired": {
-            "type": "object",
-            "required": ["date", "successors"],
-            "additionalProperties": False,
-            "properties": {
-                "date": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
-                "successors": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            },
-        },
-    },
-}
-_SCHEMA = {
-    "type": "object",
-    "required": ["terms", "presets", "instanceTypes"],
-    "additionalProperties": False,
-    "properties": {
-        "terms": {
-            "type": "object",
-            "required": ["qloraBytesPerParameter", "qloraWorkspace"],
-            "additionalProperties": False,
-            "properties": {
-                "qloraBytesPerParameter": {"type": "number", "exclusiveMinimum": 0},
-                "qloraWorkspace": _QUANTITY,
-            },
-        },
-        "presets": {
-            "type": "object",
-            "propertyNames": {"pattern": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"},
-            "additionalProperties": _PRESET,
-        },
-        "instanceTypes": {"type": "object", "additionalProperties": _SIZE},
-    },
-}
+from kaito_hooks.presets_schema import SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +58,12 @@ class Preset:
     distributed: bool
     target_modules: tuple[str, ...]
 
+    @property
+    def weights_bytes(self) -> int:
+        """Of the files of the weights, once: never quantised, in the type that they are served in."""
+        dtype = self.arguments.get("torch_dtype", "auto")
+        return self.parameters * bits_per_weight({"torch_dtype": dtype}) // 8
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
@@ -167,6 +75,9 @@ class InstanceType:
     memory: int
     """Bytes over all GPUs."""
     compute_capability: str
+    vcpus: int
+    host_memory: int
+    """Bytes of the virtual machine's own memory."""
     hourly_cost: Decimal
     """List price in USD."""
     retired: str
@@ -203,7 +114,7 @@ def parse_presets(text: str) -> Presets:
         document = yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
     except yaml.YAMLError as error:
         raise InvalidPresets(f"presets.yaml is no YAML: {error}") from error
-    validator = jsonschema.Draft202012Validator(_SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
     for problem in sorted(
         validator.iter_errors(document), key=lambda item: list(map(str, item.path))
     ):
@@ -220,6 +131,14 @@ def parse_presets(text: str) -> Presets:
         presets={name: _preset(name, raw, terms) for name, raw in document["presets"].items()},
         instance_types=sizes,
     )
+
+
+def bits_per_weight(arguments: Mapping[str, str]) -> int:
+    """Of a model loaded with these arguments of the server; `auto` takes one of the types of 16 bits."""
+    for argument, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
+        if arguments.get(argument, "false").lower() not in ("false", "0", "no"):
+            return bits
+    return 32 if arguments.get("torch_dtype") == "float32" else 16
 
 
 def capability(value: str) -> tuple[int, int]:
@@ -294,6 +213,8 @@ def _size(name: str, raw: Mapping[str, Any]) -> InstanceType:
         gpus=raw["gpus"],
         memory=parse_binary(raw["memory"]),
         compute_capability=raw["computeCapability"],
+        vcpus=raw["vcpus"],
+        host_memory=parse_binary(raw["hostMemory"]),
         hourly_cost=Decimal(raw["hourlyCost"]),
         retired=retired.get("date", ""),
         successors=tuple(retired.get("successors", ())),
