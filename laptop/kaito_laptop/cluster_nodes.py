@@ -56,7 +56,8 @@ def ready_node(
     taints: Sequence[Manifest] = (),
 ) -> Manifest:
     """Return a node that is ready, with so many allocatable resources."""
-    found = {"cpu": "8", "memory": "32Gi", "pods": "110", **(resources or {})}
+    usual = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "111Gi", "pods": "110"}
+    found = {**usual, **(resources or {})}
     now = timestamp(engine.clock.now())
     common = {
         "kubernetes.io/hostname": which,

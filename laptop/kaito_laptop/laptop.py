@@ -59,8 +59,8 @@ class Laptop:
     """Whether the weights of `tiny-demo` are in the registry."""
     _ends: list[Callable[[], None]] = field(default_factory=list)
 
-    def start(self, gpus: Mapping[str, int]) -> None:
-        """Start everything; `gpus` are those of each Azure size.
+    def start(self, gpus: Mapping[str, int], memory: Mapping[str, str]) -> None:
+        """Start everything; `gpus` and `memory` are those of each Azure size.
 
         The children end with the thread that calls this.
         """
@@ -75,6 +75,7 @@ class Laptop:
             gpus,
             create_seconds=CREATE_SECONDS,
             delete_seconds=DELETE_SECONDS,
+            memory=memory,
         )
         arm = ArmServer(self.arm, moves_by_itself=True).start()
         self._ends.append(arm.stop)

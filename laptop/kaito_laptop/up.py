@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
+from kaito_hooks.kube.quantities import binary
 from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import read_presets
 from kaito_laptop import demo_model, manifests
@@ -158,9 +159,11 @@ class Up:
 
     def _start(self, found: list[Manifest]) -> None:
         presets = parse_presets(read_presets())
-        gpus = {size: each.gpus for size, each in presets.instance_types.items()}
+        sizes = presets.instance_types
+        gpus = {size: each.gpus for size, each in sizes.items()}
+        memory = {size: binary(each.host_memory) for size, each in sizes.items()}
         started = time.monotonic()
-        self._laptop.start(gpus)
+        self._laptop.start(gpus, memory)
         seconds = time.monotonic() - started
         self.say(
             f"The laptop cluster is up after {seconds:.1f} s; {REGISTRY_NAME} is "

@@ -35,7 +35,7 @@ from kaito_laptop.metacontroller.hooks import (
 )
 from kaito_laptop.objects import get, name
 
-from support.story import Story, check_wire, gpus
+from support.story import Story, check_wire, gpus, host_memory
 
 SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 60.0, 240.0, 1.5
 LEAP_SECONDS = 60.0
@@ -269,7 +269,7 @@ class RealWorld(Story):
 def real_story(world: RealWorld, **settings: Any) -> Iterator[RealWorld]:
     """A story on a real control plane; what it starts is gone when it ends."""
     seconds = {"create_seconds": POOL_SECONDS, "delete_seconds": POOL_SECONDS}
-    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), **seconds)
+    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), memory=host_memory(), **seconds)
     with ArmServer(world.arm, moves_by_itself=True) as world.azure:
         world.install(world.clock, **settings)
         with world:

@@ -68,7 +68,13 @@ class Karpenter:
         """The Node has the labels of its NodeClaim, and what its size offers."""
         requirements = get(claim, "spec", "requirements")
         decided = {item["key"]: item["values"][0] for item in requirements}
-        amounts = {"cpu": "6", "memory": "112Gi", "pods": "110", GPU: str(self.gpus)}
+        amounts = {
+            "cpu": "6",
+            "memory": "112Gi",
+            "pods": "110",
+            "ephemeral-storage": "111Gi",
+            GPU: str(self.gpus),
+        }
         condition = self._condition("Ready", "True" if is_ready else "False", "KubeletReady")
         node = {
             "apiVersion": "v1",

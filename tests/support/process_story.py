@@ -19,7 +19,7 @@ from kaito_laptop.laptop import USER, Laptop
 from kaito_laptop.registry import Registry
 from kaito_laptop.services import ServiceProxy
 
-from support.story import NAME, Story, gpus
+from support.story import NAME, Story, gpus, host_memory
 
 SOON_SECONDS, LONG_SECONDS, LOOK_SECONDS = 60.0, 240.0, 0.2
 
@@ -102,7 +102,7 @@ def laptop_story(state: Path) -> Iterator[LaptopStory]:
     """A story on a running laptop; its processes end with it."""
     laptop = Laptop(state)
     try:
-        laptop.start(gpus())
+        laptop.start(gpus(), host_memory())
         yield LaptopStory(laptop)
     finally:
         laptop.stop()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.kube.quantities import binary
 from kaito_hooks.settings import MachineSettings, WorkspaceSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
@@ -199,6 +200,11 @@ def gpus() -> dict[str, int]:
     return {name: size.gpus for name, size in load_presets().instance_types.items()}
 
 
+def host_memory() -> dict[str, str]:
+    """How much memory the virtual machine of each size has."""
+    return {name: binary(size.host_memory) for name, size in load_presets().instance_types.items()}
+
+
 def machine_app(arm: str, clock: Clock, log: io.StringIO) -> WsgiApp:
     settings = MachineSettings(
         subscription_id=SUBSCRIPTION,
@@ -250,7 +256,7 @@ def story(**settings: Any) -> Iterator[Story]:
     """A story in memory; what it starts is gone when it ends."""
     azure_time = _AzureTime()
     world = MemoryStory(checkers=[check_wire, azure_time])
-    world.arm = ManagedCluster(world.clock, world.nodes, gpus())
+    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), memory=host_memory())
     world.log = io.StringIO()
     azure_time.world = world
     with world, ArmServer(world.arm) as world.azure:

@@ -51,7 +51,9 @@ class ManagedCluster:
         one_operation_at_a_time: bool = False,
         page_size: int = 100,
         compute: Compute | None = None,
+        memory: Mapping[str, str] | None = None,
     ) -> None:
+        """`gpus` and `memory` are those of each Azure size; one that is not named has no GPU and 64Gi."""
         self.id = (
             f"/subscriptions/{subscription}/resourceGroups/{resource_group}"
             f"/providers/Microsoft.ContainerService/managedClusters/{name}"
@@ -70,6 +72,7 @@ class ManagedCluster:
         self._clock = clock
         self._nodes = nodes
         self._gpus = {size.lower(): count for size, count in gpus.items()}
+        self._memory = {size.lower(): amount for size, amount in (memory or {}).items()}
         self._node_group = (
             f"subscriptions/{subscription}/resourceGroups/MC_{resource_group}_{name}_laptop"
         )
@@ -283,6 +286,7 @@ class ManagedCluster:
             pool.name,
             pool.properties,
             gpus=gpus,
+            memory=self._memory.get(size, "64Gi"),
             is_ready=pool.fate.is_ready,
             node_resource_group=self._node_group,
             now=timestamp(self._clock.now()),

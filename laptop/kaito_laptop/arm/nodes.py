@@ -6,12 +6,15 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from kaito_laptop.arm.compute import is_spot
+from kaito_laptop.arm.compute import is_spot, vcpus
 from kaito_laptop.cluster import Manifest
 
 GPU = "nvidia.com/gpu"
 SPOT = "kubernetes.azure.com/scalesetpriority"
 """Label and taint that AKS puts on the nodes of spot pools."""
+DEFAULT_DISK_GIB = 128
+DISK_PERCENT = 87
+"""Of the OS disk, what pods may request: the rest is the file system's, and a tenth that the kubelet keeps free."""
 
 
 class Nodes(Protocol):
@@ -36,12 +39,18 @@ def node(
     properties: Mapping[str, Any],
     *,
     gpus: int,
+    memory: str,
     is_ready: bool,
     node_resource_group: str,
     now: str,
 ) -> Manifest:
     """A Node of that pool."""
-    amounts = {"cpu": "8", "memory": "64Gi", "pods": "110", "ephemeral-storage": "128Gi"}
+    amounts = {
+        "cpu": str(vcpus(properties["vmSize"])),
+        "memory": memory,
+        "pods": "110",
+        "ephemeral-storage": f"{_disk_gib(properties) * DISK_PERCENT // 100}Gi",
+    }
     has_gpus = properties["vmSize"].lower().startswith("standard_n")
     if has_gpus:
         amounts[GPU] = str(gpus)
@@ -89,6 +98,10 @@ def node(
             ],
         },
     }
+
+
+def _disk_gib(properties: Mapping[str, Any]) -> int:
+    return int(properties.get("osDiskSizeGB") or DEFAULT_DISK_GIB)
 
 
 def _scale_set(pool: str) -> str:
