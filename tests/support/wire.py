@@ -15,6 +15,8 @@ from typing import Any
 import jsonschema
 import yaml
 
+from kaito_laptop import quantity
+
 ROOT = Path(__file__).parents[2]
 FORBIDDEN_METADATA = {
     "uid",
@@ -135,6 +137,21 @@ def _check_child(parent_kind: str, namespace: str, text: str) -> None:
         selector = child["spec"].get("selector", {}).get("matchLabels", {})
         assert selector.items() <= template["metadata"]["labels"].items(), f"C15 {where}"
         check_pod(template["spec"], where)
+        check_amounts(template["spec"], where)
+
+
+def check_amounts(spec: dict[str, Any], where: str) -> None:
+    """A quota or a LimitRange of the namespace finds every figure, and no folder of the pod grows without end."""
+    for container in [*spec.get("initContainers", ()), *spec["containers"]]:
+        requests, limits = (container["resources"][key] for key in ("requests", "limits"))
+        for name in ("cpu", "memory", "ephemeral-storage"):
+            assert quantity.parse(limits[name]) >= quantity.parse(requests[name]) > 0, (
+                f"{where}/{container['name']} {name}"
+            )
+    for volume in spec.get("volumes", ()):
+        if "emptyDir" in volume:
+            size = volume["emptyDir"]["sizeLimit"]
+            assert size == quantity.canonical(size), f"C20 {where} {volume}"
 
 
 def _check_values(value: Any, where: str) -> None:
@@ -142,13 +159,13 @@ def _check_values(value: Any, where: str) -> None:
         for key, item in value.items():
             assert item is not None, f"C18 {where}.{key} is null"
             assert item not in ([], "") or key == "value", f"C18 {where}.{key} is empty"
-            if item == {}:
-                assert key == "emptyDir", f"C18 {where}.{key} is empty"
+            assert item != {}, f"C18 {where}.{key} is empty"
             if key in ("requests", "limits"):
                 for name, amount in item.items():
                     assert isinstance(amount, str), f"C20 {where}.{key}.{name}"
                     assert QUANTITY.match(amount), f"C20 {where}.{key}.{name}={amount}"
-                    assert not amount.endswith("000m"), f"C20 {where}.{key}.{name}={amount}"
+                    canonical = quantity.canonical(amount)
+                    assert amount == canonical, f"C20 {where}.{key}.{name}={amount}"
             _check_values(item, f"{where}.{key}")
     elif isinstance(value, list):
         for key in ("containerPort", "port", "mountPath", "name"):

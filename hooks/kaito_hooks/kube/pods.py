@@ -14,6 +14,7 @@ import orjson
 
 from kaito_hooks.kube.conditions import find
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, number, sequence, text
+from kaito_hooks.kube.quantities import binary
 
 SCRATCH = "/workspace/scratch"
 """Where the one writable folder of every container is mounted."""
@@ -35,6 +36,10 @@ class Volume:
     path: str
     source: Mapping[str, Any]
     read_only: bool = False
+    size: int = 0
+    """Bytes that an emptyDir may hold; the kubelet ends a pod that writes more."""
+    in_memory: bool = False
+    """Whether it counts against the memory of the container that writes, and not against the disk."""
 
     def volume(self) -> Manifest:
         """The entry of the pod."""
@@ -48,19 +53,16 @@ class Volume:
         return mount
 
 
-def scratch() -> Volume:
-    """The writable folder: home, caches and temporary files."""
-    return Volume("scratch", SCRATCH, {"emptyDir": {}})
+def empty(name: str, path: str, size: int) -> Volume:
+    """A folder on the node's disk that lives as long as the pod."""
+    source = {"emptyDir": {"sizeLimit": binary(size)}}
+    return Volume(name, path, source, size=size)
 
 
-def shared_memory() -> Volume:
-    """/dev/shm in memory, for the collectives of torch."""
-    return Volume("dshm", "/dev/shm", {"emptyDir": {"medium": "Memory"}})
-
-
-def empty(name: str, path: str) -> Volume:
-    """A folder that lives as long as the pod."""
-    return Volume(name, path, {"emptyDir": {}})
+def empty_in_memory(name: str, path: str, size: int) -> Volume:
+    """A folder in memory that lives as long as the pod."""
+    source = {"emptyDir": {"medium": "Memory", "sizeLimit": binary(size)}}
+    return Volume(name, path, source, size=size, in_memory=True)
 
 
 def docker_config(name: str, path: str, secret: str) -> Volume:
@@ -118,17 +120,6 @@ def container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [volume.mount() for volume in volumes],
     }
-
-
-def cpu_resources(cpu: str, memory: str) -> Manifest:
-    """Requests of a program without GPU."""
-    return {"requests": {"cpu": cpu, "memory": memory}}
-
-
-def gpu_resources(gpus: int) -> Manifest:
-    """Requests and limits of a program that holds GPUs."""
-    amount = {"nvidia.com/gpu": str(gpus)}
-    return {"limits": dict(amount), "requests": dict(amount)}
 
 
 def pod_spec(

@@ -1,4 +1,4 @@
-"""Amounts of memory: read as bytes, written as the API server writes them, so that no answer ever drifts."""
+"""Amounts of memory and processors, written as the API server writes them, so that no answer ever drifts."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ def quantity(value: object) -> Decimal:
     if found is None or found[2] not in _SUFFIXES:
         return Decimal(0)
     return Decimal(found[1]) * _SUFFIXES[found[2]]
+
+
+def binary(bytes_: int) -> str:
+    """Bytes, up to a whole MiB, as the API server writes them: in the largest unit that divides them ('1536Mi')."""
+    amount = -(-bytes_ // _UNITS["Mi"]) * _UNITS["Mi"]
+    for unit, size in reversed(_UNITS.items()):
+        if amount and amount % size == 0:
+            return f"{amount // size}{unit}"
+    return "0"
+
+
+def cores(millicores: int) -> str:
+    """Processors as the API server writes them, as in '2' or '250m'."""
+    return f"{millicores}m" if millicores % 1000 else str(millicores // 1000)
 
 
 def gib(bytes_: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.objects import Manifest
+from kaito_hooks.workspace import resources, volumes
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.workload import child, config_volume, credentials
@@ -39,16 +40,16 @@ def check_job(workspace: Workspace, tuning: Tuning, wanted_hash: str, images: Im
     arguments += [
         item for secret in secrets for item in ("--credentials", f"{secret.path}/.dockerconfigjson")
     ]
-    volumes = [pods.scratch(), config, *secrets]
+    folders = [volumes.scratch_of_check(), config, *secrets]
     main = pods.container(
         "check",
         images.transfer,
         ["python", "-m", "kaito_runtime.transfer.check"],
         arguments,
-        volumes,
-        pods.cpu_resources("250m", "512Mi"),
+        folders,
+        resources.of_check(folders).of_container(),
     )
-    spec = pods.pod_spec([], main, volumes)
+    spec = pods.pod_spec([], main, folders)
     return job(
         workspace, check_name(workspace), COMPONENT, wanted_hash, spec, DEADLINE_SECONDS, RETRIES
     )

@@ -10,13 +10,14 @@ from kaito_hooks.kube import images as references
 from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import Manifest, mapping
-from kaito_hooks.workspace import training_config
+from kaito_hooks.workspace import resources, training_config, volumes
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.tuning import Adapter
-from kaito_hooks.workspace.workload import WEIGHTS, child, push_credentials, weights_container
+from kaito_hooks.workspace.volumes import WEIGHTS
+from kaito_hooks.workspace.workload import child, push_credentials, weights_container
 
 COMPONENT = "inference"
 HTTP_PORT = 5000
@@ -70,19 +71,21 @@ def _deployment(
     adapter: Adapter | None,
     tuning: Tuning | None,
 ) -> Manifest:
-    scratch, shared = pods.scratch(), pods.shared_memory()
-    weights = pods.empty("weights", WEIGHTS)
-    init = [weights_container(fit.preset, images, [scratch, weights])]
-    volumes = [scratch, shared, weights]
+    scratch, shared = volumes.scratch(), volumes.shared_memory()
+    weights, adapters = volumes.weights(fit.preset), volumes.adapters()
+    folders = [scratch, shared, weights, *([adapters] if adapter else [])]
+    figures = resources.of_serving(fit, arguments, folders, adapters=1 if adapter else 0)
+    init = [weights_container(fit.preset, images, [scratch, weights], figures)]
     command_line = ["--weights", WEIGHTS]
     env: dict[str, str] = {}
-    mounts = [scratch, shared, weights]
+    mounts = list(folders)
     notes: dict[str, str] = {}
     if adapter and tuning:
-        adapters, push = pods.empty("adapters", "/mnt/adapter"), push_credentials(tuning)
-        init.append(_adapter_container(workspace, images, adapter, [scratch, adapters, push], push))
-        volumes += [adapters, push]
-        mounts.append(adapters)
+        push = push_credentials(tuning)
+        init.append(
+            _adapter_container(workspace, images, adapter, [scratch, adapters, push], push, figures)
+        )
+        folders.append(push)
         command_line += ["--adapters", adapters.path]
         env["KAITO_ADAPTER_DIGEST"] = adapter.digest
         notes = {
@@ -97,11 +100,11 @@ def _deployment(
         ["python", "-m", "kaito_runtime.serve"],
         command_line,
         mounts,
-        pods.gpu_resources(fit.gpus),
+        figures.of_container(fit.gpus),
         env,
     )
     _probe(main, fit.preset.ready_seconds, ready_path="/readyz")
-    spec = pods.pod_spec(init, main, volumes)
+    spec = pods.pod_spec(init, main, folders)
     return _roll(workspace, nodes, spec, notes)
 
 
@@ -109,7 +112,7 @@ def _private_deployment(
     workspace: Workspace, fit: Fit, nodes: Nodes, arguments: Mapping[str, str]
 ) -> Manifest:
     """The user's image with Kaito's command (pkg/inference of v0.3.0)."""
-    scratch, shared = pods.scratch(), pods.shared_memory()
+    folders = [volumes.scratch(), volumes.shared_memory()]
     run = " ".join(_flags(arguments))
     command = (
         "cd /workspace/llama/llama-2 && torchrun --nnodes=1 --nproc_per_node=1 --node_rank=0 --master_addr=localhost "
@@ -124,11 +127,11 @@ def _private_deployment(
         workspace.preset.image,
         ["/bin/sh", "-c", command],
         [],
-        [scratch, shared],
-        pods.gpu_resources(fit.gpus),
+        folders,
+        resources.of_serving(fit, arguments, folders).of_container(fit.gpus),
     )
     _probe(main, fit.preset.ready_seconds, ready_path="/healthz")
-    spec = pods.pod_spec([], main, [scratch, shared], workspace.preset.pull_secrets)
+    spec = pods.pod_spec([], main, folders, workspace.preset.pull_secrets)
     return _roll(workspace, nodes, spec, {})
 
 
@@ -136,8 +139,9 @@ def _adapter_container(
     workspace: Workspace,
     images: Images,
     adapter: Adapter,
-    volumes: list[pods.Volume],
+    mounts: list[pods.Volume],
     push: pods.Volume,
+    figures: resources.Resources,
 ) -> Manifest:
     return pods.container(
         "adapter",
@@ -150,8 +154,8 @@ def _adapter_container(
             "--credentials",
             f"{push.path}/.dockerconfigjson",
         ],
-        volumes,
-        pods.cpu_resources("250m", "512Mi"),
+        mounts,
+        figures.of_container(),
     )
 
 

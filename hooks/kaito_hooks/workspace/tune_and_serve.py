@@ -113,7 +113,13 @@ class _TuneAndServe:
 
     def _job(self, nodes: Nodes) -> Manifest:
         return tuning.tuning_job(
-            self.workspace, self.section, self.inputs.hash, self.chosen, nodes, self.images
+            self.workspace,
+            self.section,
+            self.inputs.hash,
+            self.chosen,
+            nodes,
+            self.images,
+            self.inputs.config,
         )
 
     def _kept_job(self, job_name: str, seen: Outcome) -> list[Manifest]:

@@ -21,7 +21,7 @@ from kaito_hooks.kube.objects import (
     number,
     text,
 )
-from kaito_hooks.workspace import reasons, training_config
+from kaito_hooks.workspace import reasons, resources, training_config, volumes
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.check import data_arguments, job
 from kaito_hooks.workspace.context import Images
@@ -29,8 +29,8 @@ from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.jobs import Outcome
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.observed import Observed, kept, secret_text
+from kaito_hooks.workspace.volumes import WEIGHTS
 from kaito_hooks.workspace.workload import (
-    WEIGHTS,
     config_secret,
     config_secret_name,
     config_volume,
@@ -128,26 +128,34 @@ def inputs(
 
 
 def tuning_job(
-    workspace: Workspace, tuning: Tuning, wanted_hash: str, fit: Fit, nodes: Nodes, images: Images
+    workspace: Workspace,
+    tuning: Tuning,
+    wanted_hash: str,
+    fit: Fit,
+    nodes: Nodes,
+    images: Images,
+    config: training_config.Config,
 ) -> Manifest:
     """The Job; docs/pods.md has the command lines."""
-    scratch, weights = pods.scratch(), pods.empty("weights", WEIGHTS)
-    data, results = pods.empty("data", "/mnt/data"), pods.empty("results", "/mnt/results")
-    config, shared = config_volume(workspace), pods.shared_memory()
+    scratch, weights = volumes.scratch(), volumes.weights(fit.preset)
+    data, results = volumes.data(), volumes.results()
+    config_file, shared = config_volume(workspace), volumes.shared_memory()
     secrets, push = credentials(tuning), push_credentials(tuning)
+    folders = [scratch, shared, weights, data, results, config_file, *secrets]
+    figures = resources.of_tuning(fit, config, folders)
     pull_flags = [
         item for secret in secrets for item in ("--credentials", f"{secret.path}/.dockerconfigjson")
     ]
     with_pulls = pull_flags if tuning.input.image else []
     init = [
-        weights_container(fit.preset, images, [scratch, weights]),
+        weights_container(fit.preset, images, [scratch, weights], figures),
         pods.container(
             "data",
             images.transfer,
             ["python", "-m", "kaito_runtime.transfer.pull"],
             ["data", *data_arguments(tuning, "--"), "--to", data.path, *with_pulls],
             [scratch, data, *(secrets if tuning.input.image else [])],
-            pods.cpu_resources("500m", "512Mi"),
+            figures.of_container(),
         ),
         pods.container(
             "train",
@@ -155,8 +163,8 @@ def tuning_job(
             ["python", "-m", "kaito_runtime.tune"],
             ["--config", "/mnt/config/training_config.yaml", "--weights", WEIGHTS]
             + ["--data", data.path, "--output", results.path, "--metrics-port", "5000"],
-            [scratch, shared, weights, data, results, config],
-            pods.gpu_resources(fit.gpus),
+            [scratch, shared, weights, data, results, config_file],
+            figures.of_container(fit.gpus),
         ),
     ]
     main = pods.container(
@@ -166,10 +174,9 @@ def tuning_job(
         ["--from", results.path, "--image", tuning.output.image]
         + ["--credentials", f"{push.path}/.dockerconfigjson"],
         [scratch, results, push],
-        pods.cpu_resources("250m", "512Mi"),
+        figures.of_container(),
     )
-    volumes = [scratch, shared, weights, data, results, config, *secrets]
-    spec = pods.pod_spec(init, main, volumes)
+    spec = pods.pod_spec(init, main, folders)
     spec["affinity"] = affinity(workspace, nodes)
     spec["tolerations"] = tolerations(workspace)
     return job(

@@ -11,9 +11,8 @@ from kaito_hooks.presets import Preset
 from kaito_hooks.workspace import training_config
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.context import Images
-
-WEIGHTS = "/workspace/weights"
-"""Where the base model lies in every pod."""
+from kaito_hooks.workspace.resources import Resources
+from kaito_hooks.workspace.volumes import WEIGHTS
 
 
 def child(
@@ -79,7 +78,9 @@ def push_credentials(tuning: Tuning) -> pods.Volume:
     return pods.docker_config("push-secret", "/mnt/push-secret", tuning.output.push_secret)
 
 
-def weights_container(preset: Preset, images: Images, volumes: list[pods.Volume]) -> Manifest:
+def weights_container(
+    preset: Preset, images: Images, volumes: list[pods.Volume], resources: Resources
+) -> Manifest:
     """Init container that brings the base model."""
     if preset.weights.repository:
         source = ["--repository", preset.weights.repository, "--revision", preset.weights.revision]
@@ -92,7 +93,7 @@ def weights_container(preset: Preset, images: Images, volumes: list[pods.Volume]
         ["python", "-m", "kaito_runtime.transfer.pull"],
         ["weights", *source, "--to", WEIGHTS],
         volumes,
-        pods.cpu_resources("500m", "512Mi"),
+        resources.of_container(),
     )
 
 
