@@ -240,6 +240,23 @@ def test_a_job_that_failed_says_why_and_frees_the_machine(
     assert ("Job", NAME) in kinds(answer)
 
 
+def test_a_pod_that_wrote_more_than_its_folders_may_hold_says_so(lived: Lived) -> None:
+    words = 'Usage of EmptyDir volume "data" exceeds the limit "10Gi". '
+    pod = pod_of(lived.job, ("data", 137, {"message": ""}), phase="Failed")
+    pod = merged(pod, {"status": {"reason": "Evicted", "message": words}})
+    answer = lived.ask([*lived.with_node, failed_job(lived.job)], [lived.check_pod, pod])
+    assert ready(answer)[1] == "DiskFull"
+    assert words.strip() in ready(answer)[2]
+
+
+def test_a_container_that_used_more_memory_than_its_limit_says_so(lived: Lived) -> None:
+    pod = pod_of(lived.job, ("train", 137, {"message": ""}), phase="Failed")
+    pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["reason"] = "OOMKilled"
+    answer = lived.ask([*lived.with_node, failed_job(lived.job)], [lived.check_pod, pod])
+    assert ready(answer)[1] == "OutOfMemory"
+    assert "'train' was killed because it used more memory than its limit" in ready(answer)[2]
+
+
 def test_a_job_that_ended_well_without_a_digest_anywhere_is_told(lived: Lived) -> None:
     answer = lived.ask(lived.tuned, [lived.check_pod])
     assert ready(answer)[1] == "ResultsMissing"

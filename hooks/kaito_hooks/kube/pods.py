@@ -242,6 +242,16 @@ def has_fallen_silent(pod: object) -> bool:
     )
 
 
+def outgrown(pod: object) -> str:
+    """The kubelet's words when the pod wrote more than its folders or its limit hold; empty otherwise.
+
+    A pod that the node had no room for is evicted as well: that is a disruption.
+    """
+    if get_in(pod, "status", "reason") != "Evicted" or is_disrupted(pod):
+        return ""
+    return text(get_in(pod, "status", "message")).strip()
+
+
 def is_disrupted(pod: object) -> bool:
     """Whether the pod was taken away (eviction, preemption, lost node), which is no failure of its program."""
     return any(

@@ -124,6 +124,8 @@ def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]],
 
 def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcome:
     for pod in reversed(of_job):
+        if pods.outgrown(pod):
+            return Outcome("failed", *_outgrown(pod))
         for end in reversed(pods.ended(pod)):
             if end.exit_code != 0:
                 reason, message = explain(end, fallback)
@@ -140,6 +142,13 @@ def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcom
     )
 
 
+def _outgrown(pod: Manifest) -> tuple[str, str]:
+    return (
+        reasons.DISK_FULL,
+        f"The kubelet ended the pod: {pods.outgrown(pod)} What each folder may hold: docs/pods.md, Requests and limits",
+    )
+
+
 def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
     """Reason and message of a container that failed."""
     report = end.report
@@ -149,8 +158,8 @@ def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
     if end.reason == "OOMKilled":
         return (
             reasons.OUT_OF_MEMORY,
-            f"The container '{end.container}' was killed because the node ran out of memory; use a larger "
-            "`resource.instanceType`",
+            f"The container '{end.container}' was killed because it used more memory than its limit "
+            "(docs/pods.md, Requests and limits); use less training data, or a larger `resource.instanceType`",
         )
     words = text(report.get("message")) or end.message.strip() or f"exit code {end.exit_code}"
     return fallback, f"The container '{end.container}' failed: {_tail(words)}"
@@ -184,6 +193,8 @@ def trouble_of(pod: Manifest) -> tuple[str, str] | None:
     words = pods.unschedulable(pod)
     if words:
         return reasons.UNSCHEDULABLE, f"No node takes the pod: {words}"
+    if pods.outgrown(pod):
+        return _outgrown(pod)
     for wait in pods.waiting(pod):
         if wait.reason in _IMAGE_TROUBLE:
             return (
