@@ -12,6 +12,7 @@ from kaito_laptop.controllers.endpoints import EndpointsController
 from kaito_laptop.controllers.garbage import GarbageCollector
 from kaito_laptop.controllers.job import JobController
 from kaito_laptop.controllers.nodes import NodeLifecycle
+from kaito_laptop.controllers.quota import QuotaController
 from kaito_laptop.controllers.stateful_set import StatefulSetController
 from kaito_laptop.controllers.teardown import TeardownController
 from kaito_laptop.engine import Engine
@@ -22,6 +23,7 @@ CONTROLLERS = (
     GarbageCollector,
     TeardownController,
     NodeLifecycle,
+    QuotaController,
     Binder,
     JobController,
     DeploymentController,

@@ -185,6 +185,18 @@ def secret(manifest: Manifest) -> None:
     manifest.setdefault("type", "Opaque")
 
 
+def limit_range(manifest: Manifest) -> None:
+    """Fill in a LimitRange: a maximum is the limit, a limit the request, of a container that says nothing."""
+    for item in manifest["spec"].get("limits", []):
+        if item.get("type") == "Container":
+            item["default"] = {**item.get("max", {}), **item.get("default", {})}
+            known = {**item.get("min", {}), **item["default"], **item.get("defaultRequest", {})}
+            item["defaultRequest"] = known
+            for field in ("default", "defaultRequest"):
+                if not item[field]:
+                    del item[field]
+
+
 def namespace(manifest: Manifest) -> None:
     """Fill in a Namespace."""
     metadata = manifest["metadata"]
@@ -200,5 +212,6 @@ DEFAULTS: dict[str, Callable[[Manifest], None]] = {
     "Job": job,
     "Service": service,
     "Secret": secret,
+    "LimitRange": limit_range,
     "Namespace": namespace,
 }

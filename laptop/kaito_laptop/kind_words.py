@@ -13,6 +13,8 @@ SHORT = {
     "ConfigMap": "cm",
     "Node": "no",
     "Namespace": "ns",
+    "ResourceQuota": "quota",
+    "LimitRange": "limits",
     "Event": "ev",
     "StatefulSet": "sts",
 }

@@ -126,6 +126,8 @@ BUILTIN = (
     _builtin("v1", "Secret"),
     _builtin("v1", "ConfigMap"),
     _builtin("v1", "ServiceAccount"),
+    _builtin("v1", "ResourceQuota", status=True),
+    _builtin("v1", "LimitRange"),
     _builtin("v1", "Event"),
     _builtin("coordination.k8s.io/v1", "Lease"),
     _builtin("discovery.k8s.io/v1", "EndpointSlice", generation=True),

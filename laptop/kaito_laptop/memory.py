@@ -9,6 +9,7 @@ from typing import Any
 
 from kaito_laptop import kinds
 from kaito_laptop.addresses import Addresses
+from kaito_laptop.admission.pods import let_in
 from kaito_laptop.clock import Clock, timestamp
 from kaito_laptop.cluster import (
     AlreadyExists,
@@ -127,7 +128,11 @@ class MemoryCluster:
         key = self._key(kind.resource, new)
         if (key.namespace, key.name) in self._objects[kind.resource]:
             raise AlreadyExists(f"{self._says(key)} already exists")
-        return self._write(kind, key, kind.admit(new, None), None)
+        self._refuse_in_ending_namespace(key)
+        admitted = kind.admit(new, None)
+        if kind.resource.kind == "Pod":
+            admitted = self._let_in(kind, admitted)
+        return self._write(kind, key, admitted, None)
 
     def update(self, manifest: Manifest) -> Manifest:
         """Replace all but what the server owns and, where it is a subresource, the status."""
@@ -245,8 +250,6 @@ class MemoryCluster:
         return key, old
 
     def _write(self, kind: Kind, key: Key, new: Manifest, old: Manifest | None) -> Manifest:
-        if old is None:
-            self._refuse_in_ending_namespace(key)
         self._version += 1
         new["metadata"]["resourceVersion"] = str(self._version)
         if kind.resource.kind == "CustomResourceDefinition":
@@ -255,6 +258,19 @@ class MemoryCluster:
         self._objects[key.resource][key.namespace, key.name] = new
         self._watchers.tell(key.resource, Event("ADDED" if old is None else "MODIFIED", new, old))
         return copy(new)
+
+    def _let_in(self, kind: Kind, pod: Manifest) -> Manifest:
+        """Admission beyond the pod's own fields; a quota counts it before it is stored."""
+        place, quota = namespace(pod), self._kind("v1", "ResourceQuota")
+        ranges = self.list(self.resource("v1", "LimitRange"), place)
+        quotas = self.list(quota.resource, place)
+        pod, charged = let_in(
+            pod, ranges, quotas, lambda pod: kind.admit(pod, None), self._clock.now()
+        )
+        for each in charged:
+            key = self._key(quota.resource, each)
+            self._write(quota, key, each, self._stored(key))
+        return pod
 
     def _refuse_in_ending_namespace(self, key: Key) -> None:
         home = self._objects[self.resource("v1", "Namespace")].get(("", key.namespace))

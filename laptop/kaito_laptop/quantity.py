@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
@@ -40,7 +41,31 @@ def parse(quantity: str | int | float) -> Fraction:
 
 def canonical(quantity: str | int | float) -> str:
     """Write a quantity as the API server does: no fraction, the largest suffix, at least nano."""
-    value, written = _parse(quantity)
+    return _written(*_parse(quantity))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An amount that remembers how it was written, as resource.Quantity of Kubernetes does."""
+
+    value: Fraction
+    written: str = "decimal"
+
+    @classmethod
+    def of(cls, quantity: str | int | float) -> Quantity:
+        """Read a quantity."""
+        return cls(*_parse(quantity))
+
+    def __add__(self, other: Quantity) -> Quantity:
+        """The sum is written as the first of the two, unless that is zero."""
+        return Quantity(self.value + other.value, (self if self.value else other).written)
+
+    def __str__(self) -> str:
+        """As the API server writes it."""
+        return _written(self.value, self.written)
+
+
+def _written(value: Fraction, written: str) -> str:
     if written == "binary" and abs(value) >= 1024:
         whole = _ceiling(value)
         suffix = ""

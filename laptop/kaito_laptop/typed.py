@@ -10,7 +10,10 @@ from typing import Any
 
 from kaito_laptop import quantity
 
-QUANTITY_MAPS = {"limits", "requests", "capacity", "allocatable", "overhead", "hard", "used"}
+QUANTITY_MAPS = {
+    *("limits", "requests", "capacity", "allocatable", "overhead", "hard", "used"),
+    *("default", "defaultRequest", "max", "maxLimitRequestRatio", "min"),
+}
 QUANTITIES = {"sizeLimit", "divisor"}
 
 # Maps with `omitempty`; an empty struct behind a pointer (emptyDir: {}) stays.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kaito_laptop import quantity
 from kaito_laptop.cluster import Invalid, Manifest
 from kaito_laptop.objects import get, labels, matches, name, namespace, same
 
@@ -109,6 +110,10 @@ def builtin_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
                     yield f"data.{key}: Invalid value: {quoted(value)}: must be a string"
         case "Secret":
             yield from _secret_causes(manifest, old)
+        case "ResourceQuota":
+            for field in ("scopes", "scopeSelector"):
+                if spec.get(field):
+                    yield f"spec.{field}: Forbidden: a quota counts all pods here; leave the scopes out"
 
 
 def _workload_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
@@ -241,11 +246,13 @@ def _container_causes(container: Manifest, at: str) -> Iterator[str]:
     resources = container.get("resources", {})
     for resource, limit in resources.get("limits", {}).items():
         request = resources.get("requests", {}).get(resource)
-        if "/" in resource and request is not None and request != limit:
-            yield (
-                f"{at}.resources.requests: Invalid value: {quoted(request)}: "
-                f"must be equal to {resource} limit of {limit}"
-            )
+        if request is None:
+            continue
+        where = f"{at}.resources.requests: Invalid value: {quoted(request)}"
+        if "/" in resource and request != limit:
+            yield f"{where}: must be equal to {resource} limit of {limit}"
+        elif quantity.parse(request) > quantity.parse(limit):
+            yield f"{where}: must be less than or equal to {resource} limit of {limit}"
 
 
 def _immutable(spec: Manifest, old: Manifest, mutable: set[str]) -> Iterator[str]:

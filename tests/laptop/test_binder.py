@@ -1,7 +1,5 @@
 """Which node takes a pod, and what `kubectl describe pod` says when none does."""
 
-from fractions import Fraction
-
 import pytest
 
 from kaito_laptop.clock import VirtualClock
@@ -9,6 +7,7 @@ from kaito_laptop.cluster_nodes import ready_node
 from kaito_laptop.controllers.binder import obstacles, requests
 from kaito_laptop.engine import Engine
 from kaito_laptop.objects import condition, get
+from kaito_laptop.quantity import Quantity
 from kaito_laptop.world import World
 
 GPU = "nvidia.com/gpu"
@@ -19,8 +18,8 @@ def node(**fields):
     return ready_node("n", Engine(VirtualClock()), resources=resources, **fields)
 
 
-def pod(limits=None, **spec):
-    container = {"name": "main", "image": "x:1", "resources": {"limits": limits or {}}}
+def pod(asked=None, **spec):
+    container = {"name": "main", "image": "x:1", "resources": {"requests": asked or {}}}
     return {"metadata": {"name": "p"}, "spec": {"containers": [container], **spec}}
 
 
@@ -88,16 +87,17 @@ def test_obstacles(wanted, there, found):
 
 
 def test_what_is_used_by_others_is_not_there():
-    assert obstacles(pod({GPU: "1"}), node(), {GPU: Fraction(1)}) == [f"Insufficient {GPU}"]
+    assert obstacles(pod({GPU: "1"}), node(), {GPU: Quantity.of(1)}) == [f"Insufficient {GPU}"]
 
 
 def test_init_containers_count_by_the_largest_of_them():
     wanted = pod({GPU: "1", "cpu": "1"})
     wanted["spec"]["initContainers"] = [
-        {"name": "a", "resources": {"limits": {"cpu": "3"}}},
-        {"name": "b", "resources": {"limits": {"cpu": "2", GPU: "1"}}},
+        {"name": "a", "resources": {"requests": {"cpu": "3"}}},
+        {"name": "b", "resources": {"requests": {"cpu": "2", GPU: "1"}}},
     ]
-    assert requests(wanted) == {GPU: 1, "cpu": 3, "pods": 1}
+    found = {resource: str(amount) for resource, amount in requests(wanted).items()}
+    assert found == {GPU: "1", "cpu": "3", "pods": "1"}
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def world():
         yield world
 
 
-def apply_pod(world, name, limits=None):
-    wanted = pod(limits, restartPolicy="Never")
+def apply_pod(world, name, asked=None):
+    wanted = pod(asked, restartPolicy="Never")
     world.apply({"apiVersion": "v1", "kind": "Pod", **wanted, "metadata": {"name": name}})
 
 

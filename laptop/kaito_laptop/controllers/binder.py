@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
-from kaito_laptop import quantity
 from kaito_laptop.clock import timestamp
 from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
@@ -21,8 +19,10 @@ from kaito_laptop.objects import (
     namespace,
     requirement_holds,
 )
+from kaito_laptop.pod_resources import Amounts, added, amounts, effective
+from kaito_laptop.quantity import Quantity
 
-Amounts = dict[str, Fraction]
+NONE = Quantity.of(0)
 
 
 class Binder:
@@ -99,7 +99,7 @@ class Binder:
         return True
 
 
-def obstacles(pod: Manifest, node: Manifest, used: Mapping[str, Fraction]) -> list[str]:
+def obstacles(pod: Manifest, node: Manifest, used: Mapping[str, Quantity]) -> list[str]:
     """Return why a pod does not fit on a node, in the words of `kubectl describe pod`."""
     spec = pod["spec"]
     if not is_true(node, "Ready") or get(node, "spec", "unschedulable"):
@@ -109,45 +109,25 @@ def obstacles(pod: Manifest, node: Manifest, used: Mapping[str, Fraction]) -> li
         return [f"node(s) had untolerated taint(s) {{{taint['key']}: {taint.get('value', '')}}}"]
     if not _affine(spec, node):
         return ["node(s) didn't match Pod's node affinity/selector"]
-    room = _amounts(get(node, "status", "allocatable", default={}))
+    room = amounts(get(node, "status", "allocatable", default={}))
     return [
         f"Insufficient {resource}"
         for resource, wanted in sorted(requests(pod).items())
-        if wanted > room.get(resource, Fraction(0)) - used.get(resource, Fraction(0))
+        if wanted.value > room.get(resource, NONE).value - used.get(resource, NONE).value
     ]
 
 
 def requests(pod: Manifest) -> Amounts:
-    """Return what a pod needs: its containers together, or its largest init container."""
-    spec = pod["spec"]
-    total: Amounts = {"pods": Fraction(1)}
-    for container in spec["containers"]:
-        for resource, wanted in _requested(container).items():
-            total[resource] = total.get(resource, Fraction(0)) + wanted
-    for container in spec.get("initContainers", []):
-        for resource, wanted in _requested(container).items():
-            total[resource] = max(total.get(resource, Fraction(0)), wanted)
-    return total
-
-
-def _requested(container: Manifest) -> Amounts:
-    resources = container.get("resources", {})
-    return _amounts({**resources.get("limits", {}), **resources.get("requests", {})})
-
-
-def _amounts(found: Mapping[str, str]) -> Amounts:
-    return {resource: quantity.parse(value) for resource, value in found.items()}
+    """Return what a pod needs, its place among the node's pods included."""
+    return {**effective(pod, "requests"), "pods": Quantity.of(1)}
 
 
 def _used(pods: Sequence[Manifest], node: Manifest) -> Amounts:
     used: Amounts = {}
     for pod in pods:
-        if get(pod, "spec", "nodeName") != name(node):
-            continue
-        if get(pod, "status", "phase") in FINISHED:
-            continue
-        for resource, wanted in requests(pod).items():
-            used[resource] = used.get(resource, Fraction(0)) + wanted
+        runs_here = get(pod, "spec", "nodeName") == name(node)
+        if runs_here and get(pod, "status", "phase") not in FINISHED:
+            used = added(used, requests(pod))
     return used
 
 
