@@ -17,8 +17,11 @@ RATE, BURST = 10.0, 100.0
 class Backoff(Generic[K]):
     """Doubles the delay of a name at each failure; all names together fail 10 times a second."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, first: float = FIRST_SECONDS, longest: float = LONGEST_SECONDS
+    ) -> None:
         self._clock = clock
+        self._first, self._longest = first, longest
         self._failures: Counter[K] = Counter()
         self._tokens = BURST
         self._filled = clock.seconds()
@@ -26,7 +29,7 @@ class Backoff(Generic[K]):
     def delay(self, key: K) -> float:
         """Count a failure and return the seconds to wait."""
         # Beyond 2^20 the bound counts anyway; a larger power would overflow after days.
-        own = min(FIRST_SECONDS * float(1 << min(self._failures[key], 20)), LONGEST_SECONDS)
+        own = min(self._first * float(1 << min(self._failures[key], 20)), self._longest)
         self._failures[key] += 1
         return max(own, self._reserve())
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from kaito_laptop.clock import parse_timestamp, timestamp
-from kaito_laptop.cluster import Cluster, Manifest
+from kaito_laptop.cluster import Cluster, ClusterError, Manifest
 from kaito_laptop.controllers.owned import (
     Workload,
     conditions_with,
@@ -26,6 +26,7 @@ class DeploymentController(Workload):
 
     api_version = "apps/v1"
     kind = "Deployment"
+    component = "replicaset-controller"
 
     def __init__(self, cluster: Cluster, engine: Engine) -> None:
         self._templates: dict[str, str] = {}
@@ -41,22 +42,25 @@ class DeploymentController(Workload):
         old = [pod for pod in active if pod not in new]
         if owner["spec"]["strategy"]["type"] == "Recreate":
             gone = len(old) == 0 and not any(is_deleting(pod) for pod in pods)
-            self._resize(owner, current, new, owner["spec"]["replicas"] if gone else 0)
+            refused = self._resize(owner, current, new, owner["spec"]["replicas"] if gone else 0)
             for pod in old:
                 self._delete_pod(pod)
         else:
-            self._roll(owner, current, new, old)
+            refused = self._roll(owner, current, new, old)
         self._number(owner, current)
-        self._write_status(owner, self._status(owner, new, old))
+        self._write_status(owner, self._status(owner, new, old, refused))
+        if refused is not None:
+            raise refused
 
     def _roll(
         self, owner: Manifest, current: str, new: Sequence[Manifest], old: Sequence[Manifest]
-    ) -> None:
+    ) -> ClusterError | None:
+        """Return why a pod was refused, if one was."""
         replicas = owner["spec"]["replicas"]
         surge, unavailable = _limits(owner["spec"]["strategy"]["rollingUpdate"], replicas)
         room = replicas + surge - len(new) - len(old)
         wanted = len(new) + max(0, room) if len(new) < replicas else replicas
-        self._resize(owner, current, new, min(wanted, replicas))
+        refused = self._resize(owner, current, new, min(wanted, replicas))
         # Old pods that serve nobody go first; the others only while enough are ready.
         ready = sum(map(is_ready, new)) + sum(map(is_ready, old))
         spare = ready - (replicas - unavailable)
@@ -66,17 +70,24 @@ class DeploymentController(Workload):
                     break
                 spare -= 1
             self._delete_pod(pod)
+        return refused
 
-    def _resize(self, owner: Manifest, current: str, new: Sequence[Manifest], wanted: int) -> None:
-        for _ in range(wanted - len(new)):
-            self._create_pod(
-                owner,
-                owner["spec"]["template"],
-                {HASH_LABEL: current},
-                generateName=f"{name(owner)}-{current}-",
-            )
+    def _resize(
+        self, owner: Manifest, current: str, new: Sequence[Manifest], wanted: int
+    ) -> ClusterError | None:
+        try:
+            for _ in range(wanted - len(new)):
+                self._create_pod(
+                    owner,
+                    owner["spec"]["template"],
+                    {HASH_LABEL: current},
+                    generateName=f"{name(owner)}-{current}-",
+                )
+        except ClusterError as error:
+            return error
         for pod in sorted(new, key=is_ready)[: max(0, len(new) - wanted)]:
             self._delete_pod(pod)
+        return None
 
     def _number(self, owner: Manifest, current: str) -> None:
         """Count the templates in the annotation that `kubectl rollout` reads."""
@@ -87,7 +98,11 @@ class DeploymentController(Workload):
             owner["metadata"] = self._cluster.update(owner)["metadata"]
 
     def _status(
-        self, owner: Manifest, new: Sequence[Manifest], old: Sequence[Manifest]
+        self,
+        owner: Manifest,
+        new: Sequence[Manifest],
+        old: Sequence[Manifest],
+        refused: ClusterError | None,
     ) -> Manifest:
         replicas = owner["spec"]["replicas"]
         _, unavailable = _limits(owner["spec"]["strategy"].get("rollingUpdate", {}), replicas)
@@ -119,7 +134,8 @@ class DeploymentController(Workload):
         )
         done = len(new) == replicas == sum(map(is_ready, new)) and not old
         progressing = self._progressing(owner, done, counts)
-        status["conditions"] = conditions_with(conditions, progressing, now, updated=True)
+        conditions = conditions_with(conditions, progressing, now, updated=True)
+        status["conditions"] = _with_failure(conditions, refused, now)
         return status
 
     def _progressing(self, owner: Manifest, done: bool, counts: dict[str, int]) -> Manifest:
@@ -163,6 +179,24 @@ class DeploymentController(Workload):
             "reason": "ReplicaSetUpdated",
             "message": f"{about} is progressing.",
         }
+
+
+def _with_failure(
+    conditions: Sequence[Manifest], refused: ClusterError | None, now: str
+) -> list[Manifest]:
+    """ReplicaFailure keeps its first words until no pod is refused any more, as the ReplicaSet's does."""
+    others = [each for each in conditions if each["type"] != "ReplicaFailure"]
+    if refused is None:
+        return others
+    if len(others) < len(conditions):
+        return list(conditions)
+    failure = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": refused.message,
+    }
+    return conditions_with(others, failure, now, updated=True)
 
 
 def _limits(rolling: Manifest, replicas: int) -> tuple[int, int]:

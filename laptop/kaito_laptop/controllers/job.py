@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kaito_laptop.backoff import Backoff
 from kaito_laptop.clock import parse_timestamp, timestamp
-from kaito_laptop.cluster import Cluster, Event, Manifest
+from kaito_laptop.cluster import Cluster, ClusterError, Event, Key, Manifest
 from kaito_laptop.controllers.owned import FINISHED, Workload, is_active, is_ready
 from kaito_laptop.engine import Engine
 from kaito_laptop.objects import (
@@ -21,6 +22,9 @@ from kaito_laptop.objects import (
 )
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
+"""After a pod that failed."""
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
+"""After a pod that was refused."""
 
 
 class JobController(Workload):
@@ -28,12 +32,16 @@ class JobController(Workload):
 
     api_version = "batch/v1"
     kind = "Job"
+    component = "job-controller"
 
     def __init__(self, cluster: Cluster, engine: Engine) -> None:
         # A real Job holds its pods by a finalizer until they are counted; here the last state of a
         # deleted pod is kept instead.
         self._gone: dict[str, dict[str, Manifest]] = {}
         super().__init__(cluster, engine)
+
+    def _backoff(self) -> Backoff[Key]:
+        return Backoff(self._engine.clock, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
 
     def _pod_changed(self, event: Event) -> None:
         reference = controller_of(event.object)
@@ -55,7 +63,7 @@ class JobController(Workload):
         conditions = list(status.get("conditions", []))
         if not owner["spec"]["suspend"]:
             status.setdefault("startTime", now)
-        verdict = self._verdict(owner, status, tally)
+        verdict, refused = self._verdict(owner, status, tally), None
         if verdict is not None:
             self._delete_all(tally.active)
             if not is_true(owner, "FailureTarget"):
@@ -72,10 +80,12 @@ class JobController(Workload):
         elif owner["spec"]["suspend"]:
             self._delete_all(tally.active)
         else:
-            self._create_missing(owner, tally)
+            refused = self._create_missing(owner, tally)
         if conditions:
             status["conditions"] = conditions
         self._write_status(owner, status | tally.counts(going_on=verdict is None))
+        if refused is not None:
+            raise refused
 
     def _tally(self, owner: Manifest, pods: Sequence[Manifest]) -> _Tally:
         known = {uid(pod): pod for pod in pods} | self._gone.get(uid(owner), {})
@@ -109,22 +119,27 @@ class JobController(Workload):
             return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
         return None
 
-    def _create_missing(self, owner: Manifest, tally: _Tally) -> None:
+    def _create_missing(self, owner: Manifest, tally: _Tally) -> ClusterError | None:
+        """Return why a pod was refused, if one was."""
         spec = owner["spec"]
         present = len(tally.active)
         if spec["podReplacementPolicy"] == "Failed":
             present += len(tally.ending)
         missing = min(spec["parallelism"], _wanted(owner) - tally.succeeded) - present
         if missing <= 0:
-            return
+            return None
         if tally.failed:
             delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** (tally.failed - 1), LONGEST_BACKOFF_SECONDS)
             wait = tally.last_end + delay - self._engine.clock.now().timestamp()
             if wait > 0:
                 self._queue.add_after(self._key(owner), wait)
-                return
-        for _ in range(missing):
-            self._create_pod(owner, spec["template"], {}, generateName=f"{name(owner)}-")
+                return None
+        try:
+            for _ in range(missing):
+                self._create_pod(owner, spec["template"], {}, generateName=f"{name(owner)}-")
+        except ClusterError as error:
+            return error
+        return None
 
     def _delete_all(self, pods: Sequence[Manifest]) -> None:
         for pod in pods:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from kaito_laptop.cluster import Cluster, ClusterError, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.backoff import Backoff
+from kaito_laptop.cluster import (
+    Cluster,
+    ClusterError,
+    Event,
+    Forbidden,
+    Key,
+    Manifest,
+    NotFound,
+    Resource,
+)
 from kaito_laptop.engine import Engine, Queue
+from kaito_laptop.events import Recorder
 from kaito_laptop.objects import (
     controller_of,
     copy,
@@ -31,19 +43,26 @@ class Workload:
 
     api_version = ""
     kind = ""
+    component = ""
+    """In whose name events are written."""
 
     def __init__(self, cluster: Cluster, engine: Engine) -> None:
         self._cluster = cluster
         self._engine = engine
         self._resource: Resource = cluster.resource(self.api_version, self.kind)
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._recorder = Recorder(cluster, engine.clock, self.component)
+        self._queue: Queue[Key] = Queue(engine, self._look_at, self._backoff())
         cluster.watch([self._resource], lambda event: self._queue.add(self._key(event.object)))
         cluster.watch([self._pods], self._pod_changed)
 
     def reconcile(self, owner: Manifest, pods: Sequence[Manifest]) -> None:
         """Bring the pods and the status of one object closer to its spec."""
         raise NotImplementedError
+
+    def _backoff(self) -> Backoff[Key]:
+        """How long to wait after failures."""
+        return Backoff(self._engine.clock)
 
     def _look_at(self, key: Key) -> None:
         try:
@@ -64,21 +83,30 @@ class Workload:
     def _create_pod(
         self, owner: Manifest, template: Manifest, labels: dict[str, str], **metadata: Any
     ) -> None:
+        """Raise `ClusterError` when the pod is refused, after telling so in an Event about the owner."""
         described = copy(template.get("metadata") or {})
-        self._cluster.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {
-                    **described,
-                    **metadata,
-                    "namespace": namespace(owner),
-                    "labels": {**described.get("labels", {}), **labels},
-                    "ownerReferences": [owner_reference(owner)],
-                },
-                "spec": copy(template["spec"]),
-            }
-        )
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                **described,
+                **metadata,
+                "namespace": namespace(owner),
+                "labels": {**described.get("labels", {}), **labels},
+                "ownerReferences": [owner_reference(owner)],
+            },
+            "spec": copy(template["spec"]),
+        }
+        try:
+            self._cluster.create(pod)
+        except ClusterError as error:
+            with suppress(Forbidden):  # A namespace that ends takes no Events either.
+                self._recorder.warning(owner, "FailedCreate", self._refused(owner, pod, error))
+            raise
+
+    def _refused(self, owner: Manifest, pod: Manifest, error: ClusterError) -> str:
+        """What the Event says of a pod that could not be made."""
+        return f"Error creating: {error.message}"
 
     def _delete_pod(self, pod: Manifest) -> None:
         try:

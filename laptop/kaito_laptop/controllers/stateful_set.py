@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.cluster import ClusterError, Manifest
 from kaito_laptop.controllers.owned import Workload, fingerprint, is_active, is_ready
 from kaito_laptop.objects import get, is_deleting, labels, name
 
@@ -16,6 +16,7 @@ class StatefulSetController(Workload):
 
     api_version = "apps/v1"
     kind = "StatefulSet"
+    component = "statefulset-controller"
 
     def reconcile(self, owner: Manifest, pods: Sequence[Manifest]) -> None:
         """Create, replace and delete pods, write the status."""
@@ -54,6 +55,9 @@ class StatefulSetController(Workload):
             "apps.kubernetes.io/pod-index": str(number),
         }
         self._create_pod(owner, {**template, "spec": spec}, found, name=pod)
+
+    def _refused(self, owner: Manifest, pod: Manifest, error: ClusterError) -> str:
+        return f"create Pod {name(pod)} in StatefulSet {name(owner)} failed error: {error.message}"
 
     def _update(self, owner: Manifest, current: str, pods: Sequence[Manifest]) -> None:
         """Replace one pod of an older template, from the highest number down."""
