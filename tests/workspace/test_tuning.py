@@ -336,6 +336,11 @@ OTHER_HASH: list[dict[str, Any]] = [
 CONFIG = "training_config: {QuantizationConfig: {load_in_4bit: true}, LoraConfig: {r: 4}}"
 
 
+def test_an_upgrade_leaves_the_hash_of_inputs_alone(sync: Any) -> None:
+    """What this very Workspace had before pods had requests and limits: another one would tune everything again."""
+    assert hash_of(sync, {}) == "64413c8a0ed60a20"
+
+
 def hash_of(sync: Any, change: dict[str, Any]) -> str:
     answer = sync(tuning_workspace(**change), related=[config_map("params", CONFIG)])
     return str(child(answer, "Secret")["metadata"]["annotations"]["kaito.sh/tuning-hash"])
