@@ -83,3 +83,24 @@ def test_weights_that_the_hub_does_not_give_are_unreachable(
     assert message["reason"] == "WeightsUnreachable", done.stderr
     assert "Traceback" not in done.stderr
     assert secret not in done.stdout + done.stderr + message["message"]
+
+
+def test_the_hubs_client_keeps_no_second_copy_in_the_scratch_folder(hub, tmp_path):
+    program = (
+        "import os, pathlib; from kaito_runtime.transfer.hub import download_model; "
+        "download_model('org/model', 'main', pathlib.Path('weights')); "
+        "print(os.environ['HF_XET_CHUNK_CACHE_SIZE_BYTES'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    environment.pop("HF_XET_CHUNK_CACHE_SIZE_BYTES", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "scratch")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0"]
+    kept = sum(path.stat().st_size for path in (tmp_path / "scratch").rglob("*") if path.is_file())
+    assert kept < len(FILES["model.safetensors"])

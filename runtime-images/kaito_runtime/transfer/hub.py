@@ -26,6 +26,8 @@ _PICKLED = ["*.bin", "*.pt", "*.pth"]
 
 def download_model(repository: str, revision: str, folder: Path) -> None:
     """Write a repository's files at one revision to a folder."""
+    # Each file is fetched once: a cache of chunks, 10 GB by default, would only fill the scratch folder.
+    os.environ.setdefault("HF_XET_CHUNK_CACHE_SIZE_BYTES", "0")
     import huggingface_hub
     from huggingface_hub import errors
 
