@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from kaito_laptop.inspection import NotRunningError, ask, is_running
+from kaito_laptop.inspection import NotRunningError, ask
 from kaito_laptop.kubelet.folders import log_file
 from kaito_laptop.objects import labels, name
+from kaito_laptop.state_folder import StateFolderError, is_taken
 
 WORKSPACE_LABEL = "kaito.sh/workspace"
 
@@ -124,7 +125,13 @@ def _run(run: Callable[[], int]) -> int:
 
     try:
         return run()
-    except (UpError, UnreadableFileError, HookStartError, DemoModelError) as error:
+    except (
+        DemoModelError,
+        HookStartError,
+        StateFolderError,
+        UnreadableFileError,
+        UpError,
+    ) as error:
         raise UsageError(str(error)) from error
 
 
@@ -238,7 +245,7 @@ def _follow(file: Path, state: Path) -> None:
             text = log.read()
             if text:
                 print(text, end="", flush=True)
-            elif not is_running(state):
+            elif not is_taken(state):
                 return
             else:
                 time.sleep(0.2)

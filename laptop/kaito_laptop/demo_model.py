@@ -11,6 +11,7 @@ from pathlib import Path
 from kaito_laptop.child_process import ChildProcess
 from kaito_laptop.kubelet.folders import tail
 from kaito_laptop.laptop import PRESETS, Laptop
+from kaito_laptop.state_folder import DEMO_CREDENTIALS, DEMO_MODEL, LOGS
 
 PRESET = "tiny-demo"
 
@@ -21,13 +22,13 @@ class DemoModelError(Exception):
 
 def provide(laptop: Laptop, image: str, say: Callable[[str], None]) -> None:
     """Make the model, or take it from the cache, and push it as the image that the preset names."""
-    credentials = laptop.state / "demo-model.docker.json"
+    credentials = laptop.state / DEMO_CREDENTIALS
     credentials.touch(mode=0o600)
     credentials.write_text(laptop.docker_config(), encoding="utf-8")
     place = f"{laptop.registry.address}/{PRESETS}/{image}"
-    arguments = ["--to", str(laptop.state / "demo-model"), "--push", place]
+    arguments = ["--to", str(laptop.state / DEMO_MODEL), "--push", place]
     arguments += ["--credentials", str(credentials)]
-    run_module("kaito_runtime.demo.make", arguments, laptop.state / "logs" / "demo-model.log", say)
+    run_module("kaito_runtime.demo.make", arguments, laptop.state / LOGS / "demo-model.log", say)
 
 
 def run_module(

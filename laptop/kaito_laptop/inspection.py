@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kaito_laptop.engine import Engine
+from kaito_laptop.state_folder import WAY_IN
 
 ANSWER_SECONDS = 5.0
 Ask = Callable[[Mapping[str, Any]], Any]
@@ -32,7 +33,7 @@ class Inspection:
     """Listens on loopback and answers in the engine's thread."""
 
     def __init__(self, state: Path, engine: Engine, answer: Ask) -> None:
-        self._file = state / "up.json"
+        self._file = state / WAY_IN
         self._token = secrets.token_urlsafe(24)
         self._engine = engine
         self._answer = answer
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 def ask(state: Path, question: Mapping[str, Any]) -> Any:
     """Ask the `kaito up` of a state folder; raise `NotRunningError`."""
     try:
-        where = json.loads((state / "up.json").read_text(encoding="utf-8"))
+        where = json.loads((state / WAY_IN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise NotRunningError(
             f"no `kaito up` runs with the state folder {state}; start one, or name its --state"
@@ -121,13 +122,3 @@ def ask(state: Path, question: Mapping[str, Any]) -> Any:
     if answer.status != 200:
         raise NotRunningError(f"`kaito up` answered with {answer.status}")
     return json.loads(body)
-
-
-def is_running(state: Path) -> bool:
-    """Whether a process that is alive uses this state folder."""
-    try:
-        pid = int(json.loads((state / "up.json").read_text(encoding="utf-8"))["pid"])
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError):
-        return False
-    return True

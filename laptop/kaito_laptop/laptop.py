@@ -26,6 +26,7 @@ from kaito_laptop.metacontroller.hooks import HttpCaller
 from kaito_laptop.package_data import controllers
 from kaito_laptop.registry import Registry
 from kaito_laptop.services import ServiceProxy
+from kaito_laptop.state_folder import LOGS, REGISTRY
 from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK
 
 REGISTRY_NAME = "registry.laptop"
@@ -66,7 +67,7 @@ class Laptop:
         """
         plane = control_plane(self.engine, secrets.randbits(32))
         self.cluster, self.nodes = plane.cluster, plane.nodes
-        self.registry = Registry(self.state / "registry", {USER: self.password}, [PRESETS])
+        self.registry = Registry(self.state / REGISTRY, {USER: self.password}, [PRESETS])
         self.registry.start()
         self._ends.append(self.registry.stop)
         self.arm = ManagedCluster(
@@ -97,7 +98,7 @@ class Laptop:
             self.cluster.create(each)
 
     def _hooks(self, arm: str) -> dict[str, HookProcess]:
-        logs = self.state / "logs" / "hooks"
+        logs = self.state / LOGS / "hooks"
         hooks = {}
         for name, app, settings in (
             (

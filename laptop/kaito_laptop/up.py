@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shlex
-import shutil
 import signal
 import threading
 import time
@@ -19,10 +18,10 @@ from urllib.parse import urlsplit
 from kaito_hooks.kube.quantities import binary
 from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import read_presets
-from kaito_laptop import demo_model, manifests
+from kaito_laptop import demo_model, manifests, state_folder
 from kaito_laptop.changes import apply_all
 from kaito_laptop.cluster import ClusterError, Manifest
-from kaito_laptop.inspection import Inspection, is_running
+from kaito_laptop.inspection import Inspection
 from kaito_laptop.inspection_answers import answer
 from kaito_laptop.laptop import REGISTRY_NAME, Laptop
 from kaito_laptop.objects import condition, is_true, name, namespace, uid
@@ -65,14 +64,15 @@ class Up:
         """Return the exit code: 0, or 1 when `--once` saw a Workspace that cannot succeed."""
         started = time.monotonic()
         found = manifests.read(self._options.files)
-        state = self._options.state
-        if is_running(state):
-            raise UpError(f"another `kaito up` uses {state}; end it, or name another --state")
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for leftover in ("pods", "logs"):
-            shutil.rmtree(state / leftover, ignore_errors=True)
+        with state_folder.taken(self._options.state, keep=self._options.keep):
+            self._run(found, started)
+        return 1 if self._failed else 0
+
+    def _run(self, found: list[Manifest], started: float) -> None:
         inspection = Inspection(
-            state, self._laptop.engine, lambda question: answer(self._laptop, question)
+            self._options.state,
+            self._laptop.engine,
+            lambda question: answer(self._laptop, question),
         )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)
@@ -90,10 +90,6 @@ class Up:
                 self.say("Ending all processes")
             inspection.stop()
             self._laptop.stop()
-            shutil.rmtree(state / "pods", ignore_errors=True)
-            if not self._options.keep:
-                shutil.rmtree(state, ignore_errors=True)
-        return 1 if self._failed else 0
 
     def look(self) -> None:
         """Print what is news, and notice Workspaces that have come up or cannot."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from kaito_laptop.cluster import Manifest
 from kaito_laptop.kubelet.sources import Sources
 from kaito_laptop.objects import name, namespace, uid
+from kaito_laptop.state_folder import LOGS, PODS
 
 MESSAGE_BYTES = 4096
 PREVIOUS = ".previous"
@@ -91,12 +92,12 @@ class Folders:
         shutil.rmtree(self._pod(pod), ignore_errors=True)
 
     def _pod(self, pod: Manifest) -> Path:
-        return self.state / "pods" / uid(pod)
+        return self.state / PODS / uid(pod)
 
 
 def log_file(state: Path, namespace: str, pod: str, container: str) -> Path:
     """Return where a container's output is, also for who only reads it."""
-    return state / "logs" / namespace / pod / f"{container}.log"
+    return state / LOGS / namespace / pod / f"{container}.log"
 
 
 def inside(root: Path, path: str) -> Path:
