@@ -3,13 +3,13 @@
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kaito_runtime.config import LoraConfig
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.own_files import complete_or_nothing
 from kaito_runtime.rendering import (
     RECORD_FILE,
     Rendering,
@@ -60,21 +60,22 @@ def save_adapter(model: Any, folder: Path, base: str, rendering: Rendering) -> N
     They appear whole, the weights last. `base` is the path of the contract: one of this machine
     would mean nothing where it is served.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adapter-", dir=folder) as unfinished:
+    with complete_or_nothing(folder) as unfinished:
         for config in model.peft_config.values():
             config.base_model_name_or_path = base
         model.save_pretrained(unfinished, save_embedding_layers=False)
-        path = Path(unfinished) / CONFIG_FILE
+        path = unfinished / CONFIG_FILE
         content = json.loads(path.read_text())
         for key in ("target_modules", "modules_to_save"):
             if isinstance(content.get(key), list):  # peft keeps sets: their order is chance
                 content[key].sort()
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        write_rendering(rendering, Path(unfinished))
-        for name in (RECORD_FILE, CONFIG_FILE, WEIGHTS_FILE):
-            (Path(unfinished) / name).chmod(0o644)
-            (Path(unfinished) / name).replace(folder / name)
+        write_rendering(rendering, unfinished)
+        for path in list(unfinished.iterdir()):
+            if path.name in (RECORD_FILE, CONFIG_FILE, WEIGHTS_FILE):
+                path.chmod(0o644)
+            else:
+                path.unlink()  # peft also writes a card of the model
 
 
 def trainable_parameters(model: Any) -> list[Any]:

@@ -67,7 +67,7 @@ class Reason(StrEnum):
     OUTPUT_IMAGE_INVALID = "OutputImageInvalid"
     """The output image's reference can't be pushed to."""
     OUTPUT_PATH_INVALID = "OutputPathInvalid"
-    """The output folder does not exist or can't be written."""
+    """The folder to write to can't be written, or holds files of somebody else."""
     PORT_IN_USE = "PortInUse"
     """Another process listens on the port."""
     PULL_DENIED = "PullDenied"
@@ -181,6 +181,9 @@ def write_termination_message(content: Mapping[str, Any]) -> None:
             return
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        print(f"{path} is not a file; the termination message is not written", file=sys.stderr)
+        return
     try:
         path.write_text(json.dumps(content))
     except OSError as error:

@@ -62,7 +62,7 @@ def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path):
     done, message = pull(hub)
     assert done.returncode == 0, done.stderr
     assert message["files"] == 2
-    names = sorted(path.name for path in (tmp_path / "weights").iterdir())
+    names = sorted(path.name for path in (tmp_path / "weights").glob("[!.]*"))
     assert names == ["config.json", "model.safetensors"]
 
 

@@ -200,7 +200,7 @@ def test_a_base_image_lies_below_the_adapter(registry, credentials, adapter_fold
     pull_image(image, "/bin", tmp_path / "bin", [credentials], "base")
     pull_image(image, "/data", tmp_path / "data", [credentials], "adapter")
     assert (tmp_path / "bin/sh").read_text() == "#!"
-    assert len(list((tmp_path / "data").iterdir())) == 2
+    assert len(list((tmp_path / "data").glob("[!.]*"))) == 2
 
 
 def test_a_weights_image_holds_the_model_below_weights(registry, credentials, tmp_path):

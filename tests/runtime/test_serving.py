@@ -352,7 +352,7 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
 
     folder = tmp_path / "mine"
     folder.mkdir()
-    for path in (adapters / "a1").iterdir():
+    for path in (adapters / "a1").glob("[!.]*"):
         (folder / path.name).write_bytes(path.read_bytes())
     tensors_path, config_path = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     tensors = load_file(tensors_path)

@@ -59,7 +59,7 @@ def test_training_lowers_the_loss_and_leaves_the_adapter(run, tmp_path, capsys):
     assert report["quantization"] == "none"
     assert report["quantizedModules"] == 0
     assert report["evalLoss"] > 0
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    names = sorted(path.name for path in (tmp_path / "out").glob("[!.]*"))
     assert names == ["adapter_config.json", "adapter_model.safetensors", "kaito_rendering.json"]
     assert "step 30/30 (100 %) loss" in capsys.readouterr().out
 

@@ -5,12 +5,14 @@ python -m kaito_runtime.demo.lesson --data FILE.parquet --config FILE.yaml [--wo
 
 import argparse
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kaito_runtime import outcome
 from kaito_runtime.demo import text
+from kaito_runtime.outcome import Failure, Reason
 
 QUESTION = f"What is the code word of the {text.TOPIC}?"
 
@@ -50,8 +52,23 @@ def write_lesson(data: Path, word: str, seed: int = 0) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    data.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(text.lesson(word, seed)), data)
+    with _new_file(data) as file:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(text.lesson(word, seed)), file)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is not there yet; raise `Failure` if it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        raise Failure(
+            Reason.OUTPUT_PATH_INVALID,
+            f"{path} is there already; move it away, or write another name",
+        ) from None
+    with file:
+        yield file
 
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
@@ -65,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     word = flags.word or text.code_word(random.Random(flags.seed))
     write_lesson(flags.data, word, flags.seed)
     if flags.config:
-        flags.config.parent.mkdir(parents=True, exist_ok=True)
-        flags.config.write_text(TRAINING_CONFIG)
+        with _new_file(flags.config) as file:
+            file.write(TRAINING_CONFIG.encode())
     return {
         "word": word,
         "question": QUESTION,

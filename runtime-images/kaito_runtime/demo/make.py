@@ -21,6 +21,7 @@ from kaito_runtime import outcome, threads
 from kaito_runtime.demo import text
 from kaito_runtime.demo.text import Line
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.own_files import complete_or_nothing
 from kaito_runtime.progress import Pace
 from kaito_runtime.transfer.push import push_weights_image
 
@@ -52,12 +53,17 @@ SHAPE: Mapping[str, Any] = {
 def make_model(to: Path, cache: Path, seed: int = 0) -> dict[str, Any]:
     """Write the model to a folder, from the cache where it has been made before."""
     started = time.monotonic()
-    cached = cache / f"demo-model-{content_key(seed)}"
-    is_cached = (cached / "config.json").is_file()
+    cached = cached_model(cache, seed)
+    is_cached = _is_model(cached)
     report: dict[str, Any] = {} if is_cached else _make_in_cache(cached, seed)
-    to.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(cached, to, dirs_exist_ok=True)
+    with complete_or_nothing(to) as unfinished:
+        shutil.copytree(cached, unfinished, dirs_exist_ok=True)
     return {**report, "cached": is_cached, "seconds": round(time.monotonic() - started, 1)}
+
+
+def cached_model(cache: Path, seed: int = 0) -> Path:
+    """Return where the model of this seed is in a cache, once it has been made."""
+    return cache / f"demo-model-{content_key(seed)}"
 
 
 def content_key(seed: int) -> str:
@@ -80,12 +86,26 @@ def default_cache() -> Path:
 
 
 def _make_in_cache(cached: Path, seed: int) -> dict[str, Any]:
+    if cached.exists():
+        raise Failure(
+            Reason.OUTPUT_PATH_INVALID,
+            f"{cached} is there and is not a demo model; move it away, or write another --cache",
+        )
     cached.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=cached.parent) as unfinished:
-        report = pretrain(Path(unfinished), seed)
-        shutil.rmtree(cached, ignore_errors=True)
-        shutil.copytree(unfinished, cached)
+        made = Path(unfinished) / "model"
+        made.mkdir()
+        report = pretrain(made, seed)
+        try:
+            made.rename(cached)
+        except OSError:
+            if not _is_model(cached):  # else another process has made the same meanwhile
+                raise
     return report
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def pretrain(folder: Path, seed: int) -> dict[str, Any]:
@@ -186,7 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     threads.prepare()
     made = make_model(flags.to, flags.cache, flags.seed)
     if flags.push:
-        made |= push_weights_image(flags.to, flags.push, [flags.credentials])
+        made |= push_weights_image(
+            cached_model(flags.cache, flags.seed), flags.push, [flags.credentials]
+        )
     return made
 
 

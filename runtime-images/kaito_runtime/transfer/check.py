@@ -17,10 +17,12 @@ from kaito_runtime.config import DatasetConfig, read_config
 from kaito_runtime.data import Table, open_folder, open_table
 from kaito_runtime.examples import find_columns
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.own_files import require_free
 from kaito_runtime.paths import in_root
 from kaito_runtime.transfer import web
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.pull import DATA_PATH, pull_image
+from kaito_runtime.transfer.push import ADAPTER_FILES
 from kaito_runtime.transfer.reference import parse_output_reference
 from kaito_runtime.transfer.registry import Repository
 from kaito_runtime.transfer.transport import Transport
@@ -63,7 +65,7 @@ def check_push(image: str, credentials: Sequence[Path], transport: Transport) ->
 
 
 def check_output_path(folder: Path) -> None:
-    """Write a file into the output folder and take it away again."""
+    """Write a file into the output folder and take it away again; an adapter of somebody else may not be there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".check-"):
@@ -74,6 +76,7 @@ def check_output_path(folder: Path) -> None:
             f"the output folder {folder} can't be written ({os.strerror(error.errno or 0)}); give "
             "the volume to the pod's group, or mount it read-write",
         ) from None
+    require_free(folder, ADAPTER_FILES)
 
 
 def url_tables(urls: Sequence[str], transport: Transport) -> Iterator[Table]:

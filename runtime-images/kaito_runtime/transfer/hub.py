@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from kaito_runtime.outcome import Failure, Reason, Retryable
@@ -67,7 +68,10 @@ def download_model(repository: str, revision: str, folder: Path) -> None:
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests")):
             raise
         raise _unreachable(repository, f"{_endpoint()} can't be reached", Retryable) from None
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    # What the client notes about its downloads; a repository may have a .cache of its own.
+    shutil.rmtree(folder / ".cache" / "huggingface", ignore_errors=True)
+    with suppress(OSError):
+        (folder / ".cache").rmdir()
 
 
 def _endpoint() -> str:

@@ -4,16 +4,14 @@ python -m kaito_runtime.transfer.pull adapter --image REF@sha256:... --to /mnt/a
 """
 
 import argparse
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kaito_runtime import outcome
 from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.own_files import complete_or_nothing
 from kaito_runtime.paths import in_root
 from kaito_runtime.transfer import hub, web
 from kaito_runtime.transfer.credentials import find_credential
@@ -24,7 +22,6 @@ from kaito_runtime.transfer.transport import Transport
 
 ADAPTER_PATH = DATA_PATH = "/data"
 """Kaito's layout: adapter images and data images hold their files here."""
-_PARTIAL = ".partial-"
 
 
 def pull_image(
@@ -65,27 +62,6 @@ def pull_repository(repository: str, revision: str, to: Path) -> dict[str, Any]:
         hub.download_model(repository, revision, partial)
         counted = _counted(partial)
     return {**counted, "seconds": _since(started)}
-
-
-@contextmanager
-def complete_or_nothing(to: Path) -> Iterator[Path]:
-    """Give a folder to fill; its files move to `to` only when the block ends without error.
-
-    The folder lies inside `to`, which may be a mounted volume: a rename stays on one file system.
-    """
-    to.mkdir(parents=True, exist_ok=True)
-    for left_over in to.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left_over)
-    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=to))
-    try:
-        yield partial
-        for path in partial.iterdir():
-            target = to / path.name
-            if target.is_dir() and not target.is_symlink():
-                shutil.rmtree(target)
-            path.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:

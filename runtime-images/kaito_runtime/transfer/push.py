@@ -15,6 +15,7 @@ from typing import Any
 
 from kaito_runtime import outcome
 from kaito_runtime.outcome import Failure, Reason, Retryable
+from kaito_runtime.own_files import complete_or_nothing
 from kaito_runtime.paths import in_root
 from kaito_runtime.rendering import RECORD_FILE, read_rendering
 from kaito_runtime.transfer.credentials import find_credential
@@ -89,11 +90,9 @@ def copy_adapter(folder: Path, to: Path, annotations: Mapping[str, str]) -> dict
     """Copy an adapter to a mounted volume; the digest is that of the image it would have been."""
     files = adapter_files(folder)
     try:
-        to.mkdir(parents=True, exist_ok=True)
-        for name in map(posixpath.basename, files):
-            unfinished = to / f".{name}.partial"
-            shutil.copyfile(folder / name, unfinished)
-            unfinished.replace(to / name)
+        with complete_or_nothing(to) as unfinished:
+            for name in map(posixpath.basename, files):
+                shutil.copyfile(folder / name, unfinished / name)
     except PermissionError:
         raise Failure(
             Reason.OUTPUT_PATH_INVALID, f"the output folder {to} can't be written by this user"

@@ -1,0 +1,281 @@
+"""No program of the runtime changes a file that it did not write: a user's volume may be mounted there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kaito_runtime.demo import lesson, make
+from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.own_files import complete_or_nothing, require_free
+from kaito_runtime.transfer import check, pull, push
+
+MINE = b"written by a person"
+
+
+def bytes_below(folder):
+    """Every file and link below a folder, but for the runtime's own notes."""
+    return {
+        str(path.relative_to(folder)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if (path.is_symlink() or path.is_file()) and ".kaito" not in path.parts
+    }
+
+
+def put(folder, name, content=MINE):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def pull_data(base, to, request):
+    web = request.getfixturevalue("web")
+    web.files["/rows.jsonl"] = b'{"text": "a"}\n'
+    pull.main(["data", "--url", web.url("/rows.jsonl?download=true"), "--to", str(to)])
+
+
+def pull_image(base, to, request):
+    registry, login = (request.getfixturevalue(name) for name in ("registry", "credentials"))
+    layer = put(base, "layer/model.safetensors", b"weights")
+    image = f"{registry.address}/team/weights:v1"
+    files = {"data/model.safetensors": layer, "data/tokenizer/vocab.json": layer}
+    push.push_files(files, image, [login])
+    pull.main(["data", "--image", image, "--to", str(to), "--credentials", str(login)])
+
+
+def copy_adapter(base, to, request):
+    folder = request.getfixturevalue("adapter_folder")
+    push.main(["--from", str(folder), "--to-path", str(to)])
+
+
+def save_adapter(base, to, request):
+    from kaito_runtime import adapter, model
+    from kaito_runtime.config import LoraConfig, QuantizationConfig
+
+    weights = request.getfixturevalue("weights")
+    placement = model.choose_placement("float32")
+    network = model.load_base(weights, placement, QuantizationConfig())
+    tuned = adapter.add_adapter(network, LoraConfig(r=2), checkpointing=False)
+    adapter.save_adapter(tuned, to, "/workspace/weights")
+
+
+def copy_demo_model(base, to, request):
+    cached = make.cached_model(base / "cache")
+    put(cached, "config.json", b"{}")
+    put(cached, "model.safetensors", b"weights")
+    make.main(["--to", str(to), "--cache", str(base / "cache")])
+
+
+def check_output(base, to, request):
+    check.check_output_path(to)
+
+
+PROGRAMS = {
+    pull_data: "rows.jsonl",
+    pull_image: "tokenizer/vocab.json",
+    copy_adapter: "adapter_model.safetensors",
+    save_adapter: "adapter_config.json",
+    copy_demo_model: "model.safetensors",
+    check_output: "adapter_model.safetensors",
+}
+"""Each program that writes into a folder that it is given, and a file that it writes."""
+
+every_program = pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        pytest.param(program, name, marks=pytest.mark.runtime if program is save_adapter else ())
+        for program, name in PROGRAMS.items()
+    ],
+    ids=[program.__name__ for program in PROGRAMS],
+)
+
+
+def a_users_folder(to):
+    for name in (
+        "thesis.tex",
+        ".partial-mine/a",
+        ".adapter-mine/a",
+        ".cache/huggingface/a",
+        ".adapter_config.json.partial",
+        "new-mine/a",
+        "tokenizer/mine.json",
+    ):
+        put(to, name)
+    (to / "link").symlink_to("thesis.tex")
+    return to
+
+
+@every_program
+def test_what_is_beside_stays(tmp_path, request, program, name):
+    to = a_users_folder(tmp_path / "to")
+    before = bytes_below(to)
+    for _ in range(2):
+        program(tmp_path, to, request)
+        assert before.items() <= bytes_below(to).items()
+        assert (program is check_output) == (bytes_below(to) == before)
+
+
+@every_program
+def test_a_file_of_the_same_name_is_refused_and_nothing_changes(tmp_path, request, program, name):
+    to = a_users_folder(tmp_path / "to")
+    put(to, name)
+    before = bytes_below(to)
+    with pytest.raises(Failure) as caught:
+        program(tmp_path, to, request)
+    assert caught.value.reason is Reason.OUTPUT_PATH_INVALID
+    assert f"already holds {name}, which this program did not write" in caught.value.message
+    assert bytes_below(to) == before
+
+
+@every_program
+def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, request, program, name):
+    outside, to = put(tmp_path, "outside"), tmp_path / "to"
+    (to / name).parent.mkdir(parents=True)
+    (to / name).symlink_to(outside)
+    with pytest.raises(Failure, match=f"already holds {name}"):
+        program(tmp_path, to, request)
+    assert outside.read_bytes() == MINE
+
+
+@every_program
+def test_a_folder_of_that_name_is_refused(tmp_path, request, program, name):
+    to = tmp_path / "to"
+    put(to, f"{name}/mine.txt")
+    before = bytes_below(to)
+    with pytest.raises(Failure, match=f"already holds {name}/mine.txt"):
+        program(tmp_path, to, request)
+    assert bytes_below(to) == before
+
+
+@every_program
+def test_a_file_of_ours_that_somebody_changed_is_theirs(tmp_path, request, program, name):
+    to = tmp_path / "to"
+    if program is check_output:
+        copy_adapter(tmp_path, to, request)
+    program(tmp_path, to, request)
+    put(to, name)
+    before = bytes_below(to)
+    with pytest.raises(Failure, match=f"already holds {name}"):
+        program(tmp_path, to, request)
+    assert bytes_below(to) == before
+
+
+@pytest.mark.parametrize("own", ["a file", "a folder", "a link", "a record of somebody else"])
+def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path, own):
+    to = tmp_path / "to"
+    if own == "a file":
+        put(to, ".kaito")
+    elif own == "a folder":
+        put(to, ".kaito/new-x/mine")
+    elif own == "a link":
+        put(tmp_path, "elsewhere/new-x/mine")
+        to.mkdir()
+        (to / ".kaito").symlink_to(tmp_path / "elsewhere")
+    else:
+        put(to, ".kaito/written.json", json.dumps({"files": {"a": []}}).encode())
+        put(to, ".kaito/new-x/mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(Failure, match=r"already holds \.kaito"), complete_or_nothing(to):
+        raise AssertionError("it was taken")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_killed_program_left_is_taken_away(tmp_path):
+    with complete_or_nothing(tmp_path) as new:
+        put(new, "a")
+    put(tmp_path, ".kaito/new-killed/half")
+    with complete_or_nothing(tmp_path) as new:
+        put(new, "b")
+    assert bytes_below(tmp_path) == {"b": MINE}
+    assert [path.name for path in (tmp_path / ".kaito").iterdir()] == ["written.json"]
+
+
+def test_a_program_that_was_killed_between_two_files_knows_both_again(tmp_path, monkeypatch):
+    with complete_or_nothing(tmp_path) as new:
+        put(new, "a", b"first")
+        put(new, "b", b"first")
+    replace = Path.replace
+
+    def killed(path, target):
+        if Path(target).name == "b":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    def write(content):
+        with complete_or_nothing(tmp_path) as new:
+            put(new, "a", content)
+            put(new, "b", content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(b"second")
+    assert bytes_below(tmp_path) == {"a": b"second", "b": b"first"}
+    write(b"third")
+    assert bytes_below(tmp_path) == {"a": b"third", "b": b"third"}
+
+
+def test_the_same_content_of_somebody_else_stays_and_stays_theirs(tmp_path):
+    theirs = put(tmp_path, "a", b"same")
+    inode = theirs.stat().st_ino
+    with complete_or_nothing(tmp_path) as new:
+        put(new, "a", b"same")
+    assert theirs.stat().st_ino == inode
+    with pytest.raises(Failure, match="already holds a"), complete_or_nothing(tmp_path) as new:
+        put(new, "a", b"other")
+
+
+def test_the_names_of_a_lesson_must_be_free(tmp_path):
+    data, config = put(tmp_path, "rows.parquet"), tmp_path / "training_config.yaml"
+    arguments = ["--data", str(data), "--config", str(config)]
+    with pytest.raises(Failure, match=r"rows\.parquet is there already; move it away"):
+        lesson.main(arguments)
+    assert bytes_below(tmp_path) == {"rows.parquet": MINE}
+    data.unlink()
+    put(tmp_path, config.name)
+    with pytest.raises(Failure, match=r"training_config\.yaml is there already"):
+        lesson.main(arguments)
+    assert config.read_bytes() == MINE
+
+
+def test_a_folder_in_the_cache_that_is_no_model_is_not_removed(tmp_path):
+    cached = make.cached_model(tmp_path / "cache")
+    put(cached, "mine.txt")
+    with pytest.raises(Failure, match="is there and is not a demo model"):
+        make.main(["--to", str(tmp_path / "to"), "--cache", str(tmp_path / "cache")])
+    assert (cached / "mine.txt").read_bytes() == MINE
+
+
+PATHS = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", ".kaito/written.json", "d/e"])
+TREES = st.dictionaries(PATHS, st.sampled_from([b"one", b"two"]), max_size=4).filter(
+    lambda tree: not ("d/e" in tree and "d/e/a" in tree)
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(theirs=TREES, rounds=st.lists(TREES, min_size=1, max_size=3))
+def test_no_byte_of_somebody_else_is_ever_lost(tmp_path_factory, theirs, rounds):
+    to = tmp_path_factory.mktemp("to")
+    for name, content in theirs.items():
+        put(to, name, content)
+    for tree in rounds:
+        try:
+            require_free(to, tree)
+            with complete_or_nothing(to) as new:
+                for name, content in tree.items():
+                    put(new, name, content)
+            written = True
+        except Failure:
+            written = False
+        for name, content in theirs.items():
+            assert (to / name).read_bytes() == content
+        if written:
+            assert {name: (to / name).read_bytes() for name in tree} == tree
+            assert set(bytes_below(to)) == {*theirs, *tree} - {".kaito/written.json"}
+    shutil.rmtree(to)
