@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
-_NAME = r"(?P<name>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = rf"{_PART}(?:/{_PART})*"
+"""A name of the specification: no part of it is `..`, so that it can be a folder."""
+_NAME = rf"(?P<name>{_REPOSITORY})"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _ROUTES = (
@@ -77,7 +80,8 @@ class RegistryHandler(RegistryHttp):
         """Mount a blob, take it whole, or open a session."""
         mounted = self.query.get("mount", "")
         origin = self.query.get("from", "")
-        if mounted and origin and self.registry.link(origin, "blobs", mounted).exists():
+        is_mount = re.fullmatch(_DIGEST, mounted) and re.fullmatch(_REPOSITORY, origin)
+        if is_mount and self.registry.link(origin, "blobs", mounted).exists():
             self._link(name, "blobs", mounted)
             self._created(f"/v2/{name}/blobs/{mounted}", mounted)
             return

@@ -133,3 +133,32 @@ def test_what_was_pushed_survives_a_restart(tmp_path, send, registry):
 @pytest.mark.parametrize("path", ["/v2/../x/manifests/v1", "/v2/A/manifests/v1", "/etc/passwd"])
 def test_a_path_that_is_no_route_is_404(send, path):
     assert send("GET", path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"/v2/a/../../../outside/blobs/uploads/?digest={DIGEST}"),
+        ("PUT", "/v2/a/../../../outside/manifests/v1"),
+        (
+            "POST",
+            f"/v2/team/a/blobs/uploads/?mount=../../../../mine.txt&from=team/a&digest={DIGEST}",
+        ),
+        ("POST", f"/v2/team/a/blobs/uploads/?mount={DIGEST}&from=../../outside&digest={DIGEST}"),
+        ("DELETE", "/v2/team/a/blobs/uploads/..%2f..%2f..%2f..%2f..%2f..%2foutside-the-registry"),
+        ("DELETE", "/v2/a/../../../outside/manifests/mine"),
+    ],
+)
+def test_no_name_leads_out_of_the_folder(registry, send, tmp_path, method, path):
+    registry.storage = tmp_path / "registry"
+    registry.stop()
+    registry.start()
+    push(send)
+    for name in ("mine.txt", "outside/_blobs/mine", "outside/_tags/mine"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    status, _, _ = send(method, path, BLOB if method == "POST" else MANIFEST)
+    assert status in (201, 404, 405)
+    outside = [each for each in tmp_path.rglob("*") if "registry" not in each.parts]
+    assert {each.read_text() for each in outside if each.is_file()} == {"mine"}
+    assert len([each for each in outside if each.is_file()]) >= 3

@@ -36,10 +36,10 @@ class Folders:
             for volume in pod["spec"].get("volumes", [])
         }
         for volume, files in contents.items():
-            folder = self._pod(pod) / "volumes" / volume
+            folder = inside(self._pod(pod) / "volumes", volume)
             folder.mkdir(parents=True, exist_ok=True)
             for path, content in files.items():
-                file = folder / path
+                file = inside(folder, path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 # Secrets are for the owner of this process alone.
                 file.touch(mode=0o600)
@@ -47,17 +47,18 @@ class Folders:
 
     def make_root(self, pod: Manifest, container: Manifest) -> Path:
         """Return the container's root with its mounts and an empty termination message."""
-        root: Path = self._pod(pod) / "roots" / container["name"]
+        root = inside(self._pod(pod) / "roots", container["name"])
         root.mkdir(parents=True, exist_ok=True)
         # Outer mounts first: /data before /data/inner.
         for mount in sorted(container.get("volumeMounts", []), key=lambda m: str(m["mountPath"])):
             at = inside(root, mount["mountPath"])
-            volume = self._pod(pod) / "volumes" / mount["name"]
+            volume = inside(self._pod(pod) / "volumes", mount["name"])
             at.parent.mkdir(parents=True, exist_ok=True)
             if not at.is_symlink() and not at.exists():
-                at.symlink_to(volume / mount.get("subPath", ""))
+                at.symlink_to(inside(volume, mount.get("subPath", "")))
         message = inside(root, container["terminationMessagePath"])
         message.parent.mkdir(parents=True, exist_ok=True)
+        message.unlink(missing_ok=True)  # a link that a run before made is not followed
         message.write_bytes(b"")
         return root
 
@@ -76,7 +77,7 @@ class Folders:
 
     def message(self, pod: Manifest, container: Manifest, exit_code: int) -> str:
         """Return the termination message, or the end of the log where that stands for it."""
-        root = self._pod(pod) / "roots" / container["name"]
+        root = inside(self._pod(pod) / "roots", container["name"])
         try:
             written = inside(root, container["terminationMessagePath"]).read_bytes()
         except OSError:
@@ -92,12 +93,12 @@ class Folders:
         shutil.rmtree(self._pod(pod), ignore_errors=True)
 
     def _pod(self, pod: Manifest) -> Path:
-        return self.state / PODS / uid(pod)
+        return inside(self.state / PODS, uid(pod))
 
 
 def log_file(state: Path, namespace: str, pod: str, container: str) -> Path:
     """Return where a container's output is, also for who only reads it."""
-    return state / LOGS / namespace / pod / f"{container}.log"
+    return inside(state / LOGS, f"{namespace}/{pod}/{container}.log")
 
 
 def inside(root: Path, path: str) -> Path:
