@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from kaito_hooks.kube import labels
-from kaito_hooks.workspace import reasons, status
+from kaito_hooks.web.workspace import load_presets
+from kaito_hooks.workspace import api, reasons, status
 from kaito_laptop import command
 
 from support.wire import ROOT
@@ -71,6 +72,35 @@ def fields(schema: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
     return found
 
 
+NOT_YET = {".".join(path): remedy for path, remedy in api.NOT_YET.items()}
+
+
+def test_a_field_that_is_refused_says_so_and_no_other() -> None:
+    """What `kubectl explain` shows, held against the table of what the hook refuses."""
+    crd = yaml.safe_load((ROOT / "crds/kaito.sh_workspaces.yaml").read_text(encoding="utf-8"))
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    marked = {
+        path.replace("[]", "")
+        for path, text in fields(schema)
+        if text.startswith("Not supported yet:")
+    }
+    assert NOT_YET.keys() <= marked
+    below = {path for path in marked if path.startswith(tuple(f"{each}." for each in NOT_YET))}
+    assert marked - below == NOT_YET.keys()
+
+
+def test_what_is_refused_is_listed_with_the_same_remedy() -> None:
+    section = API.split("## Not supported yet")[1].split("## Fields of a Workspace")[0]
+    rows = dict(re.findall(r"^\| `([A-Za-z.]+)` \| (.*) \|$", section, re.MULTILINE))
+    assert {path: words.replace("`", "") for path, words in rows.items()} == {
+        path: remedy.format(name="NAME", namespace="NAMESPACE").replace("`", "")
+        for path, remedy in NOT_YET.items()
+    }
+    presets = load_presets().presets.values()
+    distributed = {preset.name for preset in presets if preset.distributed}
+    assert set(re.findall(r"`(llama-2-[a-z0-9-]+)`", section)) == distributed
+
+
 @pytest.mark.parametrize(
     "page", sorted(ROOT.glob("docs/*.md")) + [ROOT / "README.md"], ids=lambda path: path.name
 )
@@ -86,8 +116,6 @@ def test_every_link_and_make_target_exists(page: Any) -> None:
 
 
 def test_every_example_is_a_workspace_that_the_presets_know() -> None:
-    from kaito_hooks.web.workspace import load_presets
-
     for path in (ROOT / "examples").rglob("*.yaml"):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
             if document["kind"] == "Workspace":

@@ -73,7 +73,24 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "InputInvalid",
         "must begin with http",
     ),
-    ("suspend", {"suspend": True}, "NotSupportedYet", "`suspend` is not supported yet"),
+    (
+        "suspend",
+        {"suspend": True},
+        "NotSupportedYet",
+        "`suspend` is not supported yet. Nodes that the Workspace has are kept, and cost as before. Set it to false to "
+        "go on, or delete the Workspace to give them back; an adapter that was pushed stays in its registry: "
+        "kubectl delete workspace workspace-tuning-phi-3 -n ml-team",
+    ),
+    (
+        "an image of one's own to tune",
+        {
+            "tuning": {
+                "preset": {"accessMode": "private", "presetOptions": {"image": "r.example/phi:1"}}
+            }
+        },
+        "NotSupportedYet",
+        "`tuning.preset.presetOptions` is not supported yet",
+    ),
     (
         "a size above the price limit",
         {"resource": {"maxHourlyCost": "3.05"}},

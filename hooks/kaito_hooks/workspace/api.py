@@ -149,26 +149,36 @@ def config_maps(parent: Mapping[str, Any]) -> list[str]:
 
 
 NOT_YET: Mapping[tuple[str, ...], str] = {
-    ("inference", "template"): "Use `inference.preset`, or your own Deployment on the nodes",
-    (
-        "inference",
-        "adapters",
-    ): "Tune with `tuning`, which serves its adapter, or merge the adapters into an image",
-    ("inference", "config"): "Leave it out: the preset's arguments hold",
+    ("inference", "template"): (
+        "Create the Workspace with `inference.preset`, or a Deployment of your own on GPU nodes of your own"
+    ),
+    ("inference", "adapters"): (
+        "Use `tuning`, which serves the adapter that it makes, or merge the adapters into an image of your own and set "
+        "`inference.preset.accessMode` to 'private'"
+    ),
+    ("inference", "config"): "Remove it; the model is served with the arguments of its preset",
+    ("tuning", "preset", "presetOptions"): (
+        "Create the Workspace without it; tuning takes the project's weights of the preset"
+    ),
     ("tuning", "input", "volumeSource"): "Use `tuning.input.urls` or `tuning.input.image`",
     ("tuning", "output", "volumeSource"): "Use `tuning.output.image` with `imagePushSecret`",
-    (
-        "suspend",
-    ): "Delete the Workspace to free its nodes; an adapter that was pushed stays in its registry",
+    ("suspend",): (
+        "Nodes that the Workspace has are kept, and cost as before. Set it to false to go on, or delete the Workspace "
+        "to give them back; an adapter that was pushed stays in its registry: "
+        "kubectl delete workspace {name} -n {namespace}"
+    ),
 }
-"""Fields that the CRD has and this version refuses, with what to do instead."""
+"""Fields that the CRD has and this version refuses, with what to do instead. Their descriptions in the CRD begin
+with "Not supported yet:".
+"""
 
 
 def _refuse_unsupported(parent: Mapping[str, Any]) -> None:
     for path, remedy in NOT_YET.items():
         if get_in(parent, *path) not in (None, False, "", [], {}):
+            words = remedy.format(name=name(parent), namespace=namespace(parent))
             raise InvalidObject(
-                reasons.NOT_SUPPORTED_YET, f"`{'.'.join(path)}` is not supported yet. {remedy}"
+                reasons.NOT_SUPPORTED_YET, f"`{'.'.join(path)}` is not supported yet. {words}"
             )
 
 
