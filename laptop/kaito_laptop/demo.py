@@ -58,7 +58,7 @@ def draw_lesson(folder: Path) -> Lesson:
 
 def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
     """A tuning Workspace as in the quick start, its configuration, and the base model beside it."""
-    resource = {"instanceType": "Standard_NC6s_v3"}
+    resource = {"instanceType": "Standard_NC4as_T4_v3"}
     return [
         {
             "apiVersion": "v1",

@@ -21,7 +21,7 @@ from kaito_laptop.world import MACHINE_HOOK
 
 from support.story import INFERENCE, SERVED, Story, story
 
-SIZE = "Standard_NC12s_v3"
+SIZE = "Standard_NC24ads_A100_v4"
 
 
 def answered(verb: Any, fault: Fault) -> Any:
@@ -50,15 +50,15 @@ ROWS: list[tuple[str, Any, str, str]] = [
      "AKSBusy", "busy with another operation; it is tried again by itself"),
     ("8 the cluster is being upgraded", lambda world: world.arm.occupy("Upgrading", 10**6),
      "AKSBusy", "it is tried again by itself"),
-    ("10 no quota is left", given(limits={"standardNCSv3Family": 6}),
+    ("10 no quota is left", given(limits={"standardNCADSA100v4Family": 6}),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
-    ("11 there is no quota at all", given(limits={"standardNCSv3Family": 0}),
+    ("11 there is no quota at all", given(limits={"standardNCADSA100v4Family": 0}),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
     ("12 no quota is left, in AKS' own words", answered("PUT", arm_error(
-        400, "ErrCode_InsufficientVCPUQuota", "Insufficient vcpu quota requested 12, remaining 0")),
+        400, "ErrCode_InsufficientVCPUQuota", "Insufficient vcpu quota requested 24, remaining 0")),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
     ("13 the size is not offered", given(not_offered={SIZE}),
-     "SkuNotAvailable", "create the Workspace with `resource.instanceType` Standard_NC64as_T4_v3 or"),
+     "SkuNotAvailable", "choose another `resource.instanceType`"),
     ("14 the quota is named only in the details", answered("PUT", arm_error(
         400, "InvalidTemplateDeployment", "no", [{"code": "QuotaExceeded", "message": "none"}])),
      "QuotaExceeded", "ask for more under Quotas"),
@@ -192,10 +192,10 @@ def resource(**fields: Any) -> Any:
 
 def test_a_workspace_above_its_price_limit_asks_for_nothing_and_goes_on_when_it_is_raised() -> None:
     with story() as world:
-        world.apply(resource(maxHourlyCost="6.00"))
-        assert "costs 6.12 USD an hour" in world.says("CostTooHigh", SERVED)
+        world.apply(resource(maxHourlyCost="3.50"))
+        assert "costs 3.673 USD an hour" in world.says("CostTooHigh", SERVED)
         assert (world.machines(), world.azure.count("PUT")) == ([], 0)
-        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="6.12"))
+        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="3.673"))
         world.nodes_come(SERVED)
         world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="1"))
         world.says("CostTooHigh", SERVED)

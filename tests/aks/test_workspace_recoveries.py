@@ -21,7 +21,7 @@ from kaito_laptop.world import MACHINE_HOOK
 
 from support.story import INFERENCE, SERVED, Story, story
 
-SIZE = "Standard_NC12s_v3"
+SIZE = "Standard_NC24ads_A100_v4"
 IN_PROGRESS = "Operation is not allowed because there's an in progress create node pool operation"
 
 
@@ -132,9 +132,9 @@ def test_30_a_workspace_stays_ready_on_a_node_that_works_though_its_pool_is_mark
 @pytest.mark.parametrize(
     ("compute", "reason", "remedy"),
     [
-        ({"not_offered": {SIZE}}, "SkuNotAvailable", "create the Workspace with"),
-        ({"limits": {"standardNCSv3Family": 6}}, "QuotaExceeded", "limit 6, used 0, needed 12"),
-        ({"limits": {"standardNCSv3Family": 0}}, "QuotaExceeded", "limit 0, used 0, needed 12"),
+        ({"not_offered": {SIZE}}, "SkuNotAvailable", "choose another `resource.instanceType`"),
+        ({"limits": {"standardNCADSA100v4Family": 6}}, "QuotaExceeded", "limit 6, used 0, needed 24"),
+        ({"limits": {"standardNCADSA100v4Family": 0}}, "QuotaExceeded", "limit 0, used 0, needed 24"),
         ({"limits": {"cores": 3}}, "QuotaExceeded", "cores: limit 3"),
     ],
 )

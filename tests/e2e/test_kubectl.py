@@ -14,6 +14,7 @@ from support.builders import merged
 from support.story import INFERENCE, NAME, SERVED, TUNING
 
 EXAMPLE = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
+SOLD = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3_t4.yaml"
 
 
 def test_the_quick_start_prints_what_the_readme_shows(world: RealWorld) -> None:
@@ -28,7 +29,7 @@ def test_the_quick_start_prints_what_the_readme_shows(world: RealWorld) -> None:
         "WORKSPACEREADY",
         "AGE",
     ]
-    assert row.split()[:5] == [NAME, "Standard_NC6s_v3", "True", "True", "True"]
+    assert row.split()[:5] == [NAME, "Standard_NC4as_T4_v3", "True", "True", "True"]
     header, row = world.kubectl("get", "svc", NAME).splitlines()
     assert row.split()[1] == "ClusterIP"
     assert row.split()[4] == "80/TCP,29500/TCP"
@@ -73,7 +74,7 @@ def test_server_side_apply_owns_the_users_fields_and_nothing_else(world: RealWor
 
 
 def test_kubectl_edit_puts_real_names_in_the_place_of_the_placeholders(world: RealWorld) -> None:
-    world.kubectl("apply", "-f", str(EXAMPLE))
+    world.kubectl("apply", "-f", str(SOLD))
     world.says("OutputImageInvalid")
     world.kubectl("edit", "workspace", NAME)
     image = world.get("Workspace", NAME)["tuning"]["output"]["image"]

@@ -204,7 +204,7 @@ def test_the_projects_own_definitions_are_understood():
         "inference": {"preset": {"name": "falcon-7b"}},
     }
     stored = store.create(wanted)
-    assert stored["resource"]["instanceType"] == "Standard_NC12s_v3"
+    assert stored["resource"]["instanceType"] == "Standard_NC24ads_A100_v4"
     assert stored["status"] == {"observedGeneration": -1}
     stored["resource"]["count"] = 2
     with pytest.raises(Invalid, match=r"`resource.count` is immutable"):

@@ -141,6 +141,7 @@ def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path):
     """The example's placeholders are replaced, the Secret that it names included."""
     file = tmp_path / "other.yaml"
     text = EXAMPLE.replace(NAME, "mended").replace("app: tuning-phi-3", "app: mended")
+    text = text.replace('"Standard_NC6s_v3"', '"Standard_NC4as_T4_v3"')
     file.write_text(text, encoding="utf-8")
     assert terminal.ask("apply", "-f", file) == (0, "Workspace default/mended applied\n")
     terminal.until("mended: `tuning.output.image`")

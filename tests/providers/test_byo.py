@@ -20,7 +20,7 @@ from machine.builders import body, condition, machine, reason
 from support.builders import merged
 from support.story import NAME, TUNING, MemoryStory, Story, check_wire, workspace_app
 
-SIZE = {"node.kubernetes.io/instance-type": "Standard_NC6s_v3"}
+SIZE = {"node.kubernetes.io/instance-type": "Standard_NC4as_T4_v3"}
 
 
 class Silent(ByoProvider):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from support.story import Story
+from kaito_hooks.web.workspace import load_presets
+from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE
+
+from support.story import IMAGE, Story
 from support.wire import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+QUICK_START = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
+SOLD = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3_t4.yaml"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -30,3 +36,47 @@ def test_an_example_is_accepted_and_goes_on(world: Story, path: Path) -> None:
             world.serves(name, tuned=False)
             world.becomes("WorkspaceReady", name)
         assert len(world.machines()) == document["resource"].get("count", 1)
+
+
+def with_names(path: Path) -> dict[str, Any]:
+    """The manifest with a registry in the place of the placeholders."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["tuning"]["output"] = {"image": IMAGE, "imagePushSecret": "acr-push"}
+    return dict(document)
+
+
+def test_the_quick_start_says_that_its_size_is_retired_and_buys_nothing(world: Story) -> None:
+    world.apply(with_names(QUICK_START))
+    message = world.says("InstanceTypeRetired")
+    assert "Azure retired Standard_NC6s_v3 on 2025-09-30" in message
+    assert "'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB)" in message
+    world.let_resyncs_pass()
+    assert (world.machines(), world.pools(), world.azure.count("PUT")) == ([], [], 0)
+    world.deleted()
+
+
+def test_the_quick_start_goes_on_with_a_node_of_that_size(world: Story) -> None:
+    world.apply(with_names(QUICK_START))
+    world.says("InstanceTypeRetired")
+    labels = {"app": "tuning-phi-3", "node.kubernetes.io/instance-type": "Standard_NC6s_v3"}
+    world.add_node("own-0", gpus=1, labels=labels)
+    world.becomes_ready()
+    assert world.machines() == []
+
+
+def test_the_sibling_of_the_quick_start_differs_in_the_size_and_becomes_ready(world: Story) -> None:
+    quick, sold = with_names(QUICK_START), with_names(SOLD)
+    assert sold["resource"].pop("instanceType") == "Standard_NC4as_T4_v3"
+    assert quick["resource"].pop("instanceType") == "Standard_NC6s_v3"
+    assert quick == sold
+    world.apply(with_names(SOLD))
+    world.becomes_ready()
+
+
+def test_no_other_example_names_a_size_that_is_retired() -> None:
+    sizes = load_presets().instance_types
+    for path in EXAMPLES:
+        if path != QUICK_START:
+            (document,) = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+            assert not sizes[document["resource"]["instanceType"]].retired, path
+    assert not sizes[DEFAULT_INSTANCE_TYPE].retired

@@ -17,7 +17,7 @@ def test_a_size_that_is_not_offered_is_one_machine_and_not_asked_for_again(world
     world.arm.compute.not_offered = {SIZE}
     world.apply(INFERENCE)
     world.run_until(lambda: world.words(SERVED)[0] == "SkuNotAvailable")
-    assert "create the Workspace with `resource.instanceType`" in world.words(SERVED)[1]
+    assert "choose another `resource.instanceType`" in world.words(SERVED)[1]
     world.let_resyncs_pass()
     # Two, when a call had the Machine as it was before the answer.
     asked = world.azure.count("PUT")

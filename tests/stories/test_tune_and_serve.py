@@ -77,7 +77,7 @@ def test_a_free_node_is_used_before_one_is_bought(world: Story) -> None:
     world.add_node(
         "own-0",
         gpus=1,
-        labels={"app": "tuning-phi-3", "node.kubernetes.io/instance-type": "Standard_NC6s_v3"},
+        labels={"app": "tuning-phi-3", "node.kubernetes.io/instance-type": "Standard_NC4as_T4_v3"},
     )
     world.apply(TUNING)
     world.becomes_ready()

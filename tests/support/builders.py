@@ -37,7 +37,7 @@ def tuning_workspace(**changes: Any) -> dict[str, Any]:
         },
         "resource": {
             "count": 1,
-            "instanceType": "Standard_NC6s_v3",
+            "instanceType": "Standard_NC4as_T4_v3",
             "labelSelector": {"matchLabels": {"app": "tuning-phi-3"}},
         },
         "tuning": {
@@ -69,7 +69,7 @@ def inference_workspace(**changes: Any) -> dict[str, Any]:
         },
         "resource": {
             "count": 1,
-            "instanceType": "Standard_NC12s_v3",
+            "instanceType": "Standard_NC24ads_A100_v4",
             "labelSelector": {"matchLabels": {"apps": "falcon-7b"}},
         },
         "inference": {"preset": {"name": "falcon-7b", "accessMode": "public"}},

@@ -11,7 +11,6 @@ from support.builders import (
     as_observed,
     condition,
     inference_workspace,
-    machine,
     merged,
     node,
     pod_of,
@@ -52,7 +51,7 @@ def test_the_machine_has_kaitos_shape(sync: Any) -> None:
     assert made["spec"]["taints"] == [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}]
     assert made["spec"]["resources"] == {"requests": {"storage": "90Gi"}}
     assert {item["key"]: item["values"] for item in made["spec"]["requirements"]} == {
-        "node.kubernetes.io/instance-type": ["Standard_NC12s_v3"],
+        "node.kubernetes.io/instance-type": ["Standard_NC24ads_A100_v4"],
         "karpenter.sh/provisioner-name": ["default"],
         "kaito.sh/machine-type": ["gpu"],
         "kubernetes.io/arch": ["amd64"],
@@ -78,7 +77,8 @@ def test_a_load_balancer_is_asked_for_by_annotation(sync: Any, value: str) -> No
 
 def test_a_free_node_is_used_and_pods_are_pinned_to_it(sync: Any) -> None:
     free = node(
-        "gpu-0", {"apps": "falcon-7b", "node.kubernetes.io/instance-type": "Standard_NC12s_v3"}
+        "gpu-0",
+        {"apps": "falcon-7b", "node.kubernetes.io/instance-type": "Standard_NC24ads_A100_v4"},
     )
     answer = sync(WORKSPACE, with_service(sync), related=[free])
     assert [kind for kind, _ in kinds(answer)] == ["Deployment", "Service"]
@@ -111,27 +111,6 @@ def test_a_private_preset_runs_the_users_image_with_kaitos_command(sync: Any) ->
         "inference_api.py --max_batch_size=8 --max_seq_len=512"
     )
     assert spec["imagePullSecrets"] == [{"name": "acr"}]
-
-
-def test_a_machine_that_will_never_come_is_told_with_the_successors_of_its_size(sync: Any) -> None:
-    broken = machine(
-        WORKSPACE,
-        "ws1",
-        status={
-            "conditions": [
-                condition(
-                    "Ready", "False", "SkuNotAvailable", "the size is not offered in westeurope"
-                ),
-                condition("Stalled", "True", "SkuNotAvailable"),
-            ]
-        },
-    )
-    answer = sync(WORKSPACE, [broken])
-    assert ready(answer)[1] == "SkuNotAvailable"
-    assert "the size is not offered in westeurope" in ready(answer)[2]
-    assert "Azure retired Standard_NC12s_v3 on 2025-09-30" in ready(answer)[2]
-    assert "Standard_NC64as_T4_v3" in ready(answer)[2]
-    assert of(answer, "Stalled")[0] == "True"
 
 
 def test_a_crashing_server_is_told_in_its_own_words(sync: Any) -> None:

@@ -21,7 +21,7 @@ from support.builders import (
 )
 
 SELECTOR = {"apps": "falcon-7b"}
-SIZE = {"node.kubernetes.io/instance-type": "Standard_NC12s_v3"}
+SIZE = {"node.kubernetes.io/instance-type": "Standard_NC24ads_A100_v4"}
 FREE = {**SELECTOR, **SIZE}
 RAW = inference_workspace()
 UID = RAW["metadata"]["uid"]

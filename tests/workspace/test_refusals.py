@@ -45,7 +45,7 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "LoRA on 16 GiB",
         {"tuning": {"method": "lora"}},
         "InstanceTypeTooSmall",
-        "needs 72 GiB of GPU memory for lora tuning; Standard_NC6s_v3 gives 1 V100 GPU with 16 GiB. Create the "
+        "needs 72 GiB of GPU memory for lora tuning; Standard_NC4as_T4_v3 gives 1 T4 GPU with 16 GiB. Create the "
         "Workspace with `resource.instanceType` 'Standard_NC24ads_A100_v4' (1 A100 GPU with 80 GiB), or "
         "`tuning.method` 'qlora', which needs 7.1 GiB",
     ),
@@ -93,16 +93,16 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "a size above the price limit",
-        {"resource": {"maxHourlyCost": "3.05"}},
+        {"resource": {"maxHourlyCost": "3.05", "instanceType": "Standard_NC24ads_A100_v4"}},
         "CostTooHigh",
-        "Standard_NC6s_v3 costs 3.06 USD an hour by Azure's price list, and `resource.maxHourlyCost` is 3.05: raise "
-        "it to 3.06, or create the Workspace with `resource.instanceType` 'Standard_NC4as_T4_v3' (0.526 USD)",
+        "Standard_NC24ads_A100_v4 costs 3.673 USD an hour by Azure's price list, and `resource.maxHourlyCost` is 3.05: "
+        "raise it to 3.673, or create the Workspace with `resource.instanceType` 'Standard_NC4as_T4_v3' (0.526 USD)",
     ),
     (
         "a price limit below all sizes that fit",
         {"resource": {"maxHourlyCost": "0.10"}},
         "CostTooHigh",
-        "`resource.maxHourlyCost` is 0.10: raise it to 3.06",
+        "`resource.maxHourlyCost` is 0.10: raise it to 0.526",
     ),
     (
         "a price limit for a size of unknown price",
@@ -140,7 +140,7 @@ INFERENCE: list[tuple[str, dict[str, Any], str, str]] = [
         "a GPU that is too small",
         {"inference": {"preset": {"name": "falcon-40b"}}},
         "InstanceTypeTooSmall",
-        "falcon-40b needs 90 GiB of GPU memory on 2 GPUs for inference; Standard_NC12s_v3 gives 2 V100 GPUs",
+        "falcon-40b needs 90 GiB of GPU memory on 2 GPUs for inference; Standard_NC24ads_A100_v4 gives 1 A100 GPU",
     ),
     (
         "a licence that forbids a public image",

@@ -26,9 +26,8 @@ from kaito_hooks.kube.objects import (
 )
 from kaito_hooks.workspace import reasons
 
-DEFAULT_INSTANCE_TYPE = "Standard_NC12s_v3"
-"""Kaito's default."""
-
+DEFAULT_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
+"""Kaito's own, Standard_NC12s_v3, is retired."""
 
 _CAPACITY_TYPES = {"prefer": ("spot", "on-demand"), "require": ("spot",)}
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,4})?")

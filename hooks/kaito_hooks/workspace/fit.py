@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.quantities import gib
-from kaito_hooks.presets import InstanceType, Memory, Preset, Presets, capability
+from kaito_hooks.presets import InstanceType, Preset, Presets, capability
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.api import Workspace
+from kaito_hooks.workspace.sizes import Demand, successors, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,24 +18,26 @@ class Fit:
 
     preset: Preset
     instance_type: InstanceType | None
-    """None for a GPU size of Azure that presets.yaml does not list."""
+    """None for a GPU size of Azure that is not known here."""
     gpus: int
     """GPUs that one pod asks for."""
+    successors: str = ""
+    """Sizes that fit in the place of one that Azure retired, in words that follow "`resource.instanceType`"."""
 
 
 def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, ...]) -> Fit:
     """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit."""
     preset = _preset(workspace, presets)
     size = _size(workspace, presets)
-    need = _need(workspace, preset)
-    _check_cost(workspace, preset, need, size, presets)
+    demand = _demand(workspace, preset, image_capabilities)
+    _check_cost(workspace, demand, size, presets)
     if size is None:
         return Fit(preset, None, preset.gpus)
-    count = workspace.count
     if not workspace.bypass_resource_checks:
-        _check_memory(workspace, preset, need, size, count, presets)
-        _check_capability(preset, size, image_capabilities, need, count, presets)
-    return Fit(preset, size, size.gpus if workspace.tuning else min(preset.gpus, size.gpus))
+        _check_memory(workspace, demand, size, presets)
+        _check_capability(demand, size, presets)
+    gpus = size.gpus if workspace.tuning else min(preset.gpus, size.gpus)
+    return Fit(preset, size, gpus, successors(demand, size, presets) if size.retired else "")
 
 
 def _preset(workspace: Workspace, presets: Presets) -> Preset:
@@ -81,35 +84,26 @@ def _size(workspace: Workspace, presets: Presets) -> InstanceType | None:
     return size
 
 
-def _need(workspace: Workspace, preset: Preset) -> Memory:
-    if workspace.tuning is None:
-        return preset.inference
-    tuning = preset.qlora if workspace.tuning.method == "qlora" else preset.lora
-    assert tuning is not None
-    return tuning
-
-
-def _fits(need: Memory, preset: Preset, size: InstanceType, count: int, tuning: bool) -> bool:
-    gpus = size.gpus * count
-    enough_gpus = tuning or gpus >= preset.gpus
-    return enough_gpus and size.memory * count >= need.total and size.memory_per_gpu >= need.per_gpu
+def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str, ...]) -> Demand:
+    memory = preset.inference
+    if workspace.tuning:
+        tuned = preset.qlora if workspace.tuning.method == "qlora" else preset.lora
+        assert tuned is not None
+        memory = tuned
+    lowest = max(capability(preset.compute_capability), min(map(capability, image_capabilities)))
+    return Demand(preset, memory, workspace.count, workspace.tuning is not None, lowest)
 
 
 def _check_memory(
-    workspace: Workspace,
-    preset: Preset,
-    need: Memory,
-    size: InstanceType,
-    count: int,
-    presets: Presets,
+    workspace: Workspace, demand: Demand, size: InstanceType, presets: Presets
 ) -> None:
-    tuning = workspace.tuning is not None
-    if _fits(need, preset, size, count, tuning):
+    if demand.fits_memory(size):
         return
+    preset, need = demand.preset, demand.memory
     use = f"{workspace.tuning.method} tuning" if workspace.tuning else "inference"
     each = f" and {gib(need.per_gpu)} on each GPU" if need.per_gpu else ""
-    gpus = "" if tuning else f" on {preset.gpus} GPU{'s' if preset.gpus > 1 else ''}"
-    nodes = f"{count} x " if count > 1 else ""
+    gpus = "" if demand.tuning else f" on {preset.gpus} GPU{'s' if preset.gpus > 1 else ''}"
+    nodes = f"{demand.count} x " if demand.count > 1 else ""
     hint = ""
     if workspace.tuning and workspace.tuning.method == "lora" and preset.qlora:
         hint = f", or `tuning.method` 'qlora', which needs {gib(preset.qlora.total)}"
@@ -117,31 +111,24 @@ def _check_memory(
         reasons.INSTANCE_TYPE_TOO_SMALL,
         f"{preset.name} needs {gib(need.total)} of GPU memory{gpus}{each} for {use}; "
         f"{nodes}{size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
-        f"{_suggest(need, preset, count, tuning, presets, (0, 0))}{hint}",
+        f"{suggestion(demand, presets)}{hint}",
     )
 
 
-def _check_capability(
-    preset: Preset,
-    size: InstanceType,
-    image_capabilities: tuple[str, ...],
-    need: Memory,
-    count: int,
-    presets: Presets,
-) -> None:
-    lowest = max(capability(preset.compute_capability), min(map(capability, image_capabilities)))
-    if capability(size.compute_capability) >= lowest:
+def _check_capability(demand: Demand, size: InstanceType, presets: Presets) -> None:
+    if demand.runs_on(size):
         return
+    lowest = demand.lowest
     raise InvalidObject(
         reasons.COMPUTE_CAPABILITY_TOO_LOW,
-        f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}; {preset.name} and the "
-        f"runtime images need {lowest[0]}.{lowest[1]}. Create the Workspace with `resource.instanceType` "
-        f"{_suggest(need, preset, count, preset.lora is not None, presets, lowest)}",
+        f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}; {demand.preset.name} and "
+        f"the runtime images need {lowest[0]}.{lowest[1]}. Create the Workspace with `resource.instanceType` "
+        f"{suggestion(demand, presets)}",
     )
 
 
 def _check_cost(
-    workspace: Workspace, preset: Preset, need: Memory, size: InstanceType | None, presets: Presets
+    workspace: Workspace, demand: Demand, size: InstanceType | None, presets: Presets
 ) -> None:
     """List prices: what Azure bills depends on the contract, and spot costs less."""
     limit = workspace.max_hourly_cost
@@ -151,20 +138,14 @@ def _check_cost(
         raise InvalidObject(
             reasons.COST_TOO_HIGH,
             f"The price of {workspace.instance_type} is not known, and `resource.maxHourlyCost` is {limit}. "
-            "Remove the limit, or create the Workspace with a size that presets.yaml lists",
+            "Remove the limit, or create the Workspace with `resource.instanceType` "
+            f"{suggestion(demand, presets)}",
         )
     cost = size.hourly_cost * workspace.count
     if cost <= limit:
         return
-    tuning = workspace.tuning is not None
-    below = [
-        other
-        for other in presets.instance_types.values()
-        if other.hourly_cost * workspace.count <= limit
-        and not other.retired
-        and _fits(need, preset, other, workspace.count, tuning)
-    ]
-    best = min(below, key=lambda other: (other.hourly_cost, other.name), default=None)
+    fitting = demand.fitting([*presets.instance_types.values()])
+    best = next((each for each in fitting if each.hourly_cost * workspace.count <= limit), None)
     remedy = f"raise it to {cost}"
     if best:
         remedy += (
@@ -177,25 +158,3 @@ def _check_cost(
         f"{nodes}{size.name} costs {cost} USD an hour by Azure's price list, and `resource.maxHourlyCost` is "
         f"{limit}: {remedy}",
     )
-
-
-def _suggest(
-    need: Memory,
-    preset: Preset,
-    count: int,
-    tuning: bool,
-    presets: Presets,
-    lowest: tuple[int, int],
-) -> str:
-    """The cheapest size that fits and that Azure has not retired."""
-    fitting = [
-        size
-        for size in presets.instance_types.values()
-        if _fits(need, preset, size, count, tuning)
-        and not size.retired
-        and capability(size.compute_capability) >= lowest
-    ]
-    if not fitting:
-        return "of a larger size; none in presets.yaml is large enough"
-    best = min(fitting, key=lambda size: (size.hourly_cost, size.name))
-    return f"'{best.name}' ({best.describe()})"

@@ -29,7 +29,7 @@ def serve_preset(scene: Scene) -> Plan:
             observed,
             nodes,
             wants_nodes,
-            scene.context.presets,
+            scene.chosen,
             waits_for=ground.pending,
             refused=refused,
         ),

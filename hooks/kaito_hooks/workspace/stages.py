@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from kaito_hooks.kube import pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, text
-from kaito_hooks.presets import Presets
 from kaito_hooks.workspace import inference as serving
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace import tuning as tune
+from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.jobs import Outcome, running_container, trouble_of
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed, is_rolled_out, strings
@@ -65,7 +65,7 @@ def nodes(
     observed: Observed,
     planned: Nodes,
     wanted: bool,
-    presets: Presets,
+    chosen: Fit,
     *,
     released: bool = False,
     waits_for: Manifest | None = None,
@@ -77,7 +77,7 @@ def nodes(
         observed: what is there.
         planned: the nodes.
         wanted: whether nodes are asked for.
-        presets: for the successors of a retired size.
+        chosen: for the successors of a retired size.
         released: the nodes were given back.
         waits_for: the child that must be there before a node is paid for.
         refused: why the namespace would refuse the pod.
@@ -105,7 +105,7 @@ def nodes(
             Condition(statuses.MACHINE_READY, "False", reason, words),
             Condition(statuses.RESOURCE_READY, "False", reason, words),
         ]
-    machine = _machine_condition(planned, presets)
+    machine = _machine_condition(planned, chosen)
     if planned.ready:
         count = len(planned.slots) + len(planned.free)
         resource = Condition(
@@ -250,7 +250,7 @@ def needs_a_person(
     )
 
 
-def _machine_condition(planned: Nodes, presets: Presets) -> Condition:
+def _machine_condition(planned: Nodes, chosen: Fit) -> Condition:
     type_ = statuses.MACHINE_READY
     if not planned.slots:
         return Condition(type_, "True", reasons.MACHINES_NOT_NEEDED, "Nodes that exist are used")
@@ -271,7 +271,7 @@ def _machine_condition(planned: Nodes, presets: Presets) -> Condition:
         type_,
         "False",
         reason,
-        f"Machine {waiting.name}: {message}{_successors(waiting.observed, presets)}",
+        f"Machine {waiting.name}: {message}{_successors(waiting.observed, chosen)}",
     )
 
 
@@ -280,19 +280,17 @@ def _machines(planned: Nodes) -> str:
     return "1 Machine" if count == 1 else f"{count} Machines"
 
 
-def _successors(machine: Manifest, presets: Presets) -> str:
+def _successors(machine: Manifest, chosen: Fit) -> str:
     """For a size that Azure retired: what to take instead."""
-    stalled = is_true(get_in(machine, "status", "conditions"), "Stalled")
-    for requirement in get_in(machine, "spec", "requirements") or ():
-        if stalled and get_in(requirement, "key") == "node.kubernetes.io/instance-type":
-            for value in get_in(requirement, "values") or ():
-                size = presets.instance_types.get(value) if isinstance(value, str) else None
-                if size and size.retired:
-                    return (
-                        f". Azure retired {size.name} on {size.retired}; create the Workspace with "
-                        f"`resource.instanceType` {' or '.join(size.successors)}"
-                    )
-    return ""
+    size = chosen.instance_type
+    if not (
+        chosen.successors and size and is_true(get_in(machine, "status", "conditions"), "Stalled")
+    ):
+        return ""
+    return (
+        f". Azure retired {size.name} on {size.retired}; create the Workspace with "
+        f"`resource.instanceType` {chosen.successors}"
+    )
 
 
 def _with_retry(observed: Observed, message: str) -> str:

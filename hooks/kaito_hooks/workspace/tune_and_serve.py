@@ -25,7 +25,7 @@ class _TuneAndServe:
 
     def __init__(self, scene: Scene, section: api.Tuning) -> None:
         self.observed, self.workspace, self.chosen = scene.observed, scene.workspace, scene.chosen
-        self.images, self.presets = scene.context.images, scene.context.presets
+        self.images = scene.context.images
         self.scene, self.section = scene, section
         modules = scene.chosen.preset.target_modules
         self.inputs = tuning.inputs(self.workspace, section, self.observed, modules)
@@ -165,7 +165,7 @@ class _TuneAndServe:
             self.observed,
             self.nodes,
             self.wants_nodes,
-            self.presets,
+            self.chosen,
             released=released,
             waits_for=self.ground.pending if self.progress.checked else None,
             refused=self.refused,
