@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kaito_hooks.kube import labels
+from kaito_hooks.kube import commands, labels
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api, reasons, status
 from kaito_laptop import command
@@ -93,7 +93,9 @@ def test_what_is_refused_is_listed_with_the_same_remedy() -> None:
     section = API.split("## Not supported yet")[1].split("## Fields of a Workspace")[0]
     rows = dict(re.findall(r"^\| `([A-Za-z.]+)` \| (.*) \|$", section, re.MULTILINE))
     assert {path: words.replace("`", "") for path, words in rows.items()} == {
-        path: remedy.format(name="NAME", namespace="NAMESPACE").replace("`", "")
+        path: remedy.format(
+            delete=commands.kubectl("delete", "workspace", "NAME", "-n", "NAMESPACE")
+        ).replace("`", "")
         for path, remedy in NOT_YET.items()
     }
     presets = load_presets().presets.values()

@@ -133,8 +133,16 @@ def test_30_a_workspace_stays_ready_on_a_node_that_works_though_its_pool_is_mark
     ("compute", "reason", "remedy"),
     [
         ({"not_offered": {SIZE}}, "SkuNotAvailable", "choose another `resource.instanceType`"),
-        ({"limits": {"standardNCADSA100v4Family": 6}}, "QuotaExceeded", "limit 6, used 0, needed 24"),
-        ({"limits": {"standardNCADSA100v4Family": 0}}, "QuotaExceeded", "limit 0, used 0, needed 24"),
+        (
+            {"limits": {"standardNCADSA100v4Family": 6}},
+            "QuotaExceeded",
+            "limit 6, used 0, needed 24",
+        ),
+        (
+            {"limits": {"standardNCADSA100v4Family": 0}},
+            "QuotaExceeded",
+            "limit 0, used 0, needed 24",
+        ),
         ({"limits": {"cores": 3}}, "QuotaExceeded", "cores: limit 3"),
     ],
 )

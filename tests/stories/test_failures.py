@@ -14,9 +14,8 @@ INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 
 def retry(world: Story, value: str = "1") -> None:
     """What the message tells the owner to type."""
-    world.soon(
-        lambda: f"kubectl annotate workspace {NAME} -n default kaito.sh/retry=" in world.words()[1]
-    )
+    again = f'kubectl annotate workspace {NAME} -n default kaito.sh/retry="$(date +%s)" --overwrite'
+    world.soon(lambda: world.words()[1].endswith(again))
     world.edit(
         "Workspace",
         NAME,

@@ -17,6 +17,8 @@ import yaml
 
 from kaito_laptop import quantity
 
+from support.kubectl_grammar import commands_in, flaw
+
 ROOT = Path(__file__).parents[2]
 FORBIDDEN_METADATA = {
     "uid",
@@ -218,6 +220,9 @@ def _check_status(kind: str, text: str) -> None:
     problems = [problem.message for problem in status_validator(kind).iter_errors(status)]
     assert not problems, f"C41 {problems}"
     conditions = status["conditions"]
+    for condition in conditions:
+        for command in commands_in(condition.get("message", "")):
+            assert not flaw(command), f"{flaw(command)}: {command}"
     types = [condition["type"] for condition in conditions]
     assert len(types) == len(set(types)), f"C45 {types}"
     assert "Ready" in types, "C45"

@@ -105,7 +105,8 @@ def test_a_check_that_failed_says_why_and_asks_for_no_machine(
     answer = lived.ask([*lived.base, failed_job(lived.check)], [pod])
     assert ready(answer)[1] == reason
     assert message in ready(answer)[2]
-    assert f"kubectl annotate workspace {NAME} -n ml-team kaito.sh/retry=" in ready(answer)[2]
+    again = f'kubectl annotate workspace {NAME} -n ml-team kaito.sh/retry="$(date +%s)" --overwrite'
+    assert ready(answer)[2].endswith(again)
     assert of(answer, "Stalled")[0] == "True"
     assert "Machine" not in dict(kinds(answer))
 
@@ -380,7 +381,7 @@ def test_a_child_that_never_shows_up_is_told(lived: Lived) -> None:
     }
     answer = lived.ask(lived.base, status=before)
     assert of(answer, "InputsChecked")[1] == "ChildConflict"
-    assert f"kubectl get job {NAME}-check" in ready(answer)[2]
+    assert f"kubectl get job {NAME}-check -n ml-team" in ready(answer)[2]
     assert of(answer, "Stalled")[0] == "True"
 
 

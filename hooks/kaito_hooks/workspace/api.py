@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube import labels
+from kaito_hooks.kube import commands, labels
 from kaito_hooks.kube.objects import (
     annotations_of,
     generation,
@@ -164,7 +164,7 @@ NOT_YET: Mapping[tuple[str, ...], str] = {
     ("suspend",): (
         "Nodes that the Workspace has are kept, and cost as before. Set it to false to go on, or delete the Workspace "
         "to give them back; an adapter that was pushed stays in its registry: "
-        "kubectl delete workspace {name} -n {namespace}"
+        "{delete}"
     ),
 }
 """Fields that the CRD has and this version refuses, with what to do instead. Their descriptions in the CRD begin
@@ -175,7 +175,8 @@ with "Not supported yet:".
 def _refuse_unsupported(parent: Mapping[str, Any]) -> None:
     for path, remedy in NOT_YET.items():
         if get_in(parent, *path) not in (None, False, "", [], {}):
-            words = remedy.format(name=name(parent), namespace=namespace(parent))
+            delete = commands.kubectl("delete", "workspace", name(parent), "-n", namespace(parent))
+            words = remedy.format(delete=delete)
             raise InvalidObject(
                 reasons.NOT_SUPPORTED_YET, f"`{'.'.join(path)}` is not supported yet. {words}"
             )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from kaito_hooks.kube import commands
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.labels import COMPONENT
 from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
@@ -95,11 +96,13 @@ def _with_taken(
     observed: Observed, stages: Sequence[Condition], required: Sequence[str], taken: Manifest
 ) -> list[Condition]:
     """The stage that speaks of the child, and the first one that is missing, which is what `Ready` says."""
-    kind, where = text(taken.get("kind")), f"{name(taken)} -n {namespace(taken)}"
+    kind = text(taken.get("kind"))
+    describe = commands.kubectl(
+        "describe", kind.lower(), name(taken), "-n", namespace(observed.parent)
+    )
     message = (
         f"The {kind} '{name(taken)}' exists and does not belong to this Workspace, which needs one of that name. "
-        "Delete it, or create this Workspace under another name. To see whose it is: "
-        f"kubectl describe {kind.lower()} {where}"
+        f"Delete it, or create this Workspace under another name. To see whose it is: {describe}"
     )
     undone = [stage.type for stage in stages if stage.type in required and stage.status != "True"]
     spoken_of = {type_ for type_, of_kind, _ in _BEHIND if of_kind == kind and kind != "Job"}
@@ -118,14 +121,19 @@ def _with_absent(
     child = _child_behind(stage.type, absent)
     if child is None or not _is_overdue(stage, statuses.was(observed, stage.type), now):
         return stage
-    kind, where = child["kind"], f"{name(child)} -n {namespace(child)}"
     return replace(
         stage,
         status="Unknown",
         reason=reasons.CHILD_CONFLICT,
-        message=f"The {kind} '{name(child)}' was asked for and does not show up. If one of that name exists that "
-        f"does not belong to this Workspace, delete it: kubectl get {kind.lower()} {where}",
+        message=f"The {child['kind']} '{name(child)}' was asked for and does not show up. If one of that name exists that "
+        f"does not belong to this Workspace, delete it; to look at it: {_get(observed, child)}",
     )
+
+
+def _get(observed: Observed, child: Manifest) -> str:
+    """Machines are also the kind of others."""
+    kind = "machines.kaito.sh" if child["kind"] == "Machine" else child["kind"].lower()
+    return commands.kubectl("get", kind, name(child), "-n", namespace(observed.parent))
 
 
 def _child_behind(type_: str, absent: Sequence[Manifest]) -> Manifest | None:

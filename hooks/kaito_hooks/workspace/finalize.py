@@ -25,9 +25,9 @@ def finalize(observed: Observed, context: Context) -> SyncResponse:
             deleting_status(observed, "Everything is gone", context.now), finalized=True
         )
     message = (
-        f"Waits for {len(running)} children to end"
+        f"Waiting for {_counted(len(running), 'child', 'children')} to end"
         if running
-        else f"Waits for {len(machines)} Machines to go"
+        else f"Waiting for {_counted(len(machines), 'Machine', 'Machines')} to be deleted"
     )
     return SyncResponse(
         status=deleting_status(observed, message, context.now),
@@ -35,3 +35,7 @@ def finalize(observed: Observed, context: Context) -> SyncResponse:
         resync_after_seconds=WAIT_SECONDS,
         finalized=False,
     )
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

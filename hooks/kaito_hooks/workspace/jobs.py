@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from kaito_hooks.kube import labels, pods
+from kaito_hooks.kube import commands, labels, pods
 from kaito_hooks.kube.conditions import find
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -100,7 +100,7 @@ def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
         "pending",
         reasons.POD_REFUSED,
         f"The Job '{name(job)}' has made no pod; its Events say why: "
-        f"kubectl describe job {name(job)} -n {namespace(job)}",
+        + commands.kubectl("describe", "job", name(job), "-n", namespace(job)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube import commands, labels
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.plan import Plan, Scene
 
@@ -23,8 +24,10 @@ def require_size_on_sale(scene: Scene, plan: Plan) -> None:
         f"Azure retired {size.name} on {size.retired}, so that no node of it can be made. Create the Workspace with "
         f"`resource.instanceType` {scene.chosen.successors}. Nodes of that size that you have are used once their "
         "labels match `resource.labelSelector`; where another cloud still makes them: "
-        f"kubectl annotate workspace {workspace.name} -n {workspace.namespace} "
-        "kaito.sh/bypass-resource-checks=true --overwrite",
+        + commands.kubectl(
+            *("annotate", "workspace", workspace.name, "-n", workspace.namespace),
+            *(f"{labels.BYPASS_RESOURCE_CHECKS}=true", "--overwrite"),
+        ),
     )
 
 

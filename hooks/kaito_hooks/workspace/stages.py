@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaito_hooks.kube import pods
+from kaito_hooks.kube import commands, pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, text
 from kaito_hooks.workspace import inference as serving
@@ -17,7 +17,6 @@ from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed, is_rolled_out, strings
 from kaito_hooks.workspace.progress import Progress
 
-_RETRY = 'kubectl annotate workspace {name} -n {namespace} kaito.sh/retry="$(date +%s)" --overwrite'
 _DOING = {
     "weights": "The weights are being pulled",
     "data": "The data is being pulled",
@@ -112,14 +111,15 @@ def nodes(
             statuses.RESOURCE_READY,
             "True",
             reasons.RESOURCES_READY,
-            f"{count} of {count} nodes are ready",
+            f"{count} of {count} nodes {'is' if count == 1 else 'are'} ready",
         )
     elif planned.unready_free:
         resource = Condition(
             statuses.RESOURCE_READY,
             "False",
             reasons.NODE_NOT_READY,
-            f"The node {planned.unready_free[0]} is in use and not Ready; mend it, or delete its Node object",
+            f"The node {planned.unready_free[0]} is in use and not Ready; repair it, or delete it: "
+            f"{commands.kubectl('delete', 'node', planned.unready_free[0])}",
         )
     else:
         resource = Condition(statuses.RESOURCE_READY, "False", machine.reason, machine.message)
@@ -222,10 +222,11 @@ def _silence_of(observed: Observed, pod: Manifest) -> tuple[str, str] | None:
     """What to say of a model that was served and no longer answers."""
     if not pods.has_fallen_silent(pod):
         return None
+    logs = ("logs", f"deployment/{name(observed.parent)}", "-n", namespace(observed.parent))
     return (
         reasons.INFERENCE_NOT_ANSWERING,
         "The model was loaded and its pod no longer answers. If that lasts, the kubelet starts it again. "
-        f"To see why: kubectl logs deployment/{name(observed.parent)}",
+        f"To see why: {commands.kubectl(*logs)}",
     )
 
 
@@ -294,18 +295,17 @@ def _successors(machine: Manifest, chosen: Fit) -> str:
 
 
 def _with_retry(observed: Observed, message: str) -> str:
-    return f"{_sentence(message)} After mending that, run it again: {retry_command(observed)}"
+    return f"{_sentence(message)} After fixing that, run it again: {retry_command(observed)}"
 
 
 def _while_retrying(observed: Observed, outcome: Outcome) -> str:
     """What is wrong, for an outcome that the Job tries again by itself."""
     if outcome.reason == reasons.CREDENTIALS_MISSING:
-        return (
-            f"{_missing_secret(observed, outcome.message)}. It goes on by itself within ten minutes"
-        )
+        return _missing_secret(observed, outcome.message)
     if outcome.reason not in reasons.RUNTIME:
         return outcome.message
-    return f"{_sentence(outcome.message)} Retrying, with growing pauses; at once: {retry_command(observed)}"
+    again = retry_command(observed)
+    return f"{_sentence(outcome.message)} Retrying, with growing pauses; to retry at once: {again}"
 
 
 def _missing_secret(observed: Observed, message: str) -> str:
@@ -317,10 +317,15 @@ def _missing_secret(observed: Observed, message: str) -> str:
     field = "tuning.input.imagePullSecrets" if pulled else "tuning.output.imagePushSecret"
     secret = pulled[0] if pulled else text(get_in(section, "output", "imagePushSecret"))
     image = text(get_in(section, *(("input", "image") if pulled else ("output", "image"))))
+    create = commands.kubectl(
+        *("create", "secret", "docker-registry", secret, "-n", namespace(parent)),
+        f"--docker-server={image.partition('/')[0]}",
+        "--docker-username=USER",
+        "--docker-password=PASSWORD",
+    )
     return (
         f"The Secret '{secret}' that `{field}` names is not found in this namespace, or has no key "
-        f"`.dockerconfigjson`. Create it: kubectl create secret docker-registry {secret} -n {namespace(parent)} "
-        f"--docker-server={image.partition('/')[0]} --docker-username=USER --docker-password=PASSWORD"
+        f"`.dockerconfigjson`. Waiting for it, with growing pauses; to create it: {create}"
     )
 
 
@@ -330,4 +335,4 @@ def _sentence(message: str) -> str:
 
 def retry_command(observed: Observed) -> str:
     """What the owner types to have it tried again."""
-    return _RETRY.format(name=name(observed.parent), namespace=namespace(observed.parent))
+    return commands.retry("workspace", name(observed.parent), namespace(observed.parent))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube import commands, labels, pods
 from kaito_hooks.kube import images as references
-from kaito_hooks.kube import labels, pods
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -246,9 +246,12 @@ def _written_config(tuning: Tuning, observed: Observed) -> str:
     if config_map is None:
         raise InvalidObject(
             reasons.CONFIG_MAP_MISSING,
-            f"The ConfigMap '{tuning.config}' that `tuning.config` names is not found in this namespace. Create it: "
-            f"kubectl create configmap {tuning.config} -n {namespace(observed.parent)} "
-            f"--from-file={training_config.KEY}. It goes on by itself",
+            f"The ConfigMap '{tuning.config}' that `tuning.config` names is not found in this namespace. Waiting for it; "
+            "to create it: "
+            + commands.kubectl(
+                *("create", "configmap", tuning.config, "-n", namespace(observed.parent)),
+                f"--from-file={training_config.KEY}",
+            ),
         )
     written = text(get_in(config_map, "data", training_config.KEY))
     if not written:

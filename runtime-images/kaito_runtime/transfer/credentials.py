@@ -52,7 +52,7 @@ def _read_auths(path: Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise _invalid(path, f"can't be read: {error.strerror}") from None
     except ValueError:
-        raise _invalid(path, "is no JSON") from None
+        raise _invalid(path, "is not valid JSON") from None
     auths = content.get("auths") if isinstance(content, dict) else None
     if not isinstance(auths, dict) or not all(isinstance(e, dict) for e in auths.values()):
         has_store = isinstance(content, dict) and (
@@ -71,10 +71,10 @@ def _credential(entry: dict[str, Any], registry: str, path: Path) -> Credential 
         try:
             decoded = base64.b64decode(str(encoded), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise _invalid(path, f'has an "auth" for {registry} that is no base64') from None
+            raise _invalid(path, f'has an "auth" for {registry} that is not base64') from None
         user, colon, password = decoded.partition(":")
         if not colon:
-            raise _invalid(path, f'has an "auth" for {registry} that is no "user:password"')
+            raise _invalid(path, f'has an "auth" for {registry} that is not "user:password"')
     if not user and not token:
         raise _invalid(path, f'has an entry for {registry} without "auth" or "username"')
     return Credential(user, password, str(path), token)
@@ -88,6 +88,6 @@ def _normalised(registry: str) -> str:
 def _invalid(path: Path, what: str) -> Failure:
     return Failure(
         Reason.CREDENTIALS_INVALID,
-        f"the credentials file {path} {what}; create the Secret with `kubectl create secret "
-        "docker-registry NAME --docker-server=... --docker-username=... --docker-password=...`",
+        f"the credentials file {path} {what}; make the Secret again as a docker-registry Secret, with "
+        "the registry's name, a user and a password",
     )
