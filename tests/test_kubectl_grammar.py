@@ -37,7 +37,8 @@ def test_a_command_that_cannot_be_pasted_is_told(command: str, words: str) -> No
     [
         'kubectl annotate workspace a -n b kaito.sh/retry="$(date +%s)" --overwrite',
         "kubectl delete node aks-gpu-0",
-        "kubectl -n kaito-system rollout status deployment/workspace-hook",
+        "kubectl rollout status deployment/workspace-hook -n kaito-system",
+        "kubectl port-forward svc/base 8080:80 -n default &",
         "kubectl get workspace,machine -A -o wide",
         "kubectl apply -k manifests/overlays/aks    # with a comment",
     ],

@@ -15,24 +15,23 @@ NAMESPACED = {
 }
 CLUSTER_SCOPED = {"node", "crd", "nodeclaim", "namespace", "compositecontroller"}
 SHORT = {"svc": "service", "wk": "workspace", "cm": "configmap"}
-WITHOUT_KIND = {"apply", "kustomize", "version", "rollout", "wait", "logs"}
-"""Verbs whose objects are a file, a folder or TYPE/NAME."""
 VERBS = {
     *("annotate", "apply", "create", "delete", "describe", "edit", "explain", "get", "kustomize"),
-    *("label", "logs", "rollout", "wait"),
+    *("label", "logs", "port-forward", "rollout", "wait"),
 }
 FLAGS = {
     "annotate": {"-n", "--overwrite"},
     "apply": {"-f", "-k", "-n"},
     "create": {"-n", "--from-file", "--docker-server", "--docker-username", "--docker-password"},
     "delete": {"-n", "-f"},
-    "describe": {"-n"},
+    "describe": {"-n", "-l"},
     "edit": {"-n"},
     "explain": set(),
     "get": {"-n", "-A", "-o", "-w", "-l", "--sort-by"},
     "kustomize": set(),
     "label": {"-n", "--overwrite"},
     "logs": {"-n", "-c", "-f", "-l", "--tail"},
+    "port-forward": {"-n"},
     "rollout": {"-n"},
     "wait": {"-n", "--for", "--timeout"},
 }
@@ -57,11 +56,7 @@ def flaw(command: str, names: frozenset[str] = frozenset()) -> str:
         words = shlex.split(command, comments=True)
     except ValueError as error:
         return f"a shell does not take it: {error}"
-    if any(word in {"|", "&&", ";"} for word in words):
-        words = words[: next(i for i, word in enumerate(words) if word in {"|", "&&", ";"})]
-    words = words[1:]
-    while words and words[0] in {"-n", "--namespace"}:  # kubectl -n NAMESPACE get ...
-        words = [*words[2:], *words[:2]]
+    words = [word for word in words[1:] if word != "&"]
     if not words or words[0] not in VERBS:
         return f"no verb that is known: {words[:1]}"
     return _flaw(words[0], words[1:], names)
@@ -93,6 +88,8 @@ def _flaw(verb: str, words: list[str], names: frozenset[str]) -> str:
 def _flaw_of_object(verb: str, flags: set[str], arguments: list[str]) -> str:
     if verb in ("rollout", "create"):
         arguments = arguments[1:] if verb == "rollout" else arguments
+    if verb == "logs" and "-l" in flags:
+        arguments = ["pod"]
     if not arguments:
         return "names no object"
     kinds = arguments[0].partition("/")[0].split(",")

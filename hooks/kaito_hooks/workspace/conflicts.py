@@ -125,8 +125,8 @@ def _with_absent(
         stage,
         status="Unknown",
         reason=reasons.CHILD_CONFLICT,
-        message=f"The {child['kind']} '{name(child)}' was asked for and does not show up. If one of that name exists that "
-        f"does not belong to this Workspace, delete it; to look at it: {_get(observed, child)}",
+        message=f"The {child['kind']} '{name(child)}' was asked for and does not show up. If one of that name exists "
+        f"that does not belong to this Workspace, delete it; to look at it: {_get(observed, child)}",
     )
 
 

@@ -246,8 +246,8 @@ def _written_config(tuning: Tuning, observed: Observed) -> str:
     if config_map is None:
         raise InvalidObject(
             reasons.CONFIG_MAP_MISSING,
-            f"The ConfigMap '{tuning.config}' that `tuning.config` names is not found in this namespace. Waiting for it; "
-            "to create it: "
+            f"The ConfigMap '{tuning.config}' that `tuning.config` names is not found in this namespace. "
+            "Waiting for it; to create it: "
             + commands.kubectl(
                 *("create", "configmap", tuning.config, "-n", namespace(observed.parent)),
                 f"--from-file={training_config.KEY}",
