@@ -59,7 +59,7 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "a size without GPU",
         {"resource": {"instanceType": "Standard_D4s_v3"}},
         "InstanceTypeUnknown",
-        "is no GPU size of Azure",
+        "is not a GPU size of Azure",
     ),
     (
         "tuning on two nodes",
@@ -143,6 +143,12 @@ INFERENCE: list[tuple[str, dict[str, Any], str, str]] = [
         "falcon-40b needs 90 GiB of GPU memory on 2 GPUs for inference; Standard_NC24ads_A100_v4 gives 1 A100 GPU",
     ),
     (
+        "two nodes that are large enough only together",
+        {"inference": {"preset": {"name": "falcon-40b"}}, "resource": {"count": 2}},
+        "InstanceTypeTooSmall",
+        "needs 90 GiB of GPU memory on 2 GPUs for inference; Standard_NC24ads_A100_v4 gives 1 A100 GPU",
+    ),
+    (
         "a licence that forbids a public image",
         {"inference": {"preset": {"name": "llama-2-7b"}}},
         "PresetPrivate",
@@ -213,7 +219,7 @@ def test_an_inference_workspace_is_refused_with_the_remedy(
 
 
 CONFIGS: list[tuple[str, str, str]] = [
-    ("training_config: [", "is no YAML (line ", "qlora"),
+    ("training_config: [", "is not valid YAML (line ", "qlora"),
     ("ModelConfig: {}", "must have the key `training_config`", "qlora"),
     ("training_config: {LoRAConfig: {}}", "the section 'LoRAConfig' is unknown", "qlora"),
     (

@@ -99,7 +99,7 @@ def test_a_successor_that_does_not_fit_is_not_named(
 ) -> None:
     presets = load_presets()
     preset = presets.presets["phi-3-mini-128k-instruct"]
-    demand = Demand(preset, Memory(gibibytes * GIB), count=1, tuning=True, lowest=lowest)
+    demand = Demand(preset, Memory(gibibytes * GIB), tuning=True, lowest=lowest)
     assert successors(demand, presets.instance_types[RETIRED], presets).startswith(words)
 
 

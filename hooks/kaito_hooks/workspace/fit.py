@@ -78,7 +78,7 @@ def _size(workspace: Workspace, presets: Presets) -> InstanceType | None:
     if size is None and not workspace.instance_type.startswith("Standard_N"):
         raise InvalidObject(
             reasons.INSTANCE_TYPE_UNKNOWN,
-            f"`resource.instanceType` is '{workspace.instance_type}', which is no GPU size of Azure. "
+            f"`resource.instanceType` is '{workspace.instance_type}', which is not a GPU size of Azure. "
             f"Known sizes: {', '.join(sorted(presets.instance_types))}",
         )
     return size
@@ -91,7 +91,7 @@ def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str,
         assert tuned is not None
         memory = tuned
     lowest = max(capability(preset.compute_capability), min(map(capability, image_capabilities)))
-    return Demand(preset, memory, workspace.count, workspace.tuning is not None, lowest)
+    return Demand(preset, memory, workspace.tuning is not None, lowest)
 
 
 def _check_memory(
@@ -103,14 +103,13 @@ def _check_memory(
     use = f"{workspace.tuning.method} tuning" if workspace.tuning else "inference"
     each = f" and {gib(need.per_gpu)} on each GPU" if need.per_gpu else ""
     gpus = "" if demand.tuning else f" on {preset.gpus} GPU{'s' if preset.gpus > 1 else ''}"
-    nodes = f"{demand.count} x " if demand.count > 1 else ""
     hint = ""
     if workspace.tuning and workspace.tuning.method == "lora" and preset.qlora:
         hint = f", or `tuning.method` 'qlora', which needs {gib(preset.qlora.total)}"
     raise InvalidObject(
         reasons.INSTANCE_TYPE_TOO_SMALL,
         f"{preset.name} needs {gib(need.total)} of GPU memory{gpus}{each} for {use}; "
-        f"{nodes}{size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
+        f"{size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
         f"{suggestion(demand, presets)}{hint}",
     )
 

@@ -10,22 +10,20 @@ from kaito_hooks.presets import InstanceType, Memory, Preset, Presets, capabilit
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What must fit into a size."""
+    """What must fit into one node: each holds the whole model, however many there are."""
 
     preset: Preset
     memory: Memory
-    count: int
-    """Nodes."""
     tuning: bool
     lowest: tuple[int, int]
     """Compute capability that the model and the runtime images need."""
 
     def fits_memory(self, size: InstanceType) -> bool:
         """Whether GPUs and memory suffice."""
-        enough_gpus = self.tuning or size.gpus * self.count >= self.preset.gpus
+        enough_gpus = self.tuning or size.gpus >= self.preset.gpus
         return (
             enough_gpus
-            and size.memory * self.count >= self.memory.total
+            and size.memory >= self.memory.total
             and size.memory_per_gpu >= self.memory.per_gpu
         )
 

@@ -69,7 +69,7 @@ def parse_config(text: str, method: str, source: str) -> Config:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        raise _invalid(source, f"`{KEY}` is no YAML{line}") from error
+        raise _invalid(source, f"`{KEY}` is not valid YAML{line}") from error
     root = document.get("training_config")
     if not isinstance(root, Mapping):
         raise _invalid(
