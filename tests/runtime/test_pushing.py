@@ -313,7 +313,7 @@ def test_a_layer_can_not_reach_out_of_its_folder(tmp_path, entries, failure_of):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd"), (b"no tar at all" * 100, "no readable tar")],
+    [(b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd"), (b"no tar at all" * 100, "not a readable tar")],
 )
 def test_a_layer_of_an_unknown_kind_is_named(tmp_path, content, says, failure_of):
     failure = failure_of(layers.unpack, io.BytesIO(content), "/data", tmp_path)

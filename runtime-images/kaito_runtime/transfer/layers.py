@@ -49,7 +49,7 @@ def unpack(layer: io.RawIOBase, wanted: str, target: Path) -> None:
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise Failure(
             Reason.IMAGE_INVALID,
-            f"a layer of the image is no readable tar ({error}); build it again",
+            f"a layer of the image is not a readable tar ({error}); build it again",
         ) from None
 
 
@@ -81,7 +81,7 @@ def _apply(
         return
     if inner == "":
         if not entry.isdir():
-            raise Failure(Reason.IMAGE_INVALID, f"/{wanted} of the image is no folder; name one")
+            raise Failure(Reason.IMAGE_INVALID, f"/{wanted} of the image is not a folder; name one")
         return
     path = target / inner
     if not path.parent.resolve().is_relative_to(target.resolve()):

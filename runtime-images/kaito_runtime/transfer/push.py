@@ -177,7 +177,7 @@ def _base_content(base: Repository) -> tuple[Manifest, dict[str, Any]]:
     except (KeyError, TypeError, ValueError):
         raise Failure(
             Reason.OUTPUT_IMAGE_INVALID,
-            f"base image {base.reference} is no image that a layer can be put on; name another",
+            f"base image {base.reference} is not an image that a layer can be put on; name another",
         ) from None
     return manifest, config
 
