@@ -67,6 +67,7 @@ ALLOWED = {
     f"{RUNTIME}/adapter.py:save_adapter write_text": UNFINISHED,
     f"{RUNTIME}/adapter.py:save_adapter unlink": UNFINISHED,
     f"{RUNTIME}/transfer/push.py:copy_adapter copyfile": UNFINISHED,
+    f"{RUNTIME}/rendering.py:write_rendering write_text": UNFINISHED,
     f"{RUNTIME}/transfer/hub.py:download_model rmtree": f"notes of the hub's client {UNFINISHED}",
     f"{RUNTIME}/transfer/hub.py:download_model rmdir": f"notes of the hub's client {UNFINISHED}",
     f"{RUNTIME}/transfer/web.py:download_all open": UNFINISHED,

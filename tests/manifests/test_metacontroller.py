@@ -18,7 +18,7 @@ from support.wire import ROOT, check_pod
 
 OVERLAY = ROOT / "manifests/overlays/metacontroller"
 LEAST = (4, 17, 2)
-RELATED = {"nodes", "pods", "configmaps"}
+RELATED = {"nodes", "pods", "configmaps", "resourcequotas", "limitranges"}
 """What customize asks for; tests/workspace and tests/machine hold the rules themselves."""
 
 

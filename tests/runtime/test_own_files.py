@@ -57,12 +57,13 @@ def copy_adapter(base, to, request):
 def save_adapter(base, to, request):
     from kaito_runtime import adapter, model
     from kaito_runtime.config import LoraConfig, QuantizationConfig
+    from kaito_runtime.rendering import Rendering
 
     weights = request.getfixturevalue("weights")
     placement = model.choose_placement("float32")
     network = model.load_base(weights, placement, QuantizationConfig())
     tuned = adapter.add_adapter(network, LoraConfig(r=2), checkpointing=False)
-    adapter.save_adapter(tuned, to, "/workspace/weights")
+    adapter.save_adapter(tuned, to, "/workspace/weights", Rendering())
 
 
 def copy_demo_model(base, to, request):

@@ -316,14 +316,14 @@ def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned):
     engine = serve.load_engine(
         serve.parse_flags(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
-    from kaito_runtime.engine import Job
+    from kaito_runtime.jobs import Job
 
     request = ChatRequest(
         prompt="Where does the otter live? " * 60 + "Tell me.",
         generation={"max_new_tokens": 8},
         cut_long_prompt=True,
     )
-    job = Job(request)
+    job = Job(request, settings="")
     engine._encode(job)
     asked = engine._tokenizer.decode(job.ids)
     engine.stop()

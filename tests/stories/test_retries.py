@@ -20,7 +20,7 @@ def test_a_registry_that_does_not_answer_is_asked_again_and_then_left_to_a_perso
             assert "Retrying, with growing pauses" in words
             another_pod(world)
     assert tries == 13
-    assert "After mending that, run it again: kubectl annotate workspace" in words
+    assert "After fixing that, run it again: kubectl annotate workspace" in words
     assert world.machines() == []
 
 

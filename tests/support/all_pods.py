@@ -37,12 +37,13 @@ def fits(preset: Preset, size: str, method: str) -> tuple[api.Workspace, Fit] | 
         own = {"image": f"mlteam.azurecr.io/{preset.name}:1"}
         choice = {**choice, "accessMode": "private", "presetOptions": own}
     changes = {"resource": {"instanceType": size}}
-    workspace = api.parse(
+    written = (
         tuning_workspace(**changes, tuning={"preset": choice, "method": method})
         if method
         else inference_workspace(**changes, inference={"preset": choice})
     )
     try:
+        workspace = api.parse(written)
         return workspace, fit(workspace, PRESETS, CAPABILITIES)
     except InvalidObject:
         return None

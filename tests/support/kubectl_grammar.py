@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 NAMESPACED = {
     *("workspace", "machine", "machines.kaito.sh", "pod", "job", "deployment", "statefulset"),
-    *("service", "secret", "configmap", "lease", "nodeclass"),
+    *("service", "secret", "configmap", "quota", "lease", "nodeclass"),
 }
 CLUSTER_SCOPED = {"node", "crd", "nodeclaim", "namespace", "compositecontroller"}
 SHORT = {"svc": "service", "wk": "workspace", "cm": "configmap"}
@@ -22,7 +22,14 @@ VERBS = {
 FLAGS = {
     "annotate": {"-n", "--overwrite"},
     "apply": {"-f", "-k", "-n"},
-    "create": {"-n", "--from-file", "--docker-server", "--docker-username", "--docker-password"},
+    "create": {
+        "-n",
+        "--from-file",
+        "--hard",
+        "--docker-server",
+        "--docker-username",
+        "--docker-password",
+    },
     "delete": {"-n", "-f"},
     "describe": {"-n", "-l"},
     "edit": {"-n"},

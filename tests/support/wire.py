@@ -65,6 +65,9 @@ def _check_customize(answer: dict[str, Any]) -> None:
         assert rule["resource"] == rule["resource"].lower(), f"C68 {rule}"
         assert rule["resource"] != "secrets", "no Secret is ever related"
         selector = rule.get("labelSelector")
+        if rule["resource"] in ("resourcequotas", "limitranges"):
+            assert rule["namespace"], f"C68 of one namespace only: {rule}"
+            continue
         assert bool(rule.get("names")) != bool(selector), f"C68 bare rule or both: {rule}"
         if selector:
             assert selector.get("matchLabels") or selector.get("matchExpressions"), (

@@ -226,7 +226,8 @@ def test_a_node_that_offers_no_gpu_is_given_back() -> None:
 
 def test_a_node_of_ones_own_is_nobodys_to_give_back() -> None:
     hook = Clocked()
-    labels = {"apps": "falcon-7b", "node.kubernetes.io/instance-type": "Standard_NC12s_v3"}
+    size = WORKSPACE["resource"]["instanceType"]
+    labels = {"apps": "falcon-7b", "node.kubernetes.io/instance-type": size}
     own = {
         "apiVersion": "v1",
         "kind": "Node",

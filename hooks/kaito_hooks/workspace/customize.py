@@ -1,5 +1,5 @@
-"""What a Workspace wants to see beside its children: nodes, its own pods, the ConfigMaps that it names, and whoever
-else has the names of its children.
+"""What a Workspace wants to see beside its children: nodes, its own pods, the ConfigMaps that it names, whoever
+else has the names of its children, and the quotas and limits of its namespace.
 
 Never a Secret: whether one works is proven by the check Job, so no credential crosses a hook. Never a bare
 rule: each node's heartbeat would sync every Workspace. The answer depends on metadata and top-level fields
@@ -28,6 +28,9 @@ def customize(parent: Mapping[str, Any]) -> list[RelatedRule]:
             "v1", "pods", namespace=namespace(parent), match_labels={labels.WORKSPACE: name(parent)}
         ),
         *_same_names(parent),
+        # What decides whether the namespace lets the pods in: few objects, and no selector fits them all.
+        RelatedRule("v1", "resourcequotas", namespace=namespace(parent)),
+        RelatedRule("v1", "limitranges", namespace=namespace(parent)),
     ]
     if named:
         rules.append(RelatedRule("v1", "configmaps", namespace=namespace(parent), names=named))
