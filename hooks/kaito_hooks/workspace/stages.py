@@ -8,13 +8,13 @@ from kaito_hooks.kube import commands, pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, text
 from kaito_hooks.workspace import inference as serving
-from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace import reasons, remedies
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace import tuning as tune
 from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.jobs import Outcome, running_container, trouble_of
 from kaito_hooks.workspace.machines import Nodes
-from kaito_hooks.workspace.observed import Observed, is_rolled_out, strings
+from kaito_hooks.workspace.observed import Observed, is_rolled_out
 from kaito_hooks.workspace.progress import Progress
 
 _DOING = {
@@ -47,9 +47,11 @@ def inputs_checked(
             type_, "True", reasons.CHECK_SUCCEEDED, "The data is readable and the push is allowed"
         )
     if check.state == "failed":
-        return Condition(type_, "False", check.reason, _with_retry(observed, check.message))
+        return Condition(
+            type_, "False", check.reason, remedies.after_fixing(observed, check.message)
+        )
     if check.reason:
-        return Condition(type_, "False", check.reason, _while_retrying(observed, check))
+        return Condition(type_, "False", check.reason, remedies.while_retrying(observed, check))
     if check.state == "running":
         return Condition(
             type_, "False", reasons.CHECK_RUNNING, "The data and the push are being checked"
@@ -144,12 +146,14 @@ def tuning(observed: Observed, progress: Progress) -> list[Condition]:
         words = "The Job ended well, but its pod is gone and with it the digest of the adapter."
         return [
             Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
-            Condition(succeeded, "False", reasons.RESULTS_MISSING, _with_retry(observed, words)),
+            Condition(
+                succeeded, "False", reasons.RESULTS_MISSING, remedies.after_fixing(observed, words)
+            ),
         ]
     if job.state == "failed":
         return [
             Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
-            Condition(succeeded, "False", job.reason, _with_retry(observed, job.message)),
+            Condition(succeeded, "False", job.reason, remedies.after_fixing(observed, job.message)),
         ]
     if job.state == "running":
         container = running_container(observed.pods(tune.COMPONENT))
@@ -159,7 +163,7 @@ def tuning(observed: Observed, progress: Progress) -> list[Condition]:
             Condition(succeeded, "False", reasons.TUNING_RUNNING, words),
         ]
     if job.reason:
-        words = _while_retrying(observed, job)
+        words = remedies.while_retrying(observed, job)
         return [
             Condition(started, "False", job.reason, words),
             Condition(succeeded, "False", job.reason, words),
@@ -292,47 +296,3 @@ def _successors(machine: Manifest, chosen: Fit) -> str:
         f". Azure retired {size.name} on {size.retired}; create the Workspace with "
         f"`resource.instanceType` {chosen.successors}"
     )
-
-
-def _with_retry(observed: Observed, message: str) -> str:
-    return f"{_sentence(message)} After fixing that, run it again: {retry_command(observed)}"
-
-
-def _while_retrying(observed: Observed, outcome: Outcome) -> str:
-    """What is wrong, for an outcome that the Job tries again by itself."""
-    if outcome.reason == reasons.CREDENTIALS_MISSING:
-        return _missing_secret(observed, outcome.message)
-    if outcome.reason not in reasons.RUNTIME:
-        return outcome.message
-    again = retry_command(observed)
-    return f"{_sentence(outcome.message)} Retrying, with growing pauses; to retry at once: {again}"
-
-
-def _missing_secret(observed: Observed, message: str) -> str:
-    """Which Secret is missing; the program knows only where it should be mounted."""
-    parent, section = observed.parent, get_in(observed.parent, "tuning")
-    pulled = [
-        s for s in strings(get_in(section, "input", "imagePullSecrets")) if f"/{s}/" in message
-    ]
-    field = "tuning.input.imagePullSecrets" if pulled else "tuning.output.imagePushSecret"
-    secret = pulled[0] if pulled else text(get_in(section, "output", "imagePushSecret"))
-    image = text(get_in(section, *(("input", "image") if pulled else ("output", "image"))))
-    create = commands.kubectl(
-        *("create", "secret", "docker-registry", secret, "-n", namespace(parent)),
-        f"--docker-server={image.partition('/')[0]}",
-        "--docker-username=USER",
-        "--docker-password=PASSWORD",
-    )
-    return (
-        f"The Secret '{secret}' that `{field}` names is not found in this namespace, or has no key "
-        f"`.dockerconfigjson`. Waiting for it, with growing pauses; to create it: {create}"
-    )
-
-
-def _sentence(message: str) -> str:
-    return message.rstrip(". ") + "."
-
-
-def retry_command(observed: Observed) -> str:
-    """What the owner types to have it tried again."""
-    return commands.retry("workspace", name(observed.parent), namespace(observed.parent))

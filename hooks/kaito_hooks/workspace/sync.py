@@ -12,7 +12,7 @@ from dataclasses import replace
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, conflicts, idle, reasons, stages
+from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies, stages
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.observed import Observed, kept
@@ -55,7 +55,7 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
         conditions,
         stages.missing(conditions, plan.required),
         plan.idle,
-        stages.retry_command(observed),
+        remedies.retry(observed),
         context.now,
     )
     stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
