@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from e2e import binaries
 from e2e.control_plane import ControlPlane
 from e2e.hook_gate import HookGate
-from e2e.install import ROOT, kubectl
+from e2e.install import ROOT, install, kubectl
 from kaito_hooks.workspace.machines import INSTANCE_TYPE_LABEL
 
 from support.builders import inference_workspace, merged
@@ -35,7 +37,17 @@ WATCHES = re.compile(r" -w\b")
 
 
 @pytest.fixture(scope="module")
-def objects(plane: ControlPlane, gate: HookGate) -> None:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of its own: the commands install the hooks anew, where no story could reach them."""
+    plane, gate = ControlPlane(binaries.find()).start(), HookGate()
+    install(plane, gate.url, tmp_path_factory.mktemp("install"))
+    yield plane
+    gate.stop()
+    plane.stop()
+
+
+@pytest.fixture(scope="module")
+def objects(cluster: ControlPlane) -> None:
     """What the pages speak of: a Node, a Machine, a Workspace, its Job and its Deployment."""
     metadata = {"name": NAME, "namespace": "default"}
     pod = {
@@ -76,15 +88,17 @@ def objects(plane: ControlPlane, gate: HookGate) -> None:
             "spec": {"ports": [{"port": 80}], "selector": {"app": NAME}},
         },
     ]
-    kubectl(plane, "apply", "-f", "-", stdin=yaml.safe_dump_all(made))
-    kubectl(plane, "create", "configmap", "orphan-sweep", "-n", "kaito-system")
+    kubectl(cluster, "apply", "-f", "-", stdin=yaml.safe_dump_all(made))
+    kubectl(cluster, "create", "configmap", "orphan-sweep", "-n", "kaito-system")
 
 
-def test_each_command_does_what_it_says(plane: ControlPlane, objects: None, tmp_path: Path) -> None:
+def test_each_command_does_what_it_says(
+    cluster: ControlPlane, objects: None, tmp_path: Path
+) -> None:
     for folder in ("examples", "manifests", "crds"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "training_config.yaml").write_text("training_config: {}")
-    environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     ran = []
     for each in COMMANDS:
         text = each.text.partition(" #")[0].partition(" &")[0].strip()
@@ -118,7 +132,7 @@ def test_each_command_does_what_it_says(plane: ControlPlane, objects: None, tmp_
         else:
             assert done.returncode == 0, (each.id, words, done.stderr)
     assert len(ran) > 20
-    shown = kubectl(plane, "get", "machine", NAME, "-n", "default", "-o", "yaml")
+    shown = kubectl(cluster, "get", "machine", NAME, "-n", "default", "-o", "yaml")
     assert re.fullmatch(
         r"[0-9]+", yaml.safe_load(shown)["metadata"]["annotations"]["kaito.sh/retry"]
     )
