@@ -41,13 +41,14 @@ class Idle:
     released: Mapping[str, Any] | None = None
     """What the status says of nodes that were given back."""
 
-    def is_over(self, now: datetime) -> bool:
-        """Whether the nodes go now."""
-        return bool(self.since and self.limit) and self.deadline(now) <= now
+    @property
+    def deadline(self) -> datetime | None:
+        """When they are given back; None: never."""
+        return self.since + self.limit if self.since and self.limit else None
 
-    def deadline(self, now: datetime) -> datetime:
-        """When they go."""
-        return (self.since or now) + (self.limit or timedelta.max / 2)
+    def is_over(self, now: datetime) -> bool:
+        """Whether they go now."""
+        return self.deadline is not None and self.deadline <= now
 
 
 def released_before(observed: Observed, retry: str) -> Mapping[str, Any] | None:
@@ -94,7 +95,6 @@ def with_idle(
     missing: Condition | None,
     idle: Idle,
     retry_command: str,
-    now: datetime,
 ) -> list[Condition]:
     """The stages, with what is said of nodes that serve nobody or were given back; `missing` is what `Ready` says."""
     if missing is None:
@@ -104,8 +104,8 @@ def with_idle(
     if idle.since is None or missing.reason not in reasons.IDLE_CAUSES:
         return list(conditions)
     words = _SERVES_NOBODY
-    if idle.limit:
-        words += f"; unless that changes, it is given back at {timestamp(idle.deadline(now))}"
+    if idle.deadline:
+        words += f"; unless that changes, it is given back at {timestamp(idle.deadline)}"
     told = replace(missing, message=f"{missing.message.rstrip('. ')}.{words}.")
     return [told if each is missing else each for each in conditions]
 

@@ -56,7 +56,6 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
         stages.missing(conditions, plan.required),
         plan.idle,
         remedies.retry(observed),
-        context.now,
     )
     stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
     status = status_of(
@@ -71,8 +70,8 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
 def _look_again(plan: Plan, absent: Sequence[Manifest], is_ready: bool, context: Context) -> float:
     """In how many seconds something may have to be said or done that no event tells of; 0 for never."""
     moments = [conflicts.CREATING.total_seconds() + 1] if absent else []
-    if plan.idle.since and plan.idle.limit and not is_ready:
-        left = plan.idle.deadline(context.now) - context.now
+    if plan.idle.deadline and not is_ready:
+        left = plan.idle.deadline - context.now
         moments.append(max(1.0, left.total_seconds() + 1))
     return min(moments, default=0)
 
