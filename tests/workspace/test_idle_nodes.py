@@ -194,6 +194,17 @@ def test_a_model_that_is_being_loaded_uses_its_node() -> None:
     assert "Machine" in dict(kinds(answer))
 
 
+def test_a_pod_whose_image_takes_long_is_waited_for_without_asking_again_and_again() -> None:
+    hook = Clocked()
+    children = with_deployment(hook)
+    creating = {"name": NAME, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    hook.sees(children, [pod_with(children, creating)])
+    answer = hook.sees(children, [pod_with(children, creating)], after=90)
+    assert ready(answer)[1] == "InferenceLoading"
+    assert "Machine" in dict(kinds(answer))
+    assert "resyncAfterSeconds" not in answer
+
+
 def test_with_0_nothing_is_ever_given_back() -> None:
     hook = Clocked(minutes=0)
     children = with_deployment(hook)

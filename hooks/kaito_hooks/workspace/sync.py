@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from kaito_hooks.errors import InvalidObject
+from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
 from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies, stages
@@ -63,16 +65,18 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
     )
     if plan.idle.released:
         status["nodesReleased"] = dict(plan.idle.released)
-    is_ready = stages.missing(conditions, plan.required) is None
-    return SyncResponse(status, plan.children, _look_again(plan, absent, is_ready, context))
+    missing = stages.missing(conditions, plan.required)
+    return SyncResponse(status, plan.children, _look_again(plan, absent, missing, context.now))
 
 
-def _look_again(plan: Plan, absent: Sequence[Manifest], is_ready: bool, context: Context) -> float:
+def _look_again(
+    plan: Plan, absent: Sequence[Manifest], missing: Condition | None, now: datetime
+) -> float:
     """In how many seconds something may have to be said or done that no event tells of; 0 for never."""
     moments = [conflicts.CREATING.total_seconds() + 1] if absent else []
-    if plan.idle.deadline and not is_ready:
-        left = plan.idle.deadline - context.now
-        moments.append(max(1.0, left.total_seconds() + 1))
+    deadline = plan.idle.deadline if missing and missing.reason in reasons.IDLE_CAUSES else None
+    if deadline and deadline > now:
+        moments.append((deadline - now).total_seconds() + 1)
     return min(moments, default=0)
 
 
