@@ -14,7 +14,7 @@ INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 
 def retry(world: Story, value: str = "1") -> None:
     """What the message tells the owner to type."""
-    again = f'kubectl annotate workspace {NAME} -n default kaito.sh/retry="$(date +%s)" --overwrite'
+    again = f'kubectl annotate workspace {NAME} -n {world.namespace} kaito.sh/retry="$(date +%s)" --overwrite'
     world.soon(lambda: world.words()[1].endswith(again))
     world.edit(
         "Workspace",
@@ -256,7 +256,9 @@ def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(world: Story) ->
         }
     )
     world.apply(INFERENCE)
-    assert f"kubectl describe deployment {SERVED} -n default" in world.says("ChildConflict", SERVED)
+    assert f"kubectl describe deployment {SERVED} -n {world.namespace}" in world.says(
+        "ChildConflict", SERVED
+    )
     assert world.machines() == []
     world.delete("Deployment", SERVED)
     world.nodes_come(SERVED)
@@ -273,7 +275,9 @@ def test_a_service_of_the_same_name_that_is_not_ours_is_told_before_a_node_is_pa
     theirs = {"selector": {"app": "somebody-else"}, "ports": [{"port": 80}]}
     world.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": theirs})
     world.apply(workspace)
-    assert f"kubectl describe service {name} -n default" in world.says("ChildConflict", name)
+    assert f"kubectl describe service {name} -n {world.namespace}" in world.says(
+        "ChildConflict", name
+    )
     world.let_resyncs_pass()
     assert world.machines() == []
     assert world.get("Service", name)["spec"]["selector"] == theirs["selector"]
@@ -291,7 +295,7 @@ def test_a_foreign_secret_of_our_name_is_told_and_nothing_is_trained_with_it(wor
     world.apply(secret)
     world.apply(TUNING)
     world.run_until(lambda: world.words()[0] == "ChildConflict")
-    assert f"kubectl get secret {NAME}-config -n default" in world.words()[1]
+    assert f"kubectl get secret {NAME}-config -n {world.namespace}" in world.words()[1]
     assert world.machines() == []
     assert world.find("Job", f"{NAME}-check") is None
     world.delete("Secret", f"{NAME}-config")

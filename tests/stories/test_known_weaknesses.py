@@ -36,7 +36,7 @@ def test_a_pod_that_is_no_longer_ready_is_told_until_it_is(world: Story) -> None
     (pod,) = world.pods(SERVED)
     world.kubelet.unready(pod, SERVED)
     world.becomes("WorkspaceReady", SERVED, status=False)
-    assert f"kubectl logs deployment/{SERVED} -n default" in world.says(
+    assert f"kubectl logs deployment/{SERVED} -n {world.namespace}" in world.says(
         "InferenceNotAnswering", SERVED
     )
     world.kubelet.ready(pod, SERVED)

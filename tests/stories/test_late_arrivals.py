@@ -35,7 +35,7 @@ def test_a_secret_that_is_applied_later_is_waited_for(world: Story) -> None:
     check_meets(world, NO_SECRET)
     words = world.says("CredentialsMissing")
     assert "'acr-push' that `tuning.output.imagePushSecret` names" in words
-    assert "kubectl create secret docker-registry acr-push -n default" in words
+    assert f"kubectl create secret docker-registry acr-push -n {world.namespace}" in words
     assert "--docker-server=mlteam.azurecr.io" in words
     world.becomes("Reconciling")
     assert world.machines() == []
@@ -48,7 +48,7 @@ def test_a_secret_that_is_applied_later_is_waited_for(world: Story) -> None:
 
 def test_a_config_map_that_is_applied_later_is_waited_for(world: Story) -> None:
     world.apply(merged(TUNING, {"tuning": {"config": "params"}}))
-    assert "kubectl create configmap params -n default" in world.says("ConfigMapMissing")
+    assert f"kubectl create configmap params -n {world.namespace}" in world.says("ConfigMapMissing")
     world.becomes("Reconciling")
     settings = "training_config: {QuantizationConfig: {load_in_4bit: true}}"
     world.apply(
