@@ -8,11 +8,20 @@ from kaito_laptop.objects import labels
 from support.builders import merged
 from support.story import INFERENCE, TUNING, Story
 
+SMALL = merged(
+    INFERENCE,
+    {
+        "resource": {"instanceType": "Standard_NC4as_T4_v3"},
+        "inference": {"preset": {"name": "phi-2"}},
+    },
+)
+"""A size of which the quota of a region has room for many."""
+
 
 def test_workspaces_made_together_never_mix_nodes_or_addresses(world: Story) -> None:
     names = [f"many-{number:02}" for number in range(world.many)]
     for each in names:
-        world.apply(merged(INFERENCE, {"metadata": {"name": each}}))
+        world.apply(merged(SMALL, {"metadata": {"name": each}}))
     world.run_until(lambda: world.all_are("ResourceReady"))
     world.follow()
     for each in names:
