@@ -148,6 +148,16 @@ def test_the_owner_is_told_and_then_the_node_is_given_back(
     assert "Machine" not in dict(kinds(again))
 
 
+def test_a_deployment_at_rest_is_not_said_to_answer() -> None:
+    hook, children = released()
+    over = hook.sees(children, [])
+    none = {"observedGeneration": 1, "replicas": 0, "updatedReplicas": 0, "readyReplicas": 0}
+    at_rest = as_observed(child(over, "Deployment"), status=none)
+    answer = hook.sees([children[0], at_rest], [], after=5)
+    assert of(answer, "InferenceReady")[:2] == ("False", "ImagePullFailed")
+    assert "endpoint" not in answer["status"]
+
+
 def released() -> tuple[Clocked, list[Any]]:
     hook = Clocked()
     children = with_deployment(hook)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kaito_hooks.kube import commands, pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
-from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, text
+from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, number, text
 from kaito_hooks.workspace import inference as serving
 from kaito_hooks.workspace import reasons, remedies
 from kaito_hooks.workspace import status as statuses
@@ -190,6 +190,10 @@ def inference(
     if wanted is None:
         return Condition(
             type_, "False", reasons.INFERENCE_PENDING, waits or "The Deployment is about to be made"
+        )
+    if number(get_in(wanted, "spec", "replicas")) == 0:
+        return Condition(
+            type_, "False", reasons.INFERENCE_PENDING, "The model is at rest: no node is held"
         )
     deployment = observed.child("Deployment", name(wanted))
     if is_rolled_out(deployment, wanted) and not has_service:
