@@ -12,9 +12,9 @@ from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.node_labels import accepted
 from kaito_hooks.kube.objects import get_in, mapping, text
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.api import MACHINE_TYPE
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
-from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.settings import MachineSettings
 
 # Names of tags may not contain a slash.

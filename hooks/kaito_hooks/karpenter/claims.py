@@ -21,11 +21,11 @@ from kaito_hooks.kube.objects import (
     text,
     uid,
 )
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import reasons
 from kaito_hooks.machine.api import CAPACITY_TYPE, INSTANCE_TYPE, MACHINE_TYPE
 from kaito_hooks.machine.nodes import GPU
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
-from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.settings import KarpenterSettings
 
 GROUP, VERSION, PLURAL = "karpenter.sh", "v1", "nodeclaims"

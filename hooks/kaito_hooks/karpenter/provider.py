@@ -16,6 +16,7 @@ from kaito_hooks.karpenter.faults import (
     NoToken,
 )
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, metadata, sequence, text
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.provider import (
     Absent,
     Foreign,
@@ -26,7 +27,6 @@ from kaito_hooks.machine.provider import (
     PoolRequest,
     Unknown,
 )
-from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.machine.trouble import EtagMismatch, ProviderError, Unreadable
 from kaito_hooks.settings import KarpenterSettings
 

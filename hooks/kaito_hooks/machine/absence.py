@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from kaito_hooks.kube.times import whole_second
 from kaito_hooks.machine import reasons, repair
 from kaito_hooks.machine.provider import Absent, Unknown
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import ListPools, Observed, Step
-from kaito_hooks.machine.times import whole_second
 from kaito_hooks.machine.trouble import MadeElsewhere, ProviderError, Unreadable
 from kaito_hooks.machine.unclear import not_known
 

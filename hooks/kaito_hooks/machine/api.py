@@ -28,9 +28,9 @@ from kaito_hooks.kube.objects import (
     uid,
 )
 from kaito_hooks.kube.quantities import GIB
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.provider import PoolRef, PoolRequest, Taint
 from kaito_hooks.machine.reasons import INVALID_SPEC
-from kaito_hooks.machine.times import parse_timestamp
 
 API_VERSION = "kaito.sh/v1alpha1"
 KIND = "Machine"

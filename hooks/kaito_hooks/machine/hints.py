@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from kaito_hooks.kube.conditions import Condition, Status, find, is_true
 from kaito_hooks.kube.objects import Manifest, mapping, number, sequence, text
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import reasons
-from kaito_hooks.machine.times import parse_timestamp
 
 LONGEST_WAIT = timedelta(seconds=3600 * 1.25)
 """A moment further ahead was not written by us, or the clock has jumped: it is not waited for."""

@@ -13,7 +13,7 @@ from kubernetes import client as kube
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.objects import get_in, text, uid
-from kaito_hooks.machine.times import parse_timestamp
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.sweep.orphans import KubernetesCluster
 
 MEMORY = "orphan-sweep"

@@ -10,6 +10,7 @@ from typing import TextIO
 from flask import Flask
 
 from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import finalize, sync, unclear
 from kaito_hooks.machine.customize import customize
 from kaito_hooks.machine.provider import Provider, Unknown
@@ -28,7 +29,6 @@ from kaito_hooks.machine.steps import (
     Step,
     observe,
 )
-from kaito_hooks.machine.times import parse_timestamp
 from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.metacontroller import SyncRequest, SyncResponse, parse_sync
 from kaito_hooks.settings import KarpenterSettings, MachineSettings, ProvisionerSettings

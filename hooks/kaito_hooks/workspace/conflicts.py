@@ -16,6 +16,7 @@ from kaito_hooks.kube import commands
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.labels import COMPONENT
 from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.workspace import check, inference, reasons, tuning
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.observed import Observed, holds
@@ -153,9 +154,6 @@ def _is_overdue(stage: Condition, before: Mapping[str, Any], now: datetime) -> b
 
 def _since(before: object, now: datetime) -> timedelta:
     """How long a condition has been Unknown."""
-    try:
-        since = datetime.fromisoformat(text(get_in(before, "lastTransitionTime")))
-    except ValueError:
-        return timedelta(0)
-    is_unknown = get_in(before, "status") == "Unknown" and since.tzinfo
-    return now - since if is_unknown else timedelta(0)
+    since = parse_timestamp(get_in(before, "lastTransitionTime"))
+    is_unknown = get_in(before, "status") == "Unknown"
+    return now - since if since and is_unknown else timedelta(0)

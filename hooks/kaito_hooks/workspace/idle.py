@@ -19,6 +19,7 @@ from kaito_hooks.kube.objects import (
     sequence,
     text,
 )
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.workspace import inference, reasons, tuning
 from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.machines import Nodes
@@ -138,12 +139,12 @@ def _registered(machine: Manifest | None) -> datetime | None:
     for type_ in ("MachineRegistered", "Ready"):
         found = find(conditions, type_)
         if found.get("status") == "True":
-            return _moment(found.get("lastTransitionTime"))
+            return parse_timestamp(found.get("lastTransitionTime"))
     return None
 
 
 def _changed(observed: Observed, type_: str, now: datetime) -> datetime:
-    return _moment(statuses.was(observed, type_).get("lastTransitionTime")) or now
+    return parse_timestamp(statuses.was(observed, type_).get("lastTransitionTime")) or now
 
 
 def _beginnings(observed: Observed) -> tuple[str, ...]:
@@ -164,15 +165,7 @@ def _works(pod: Manifest) -> bool:
 def _first_ends(pod: Manifest) -> list[datetime | None]:
     """When containers ended that have not ended often: each gets its time again to come up."""
     return [
-        _moment(get_in(status, "lastState", "terminated", "finishedAt"))
+        parse_timestamp(get_in(status, "lastState", "terminated", "finishedAt"))
         for status in sequence(get_in(pod, "status", "containerStatuses"))
         if 0 < number(get_in(status, "restartCount")) < CRASH_LOOP
     ]
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text(value))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None

@@ -20,6 +20,7 @@ from kaito_hooks.kube.objects import (
     namespace,
     text,
 )
+from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.admission import refusal
 from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
@@ -93,8 +94,8 @@ def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
     words = refusal(observed, job)
     if words:
         return Outcome("pending", reasons.POD_REFUSED, f"The API server refuses the pod: {words}")
-    made = text(get_in(job, "metadata", "creationTimestamp"))
-    if not made or now - datetime.fromisoformat(made) < POD_EXPECTED:
+    made = parse_timestamp(get_in(job, "metadata", "creationTimestamp"))
+    if made is None or now - made < POD_EXPECTED:
         return Outcome("pending")
     return Outcome(
         "pending",
@@ -105,8 +106,9 @@ def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
 
 
 def _awaiting(job: Manifest, failure: Outcome) -> Outcome:
-    ended = find(get_in(job, "status", "conditions"), "Failed").get("lastTransitionTime")
-    return replace(failure, state="pending", again_at=datetime.fromisoformat(text(ended)) + AGAIN)
+    failed = find(get_in(job, "status", "conditions"), "Failed")
+    ended = parse_timestamp(failed.get("lastTransitionTime"))
+    return replace(failure, state="pending", again_at=ended + AGAIN if ended else None)
 
 
 def _lives(pod: Manifest) -> bool:
