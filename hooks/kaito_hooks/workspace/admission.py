@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, name, namespace, sequence, text
-from kaito_hooks.kube.quantities import quantity
+from kaito_hooks.kube.quantities import binary, cores, quantity
 from kaito_hooks.workspace.observed import Observed
 
 _REQUESTED_BY_NAME = frozenset({"cpu", "memory", "ephemeral-storage"})
@@ -129,11 +129,6 @@ def _resources(container: object) -> dict[str, dict[str, Decimal]]:
 
 
 def _written(resource: str, amount: Decimal) -> str:
-    """A quantity as people write it: memory in binary units, the rest as a number."""
     if resource in ("memory", "ephemeral-storage"):
-        for unit, size in (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)):
-            if amount >= size and amount % size == 0:
-                return f"{int(amount / size)}{unit}"
-    if amount != amount.to_integral_value():
-        return f"{int(amount * 1000)}m"
-    return str(int(amount))
+        return binary(int(amount))
+    return cores(int(amount * 1000))

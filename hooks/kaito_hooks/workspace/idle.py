@@ -125,7 +125,7 @@ def _after_release(
         cause = cause.partition(_SERVES_NOBODY)[0].rstrip(". ")
         message = (
             f"Nothing of this Workspace ran on its node for too long, so the node was given back. {cause}. "
-            f"After mending that: {retry_command}"
+            f"After fixing that: {retry_command}"
         )
         return Condition(stage.type, "False", reasons.IDLE_NODES_RELEASED, message)
     if stage.status == "True" or not text(before.get("reason")):

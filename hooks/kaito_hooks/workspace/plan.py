@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -39,9 +39,9 @@ class Scene:
             limit = max(limit, timedelta(seconds=self.chosen.preset.ready_seconds))
         return replace(look(self.observed, nodes, limit, self.context.now), released=self.released)
 
-    def refused(self, workload: Manifest | None) -> str:
+    def refused(self, workload: Callable[[Nodes], Manifest]) -> str:
         """Why the namespace would refuse the pod of a workload before a node is paid for, in the API server's words."""
-        return "" if self.has_machines() else refusal(self.observed, workload)
+        return "" if self.has_machines() else refusal(self.observed, workload(NO_NODES))
 
     def nodes(self) -> Nodes:
         """The nodes it should have."""

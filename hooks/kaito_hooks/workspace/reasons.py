@@ -127,8 +127,8 @@ IDLE_CAUSES: Final = RUNTIME | {
     IMAGE_PULL_FAILED,
     CONTAINER_CRASHED,
     INFERENCE_NOT_ANSWERING,
+    NODE_NOT_READY,
     "KnownEphemeralTaintsExist",
-    "NodeNotReady",
     "ResourceNotRegistered",
     "StartupTaintsExist",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.workspace import conflicts, inference, stages
 from kaito_hooks.workspace import status as statuses
@@ -17,7 +19,7 @@ def serve_preset(scene: Scene) -> Plan:
     workspace, observed, there = scene.workspace, scene.observed, scene.deployment()
     service = inference.service(workspace)
     ground = conflicts.survey(observed, [service], [("Deployment", workspace.name)])
-    refused = scene.refused(_deployment(scene, NO_NODES))
+    refused = scene.refused(partial(_deployment, scene))
     begins = ground.is_firm and not refused
     wants_nodes = not scene.released and (begins or scene.has_machines() or there is not None)
     nodes = scene.nodes() if wants_nodes else NO_NODES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest, get_in, number
@@ -79,8 +80,8 @@ class _TuneAndServe:
         """Why the namespace would refuse the pod that a node would be paid for."""
         progress = self.progress
         if progress.adapter:
-            return self.scene.refused(self._deployment(progress.adapter, NO_NODES))
-        return self.scene.refused(self._job(NO_NODES)) if progress.job_wanted else ""
+            return self.scene.refused(partial(self._deployment, progress.adapter))
+        return self.scene.refused(self._job) if progress.job_wanted else ""
 
     def _wants_nodes(self) -> bool:
         """Whether a GPU has work: training, a model to serve, or a check that runs again while nodes are there."""
