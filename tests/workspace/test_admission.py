@@ -11,6 +11,8 @@ from kaito_hooks.kube.quantities import quantity
 from kaito_hooks.workspace.admission import refusal
 from kaito_hooks.workspace.observed import Observed
 
+from support.admission_rows import ROWS, Row
+
 PARENT = {"metadata": {"name": "base", "namespace": "ml-team"}}
 
 
@@ -92,12 +94,35 @@ def words(*rules: dict[str, Any]) -> str:
             limits("Container", min={"cpu": "1"}),
             "minimum cpu usage per Container is 1, but request is 500m",
         ),
+        (
+            limits("Container", maxLimitRequestRatio={"cpu": "8"}),
+            "cpu max limit to request ratio per Container is 8, but provided ratio is 16.000000",
+        ),
         (limits("PersistentVolumeClaim", max={"storage": "1Gi"}), ""),
     ],
     ids=str,
 )
 def test_the_words_are_those_of_the_api_server(rule: dict[str, Any], said: str) -> None:
     assert words(rule) == said
+
+
+STATED = [
+    row
+    for row in ROWS
+    if len(row.pods) == 1 and "specif" not in row.says and "must specify" not in row.says
+]
+
+
+@pytest.mark.parametrize("row", STATED, ids=lambda row: row.name)
+def test_what_the_api_server_says_of_a_pod_that_states_everything_is_said_before(row: Row) -> None:
+    """The rows are held against a real API server by tests/e2e/test_admission.py."""
+    related: dict[str, list[Any]] = {}
+    for each in row.there:
+        in_place = {**each, "metadata": {**each["metadata"], "namespace": "ml-team"}}
+        related.setdefault(each["kind"], []).append(in_place)
+    said = refusal(Observed(PARENT, {}, related), {"spec": {"template": row.pods[0]}})
+    assert bool(said) == ("is forbidden" in row.says)
+    assert said in row.says
 
 
 def test_other_namespaces_do_not_count() -> None:

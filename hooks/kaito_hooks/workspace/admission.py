@@ -62,6 +62,13 @@ def _outside(
             yield (
                 f"minimum {resource} usage per {kind} is {least}, but request is {_written(resource, asked)}"
             )
+    for resource, ratio in sorted(mapping(get_in(limit, "maxLimitRequestRatio")).items()):
+        asked, most = resources["requests"].get(resource), resources["limits"].get(resource)
+        if asked and most and most / asked > quantity(ratio):
+            yield (
+                f"{resource} max limit to request ratio per {kind} is {ratio}, "
+                f"but provided ratio is {float(most / asked):f}"
+            )
 
 
 def _by_quotas(spec: object, quotas: Sequence[Manifest]) -> Iterator[str]:
