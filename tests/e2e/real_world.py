@@ -235,11 +235,18 @@ class RealWorld(Story):
         ]
 
     def _sweep(self) -> None:
-        """Remove what the story left, whatever state it is in; nobody acts on it any more."""
-        for kind in ("Workspace", "Machine"):
+        """Remove what the story left, whatever state it is in; nobody acts on it any more.
+
+        A namespace goes in its own time, and what is still in it would get nodes in the next story's Azure:
+        so Workspaces and Machines are gone before that one begins.
+        """
+        parents = ("Workspace", "Machine")
+        for kind in parents:
             for each in self.list(kind):
                 with suppress(NotFound):
                     self.edit(kind, name(each), lambda item: item["metadata"].pop("finalizers", 0))
+                with suppress(NotFound):
+                    self.cluster.delete(self._key(kind, name(each), self.namespace))
         self.cluster.delete(self._key("Namespace", self.namespace, ""))
         for node in self.list("Node"):
             if name(node) != LAPTOP:
@@ -248,6 +255,7 @@ class RealWorld(Story):
             with suppress(NotFound):
                 key = Key(self.cluster.resource("v1", "Pod"), name(pod), self.namespace)
                 self.cluster.delete(key, grace_period_seconds=0)
+        self.soon(lambda: not any(self.list(kind) for kind in parents))
 
     def _tell(self) -> str:
         """What the cluster looks like, for the one who reads a failure."""
