@@ -138,3 +138,21 @@ def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not():
     assert body(bare, gpu_driver="None")["gpuProfile"] == {"driver": "None"}
     managed = {"nvidia": {"managementMode": "Managed"}}
     assert body(bare, gpu_management="Managed")["gpuProfile"] == managed
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        ("Standard_NC40ads_H100_v5", "gpu"),
+        ("standard_nc6s_v3", "gpu"),
+        ("Standard_ND96isr_MI300X_v5", "cpu"),
+        ("Standard_NV4as_v4", "cpu"),
+        ("Standard_NP10s", "cpu"),
+        ("Standard_D4s_v5", "cpu"),
+    ],
+)
+def test_what_nvidia_gpus_need_goes_to_sizes_that_have_them(size, kind):
+    requirement = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [size]}
+    asked = body(machine(spec={"requirements": [requirement]}), gpu_driver="None")
+    assert asked["nodeLabels"]["kaito.sh/machine-type"] == kind
+    assert ("gpuProfile" in asked) == (kind == "gpu")

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 from aks.story import GPUS, NodeList
+from kaito_hooks.web.workspace import load_presets
 from kaito_laptop.arm import ArmServer, Fate, Fault, ManagedCluster
+from kaito_laptop.arm.compute import vcpus
 from kaito_laptop.clock import RealClock, VirtualClock
 
 TOKEN = {"Authorization": "Bearer any"}
@@ -102,6 +104,21 @@ def test_a_pool_is_created_in_its_time_and_its_node_joins():
         ]
         assert node["status"]["allocatable"]["nvidia.com/gpu"] == "1"
         assert ask.arm.cluster.next_change() is None
+
+
+@pytest.mark.parametrize("size", ["Standard_ND96isr_MI300X_v5", "Standard_NP10s"])
+def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size):
+    with cluster() as ask:
+        ask("PUT", "/agentPools/ws0", {"properties": {**BODY["properties"], "vmSize": size}})
+        ask.pass_time(240)
+        (node,) = ask.nodes.by_name.values()
+        assert "nvidia.com/gpu" not in node["status"]["allocatable"]
+        assert "accelerator" not in node["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("size", load_presets().instance_types.values(), ids=lambda size: size.name)
+def test_the_processors_in_the_name_of_a_size_are_those_of_the_catalogue(size):
+    assert vcpus(size.name) == size.vcpus
 
 
 def test_if_none_match_keeps_a_put_from_changing_a_pool():

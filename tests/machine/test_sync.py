@@ -454,9 +454,12 @@ def test_12_a_node_that_is_not_usable_yet_is_registered(found, expected):
     assert status["nodeName"] == "aks-node-0"
 
 
-def test_12_a_size_without_gpu_needs_none():
+@pytest.mark.parametrize(
+    "size", ["Standard_D4s_v3", "Standard_NP10s", "Standard_NV4as_v4", "Standard_ND96isr_MI300X_v5"]
+)
+def test_12_a_size_without_nvidia_gpu_needs_none(size):
     requirement = {"key": "node.kubernetes.io/instance-type", "operator": "In"}
-    spec = {"requirements": [{**requirement, "values": ["Standard_D4s_v3"]}]}
+    spec = {"requirements": [{**requirement, "values": [size]}]}
     assert (
         reason(status_of(Ours("Succeeded"), nodes=[node(gpus="0")], spec=spec)) == "True/NodeReady"
     )

@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import ceil
 
+from kaito_hooks.azure_sizes import Accelerator, accelerator
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.objects import (
@@ -118,8 +119,8 @@ class Machine:
 
     @property
     def wants_gpu(self) -> bool:
-        """Whether the size has GPUs: Azure's N series (the test that gpu-provisioner uses)."""
-        return "standard_n" in self.size.lower()
+        """Whether the node must offer nvidia.com/gpu; gpu-provisioner waits for it on the whole N series."""
+        return accelerator(self.size) is Accelerator.NVIDIA
 
     @property
     def capacity_types(self) -> frozenset[str]:

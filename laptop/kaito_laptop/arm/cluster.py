@@ -53,7 +53,7 @@ class ManagedCluster:
         compute: Compute | None = None,
         memory: Mapping[str, str] | None = None,
     ) -> None:
-        """`gpus` and `memory` are those of each Azure size; one that is not named has no GPU and 64Gi."""
+        """`gpus` are those of each size with NVIDIA GPUs, `memory` is that of each size, 64Gi if it is not named."""
         self.id = (
             f"/subscriptions/{subscription}/resourceGroups/{resource_group}"
             f"/providers/Microsoft.ContainerService/managedClusters/{name}"
@@ -281,11 +281,11 @@ class ManagedCluster:
 
     def _node(self, pool: Pool) -> Manifest:
         size = str(pool.properties["vmSize"]).lower()
-        gpus = self._gpus.get(size, 0) if pool.fate.gpus is None else pool.fate.gpus
+        offered = self._gpus.get(size) if pool.fate.gpus is None else pool.fate.gpus
         return node(
             pool.name,
             pool.properties,
-            gpus=gpus,
+            gpus=offered if size in self._gpus else None,
             memory=self._memory.get(size, "64Gi"),
             is_ready=pool.fate.is_ready,
             node_resource_group=self._node_group,

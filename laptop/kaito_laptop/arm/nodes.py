@@ -38,21 +38,20 @@ def node(
     pool: str,
     properties: Mapping[str, Any],
     *,
-    gpus: int,
+    gpus: int | None,
     memory: str,
     is_ready: bool,
     node_resource_group: str,
     now: str,
 ) -> Manifest:
-    """A Node of that pool."""
+    """A Node of that pool; `gpus` is None for a size without NVIDIA GPUs."""
     amounts = {
         "cpu": str(vcpus(properties["vmSize"])),
         "memory": memory,
         "pods": "110",
         "ephemeral-storage": f"{_disk_gib(properties) * DISK_PERCENT // 100}Gi",
     }
-    has_gpus = properties["vmSize"].lower().startswith("standard_n")
-    if has_gpus:
+    if gpus is not None:
         amounts[GPU] = str(gpus)
     labels = {
         "agentpool": pool,
@@ -64,7 +63,7 @@ def node(
         "node.kubernetes.io/instance-type": properties["vmSize"],
         **(
             {"accelerator": "nvidia", "kubernetes.azure.com/accelerator": "nvidia"}
-            if has_gpus
+            if gpus is not None
             else {}
         ),
         **({SPOT: "spot"} if is_spot(properties) else {}),
