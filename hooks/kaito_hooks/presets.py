@@ -15,6 +15,8 @@ from kaito_hooks.errors import InvalidPresets
 from kaito_hooks.kube.quantities import GIB, parse_binary
 from kaito_hooks.presets_schema import SCHEMA
 
+DEFAULT_PRICE_REGION = "eastus"
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -80,9 +82,18 @@ class InstanceType:
     """Bytes of the virtual machine's own memory."""
     hourly_cost: Decimal
     """List price in USD."""
+    price_region: str
+    """Azure's name of the region of that price."""
     retired: str
     """Date, or empty."""
     successors: tuple[str, ...]
+    not_suggested: str
+    """Why it is no remedy although it is sold, or empty."""
+
+    @property
+    def is_remedy(self) -> bool:
+        """Whether a message may name it: its nodes can be made, and serve without more ado."""
+        return not self.retired and not self.not_suggested
 
     @property
     def memory_per_gpu(self) -> int:
@@ -102,6 +113,12 @@ class Presets:
 
     presets: Mapping[str, Preset]
     instance_types: Mapping[str, InstanceType]
+    instance_type_aliases: Mapping[str, str]
+    """From other names of sizes to those that Azure's API answers to."""
+
+    def azure_name(self, instance_type: str) -> str:
+        """The name by which nodes are asked for, and which they carry as a label."""
+        return self.instance_type_aliases.get(instance_type, instance_type)
 
     def tunable(self) -> list[str]:
         """Names of the presets that can be tuned, sorted."""
@@ -127,9 +144,16 @@ def parse_presets(text: str) -> Presets:
                 raise InvalidPresets(
                     f"instanceTypes.{size.name}.retired.successors: '{successor}' is not in instanceTypes"
                 )
+    aliases = document.get("instanceTypeAliases", {})
+    for alias, name in aliases.items():
+        if name not in sizes:
+            raise InvalidPresets(f"instanceTypeAliases.{alias}: '{name}' is not in instanceTypes")
+        if alias in sizes:
+            raise InvalidPresets(f"instanceTypeAliases.{alias}: is in instanceTypes, too")
     return Presets(
         presets={name: _preset(name, raw, terms) for name, raw in document["presets"].items()},
         instance_types=sizes,
+        instance_type_aliases=aliases,
     )
 
 
@@ -216,6 +240,8 @@ def _size(name: str, raw: Mapping[str, Any]) -> InstanceType:
         vcpus=raw["vcpus"],
         host_memory=parse_binary(raw["hostMemory"]),
         hourly_cost=Decimal(raw["hourlyCost"]),
+        price_region=raw.get("priceRegion", DEFAULT_PRICE_REGION),
         retired=retired.get("date", ""),
         successors=tuple(retired.get("successors", ())),
+        not_suggested=raw.get("notSuggested", ""),
     )

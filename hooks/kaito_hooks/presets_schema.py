@@ -77,6 +77,8 @@ _SIZE = {
         "vcpus": {"type": "integer", "minimum": 1, "maximum": 999},
         "hostMemory": _QUANTITY,
         "hourlyCost": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"},
+        "priceRegion": {"type": "string", "pattern": "^[a-z0-9]+$"},
+        "notSuggested": {"type": "string", "minLength": 1},
         "retired": {
             "type": "object",
             "required": ["date", "successors"],
@@ -108,5 +110,6 @@ SCHEMA = {
             "additionalProperties": _PRESET,
         },
         "instanceTypes": {"type": "object", "additionalProperties": _SIZE},
+        "instanceTypeAliases": {"type": "object", "additionalProperties": {"type": "string"}},
     },
 }

@@ -21,13 +21,13 @@ from kaito_laptop import quantity
 from support.builders import inference_workspace, tuning_workspace
 
 PRESETS = load_presets()
-CAPABILITIES = ("3.7", "5.2", "6.0", "6.1", "7.0", "7.5", "8.0", "8.6")
+CAPABILITIES = ("3.7", "5.2", "6.0", "6.1", "7.0", "7.5", "8.0", "8.6", "9.0", "12.0")
 IMAGES = Images(
     "mcr.example/kaito", "r.example/t:1", "r.example/u:1", "r.example/i:1", CAPABILITIES
 )
 NODES = Nodes((), ("gpu-0",), (), ())
 ADAPTER = Adapter("0f", "mlteam.azurecr.io/adapters/phi-3:0.0.1", "sha256:" + "4c" * 32, {})
-UNLISTED = "Standard_NC40ads_H100_v5"
+UNLISTED = "Standard_NC16ads_A10_v4"
 """A size that presets.yaml does not list."""
 
 

@@ -59,7 +59,31 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "a size without GPU",
         {"resource": {"instanceType": "Standard_D4s_v3"}},
         "InstanceTypeUnknown",
-        "is not a GPU size of Azure",
+        "`resource.instanceType` is 'Standard_D4s_v3', which is not a GPU size of Azure. Create the Workspace with "
+        "`resource.instanceType` 'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB)",
+    ),
+    (
+        "a size with AMD GPUs",
+        {"resource": {"instanceType": "Standard_ND96isr_MI300X_v5"}},
+        "InstanceTypeNotSupported",
+        "Standard_ND96isr_MI300X_v5 has AMD GPUs, and models run on NVIDIA GPUs only. Create the Workspace with "
+        "`resource.instanceType` 'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB)",
+    ),
+    (
+        "a size with FPGAs, whatever is bypassed",
+        {
+            "resource": {"instanceType": "Standard_NP10s"},
+            "metadata": {"annotations": {"kaito.sh/bypass-resource-checks": "true"}},
+        },
+        "InstanceTypeNotSupported",
+        "Standard_NP10s has FPGAs or media accelerators, and models run on NVIDIA GPUs only",
+    ),
+    (
+        "a GPU too new for the images",
+        {"resource": {"instanceType": "Standard_NC144lds_xl_RTXPRO6000BSE_v6"}},
+        "ComputeCapabilityTooHigh",
+        "has RTX PRO 6000 GPUs of compute capability 12.0; the runtime images are built for 9.0 at most. Create the "
+        "Workspace with `resource.instanceType` 'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB)",
     ),
     (
         "tuning on two nodes",
@@ -106,9 +130,15 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "a price limit for a size of unknown price",
-        {"resource": {"maxHourlyCost": "3.50", "instanceType": "Standard_ND96isr_H100_v5"}},
+        {"resource": {"maxHourlyCost": "3.50", "instanceType": "Standard_NC16ads_A10_v4"}},
         "CostTooHigh",
-        "The price of Standard_ND96isr_H100_v5 is not known",
+        "The price of Standard_NC16ads_A10_v4 is not known",
+    ),
+    (
+        "a price limit for a size that East US does not have",
+        {"resource": {"maxHourlyCost": "3.50", "instanceType": "Standard_ND96isr_H200_v5"}},
+        "CostTooHigh",
+        "Standard_ND96isr_H200_v5 costs 84.8 USD an hour in eastus2 by Azure's price list, and",
     ),
     (
         "data on a volume",
@@ -179,6 +209,12 @@ INFERENCE: list[tuple[str, dict[str, Any], str, str]] = [
         {"inference": {"adapters": [{"source": {"name": "a"}}]}},
         "NotSupportedYet",
         "`inference.adapters`",
+    ),
+    (
+        "a size with AMD GPUs",
+        {"resource": {"instanceType": "Standard_NV4ads_V710_v5"}},
+        "InstanceTypeNotSupported",
+        "Standard_NV4ads_V710_v5 has AMD GPUs, and models run on NVIDIA GPUs only",
     ),
     ("a config", {"inference": {"config": "params"}}, "NotSupportedYet", "`inference.config`"),
 ]

@@ -31,6 +31,13 @@ RETIRED = "Standard_NC6s_v3"
 BYPASS = {"metadata": {"annotations": {"kaito.sh/bypass-resource-checks": "true"}}}
 
 
+SOLD_NOWHERE = (
+    *("NC6", "NC12", "NC24", "NC24r", "NV6", "NV12", "NV24", "ND6s", "ND12s", "ND24s", "ND24rs"),
+    *("NC6s_v2", "NC12s_v2", "NC24s_v2", "NC24rs_v2"),
+)
+"""Without a price in any of 57 regions: Azure/karpenter-provider-azure@352646f zz_generated.pricing.go."""
+
+
 def tuning(**changes: Any) -> dict[str, Any]:
     return merged(tuning_workspace(resource={"instanceType": RETIRED}), changes)
 
@@ -90,8 +97,8 @@ def test_it_is_refused_before_anything_is_made(
         (7, (7, 0), "'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB) or 'Standard_NC24ads_A100_v4'"),
         (72, (7, 0), "'Standard_NC24ads_A100_v4' (1 A100 GPU with 80 GiB)"),
         (7, (8, 0), "'Standard_NC24ads_A100_v4' (1 A100 GPU with 80 GiB)"),
-        (90, (7, 0), "'Standard_NC48ads_A100_v4' (2 A100 GPUs with 80 GiB each)"),
-        (900, (7, 0), "of a larger size; none that is known is large enough"),
+        (90, (7, 0), "'Standard_NC40ads_H100_v5' (1 H100 GPU with 94 GiB)"),
+        (2000, (7, 0), "of a larger size; none that is known is large enough"),
     ],
 )
 def test_a_successor_that_does_not_fit_is_not_named(
@@ -99,8 +106,20 @@ def test_a_successor_that_does_not_fit_is_not_named(
 ) -> None:
     presets = load_presets()
     preset = presets.presets["phi-3-mini-128k-instruct"]
-    demand = Demand(preset, Memory(gibibytes * GIB), tuning=True, lowest=lowest)
+    demand = Demand(preset, Memory(gibibytes * GIB), tuning=True, lowest=lowest, highest=(9, 0))
     assert successors(demand, presets.instance_types[RETIRED], presets).startswith(words)
+
+
+def test_the_fifteen_sizes_that_no_region_sells_are_those_retired_in_2023() -> None:
+    sizes = load_presets().instance_types.values()
+    in_2023 = {size.name for size in sizes if size.retired.startswith("2023")}
+    assert in_2023 == {f"Standard_{name}" for name in SOLD_NOWHERE}
+
+
+def test_a_retired_size_has_a_successor_that_is_not_retired() -> None:
+    sizes = load_presets().instance_types
+    for size in sizes.values():
+        assert not any(sizes[name].retired for name in size.successors), size.name
 
 
 def test_placeholders_come_before_the_size(sync: Any) -> None:

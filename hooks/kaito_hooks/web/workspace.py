@@ -53,7 +53,8 @@ def create_workspace_app(
         return finalize(Observed.from_request(parse_sync(body)), context()).to_json()
 
     def on_customize(body: object) -> Manifest:
-        return {"relatedResources": [rule.to_json() for rule in customize(parse_parent(body))]}
+        rules = customize(parse_parent(body), presets)
+        return {"relatedResources": [rule.to_json() for rule in rules]}
 
     return create_app(
         {

@@ -14,16 +14,17 @@ from typing import Any
 from kaito_hooks.kube import labels
 from kaito_hooks.kube.objects import get_in, mapping, name, namespace, sequence, text, uid
 from kaito_hooks.metacontroller import RelatedRule
+from kaito_hooks.presets import Presets
 from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE, config_maps
 from kaito_hooks.workspace.check import CHECK_SUFFIX
 
 
-def customize(parent: Mapping[str, Any]) -> list[RelatedRule]:
+def customize(parent: Mapping[str, Any], presets: Presets) -> list[RelatedRule]:
     """The rules, narrow enough for a cluster of a thousand nodes."""
     named = config_maps(parent)
     rules = [
         RelatedRule("v1", "nodes", match_labels={labels.WORKSPACE_UID: uid(parent)}),
-        _matching_nodes(parent),
+        _matching_nodes(parent, presets),
         RelatedRule(
             "v1", "pods", namespace=namespace(parent), match_labels={labels.WORKSPACE: name(parent)}
         ),
@@ -49,7 +50,7 @@ def _same_names(parent: Mapping[str, Any]) -> list[RelatedRule]:
     ]
 
 
-def _matching_nodes(parent: Mapping[str, Any]) -> RelatedRule:
+def _matching_nodes(parent: Mapping[str, Any], presets: Presets) -> RelatedRule:
     selector = mapping(get_in(parent, "resource", "labelSelector"))
     match_labels = {
         key: value
@@ -61,5 +62,5 @@ def _matching_nodes(parent: Mapping[str, Any]) -> RelatedRule:
     ]
     if not match_labels and not expressions:
         instance_type = text(get_in(parent, "resource", "instanceType")) or DEFAULT_INSTANCE_TYPE
-        match_labels = {"node.kubernetes.io/instance-type": instance_type}
+        match_labels = {"node.kubernetes.io/instance-type": presets.azure_name(instance_type)}
     return RelatedRule("v1", "nodes", match_labels=match_labels, match_expressions=expressions)

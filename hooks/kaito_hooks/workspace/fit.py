@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kaito_hooks.azure_sizes import Accelerator, accelerator
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.quantities import gib
-from kaito_hooks.presets import InstanceType, Preset, Presets, capability
+from kaito_hooks.presets import (
+    DEFAULT_PRICE_REGION,
+    InstanceType,
+    Preset,
+    Presets,
+    capability,
+)
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.sizes import Demand, successors, suggestion
@@ -28,8 +35,8 @@ class Fit:
 def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, ...]) -> Fit:
     """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit."""
     preset = _preset(workspace, presets)
-    size = _size(workspace, presets)
     demand = _demand(workspace, preset, image_capabilities)
+    size = _size(workspace, demand, presets)
     _check_cost(workspace, demand, size, presets)
     if size is None:
         return Fit(preset, None, preset.gpus)
@@ -73,15 +80,25 @@ def _preset(workspace: Workspace, presets: Presets) -> Preset:
     return preset
 
 
-def _size(workspace: Workspace, presets: Presets) -> InstanceType | None:
-    size = presets.instance_types.get(workspace.instance_type)
-    if size is None and not workspace.instance_type.startswith("Standard_N"):
+def _size(workspace: Workspace, demand: Demand, presets: Presets) -> InstanceType | None:
+    name = workspace.instance_type
+    size = presets.instance_types.get(name)
+    if size:
+        return size
+    has = accelerator(name)
+    if has in (Accelerator.AMD, Accelerator.FPGA):
+        raise InvalidObject(
+            reasons.INSTANCE_TYPE_NOT_SUPPORTED,
+            f"{name} has {has.value}, and models run on NVIDIA GPUs only. Create the Workspace with "
+            f"`resource.instanceType` {suggestion(demand, presets)}",
+        )
+    if not name.startswith("Standard_N"):
         raise InvalidObject(
             reasons.INSTANCE_TYPE_UNKNOWN,
-            f"`resource.instanceType` is '{workspace.instance_type}', which is not a GPU size of Azure. "
-            f"Known sizes: {', '.join(sorted(presets.instance_types))}",
+            f"`resource.instanceType` is '{name}', which is not a GPU size of Azure. Create the Workspace with "
+            f"`resource.instanceType` {suggestion(demand, presets)}",
         )
-    return size
+    return None
 
 
 def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str, ...]) -> Demand:
@@ -90,8 +107,9 @@ def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str,
         tuned = preset.qlora if workspace.tuning.method == "qlora" else preset.lora
         assert tuned is not None
         memory = tuned
-    lowest = max(capability(preset.compute_capability), min(map(capability, image_capabilities)))
-    return Demand(preset, memory, workspace.tuning is not None, lowest)
+    built_for = sorted(map(capability, image_capabilities))
+    lowest = max(capability(preset.compute_capability), built_for[0])
+    return Demand(preset, memory, workspace.tuning is not None, lowest, built_for[-1])
 
 
 def _check_memory(
@@ -115,15 +133,22 @@ def _check_memory(
 
 
 def _check_capability(demand: Demand, size: InstanceType, presets: Presets) -> None:
-    if demand.runs_on(size):
-        return
-    lowest = demand.lowest
-    raise InvalidObject(
-        reasons.COMPUTE_CAPABILITY_TOO_LOW,
-        f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}; {demand.preset.name} and "
-        f"the runtime images need {lowest[0]}.{lowest[1]}. Create the Workspace with `resource.instanceType` "
-        f"{suggestion(demand, presets)}",
-    )
+    has = f"{size.name} has {size.gpu} GPUs of compute capability {size.compute_capability}"
+    remedy = f"Create the Workspace with `resource.instanceType` {suggestion(demand, presets)}"
+    if demand.is_too_old(size):
+        raise InvalidObject(
+            reasons.COMPUTE_CAPABILITY_TOO_LOW,
+            f"{has}; {demand.preset.name} and the runtime images need {_dotted(demand.lowest)}. {remedy}",
+        )
+    if demand.is_too_new(size):
+        raise InvalidObject(
+            reasons.COMPUTE_CAPABILITY_TOO_HIGH,
+            f"{has}; the runtime images are built for {_dotted(demand.highest)} at most. {remedy}",
+        )
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def _check_cost(
@@ -149,11 +174,16 @@ def _check_cost(
     if best:
         remedy += (
             f", or create the Workspace with `resource.instanceType` '{best.name}' "
-            f"({best.hourly_cost * workspace.count} USD)"
+            f"({best.hourly_cost * workspace.count} USD{_region(best)})"
         )
     nodes = f"{workspace.count} x " if workspace.count > 1 else ""
     raise InvalidObject(
         reasons.COST_TOO_HIGH,
-        f"{nodes}{size.name} costs {cost} USD an hour by Azure's price list, and `resource.maxHourlyCost` is "
-        f"{limit}: {remedy}",
+        f"{nodes}{size.name} costs {cost} USD an hour{_region(size)} by Azure's price list, and "
+        f"`resource.maxHourlyCost` is {limit}: {remedy}",
     )
+
+
+def _region(size: InstanceType) -> str:
+    """Said of a price that is of another region than most are."""
+    return "" if size.price_region == DEFAULT_PRICE_REGION else f" in {size.price_region}"

@@ -1,4 +1,4 @@
-"""Which GPU sizes can hold what a Workspace asks for, and how they are named in a remedy: never one that is retired."""
+"""Which GPU sizes can hold what a Workspace asks for, and how they are named in a remedy: only ones that can be had."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Demand:
     tuning: bool
     lowest: tuple[int, int]
     """Compute capability that the model and the runtime images need."""
+    highest: tuple[int, int]
+    """Compute capability that the runtime images are built for at most."""
 
     def fits_memory(self, size: InstanceType) -> bool:
         """Whether GPUs and memory suffice."""
@@ -27,16 +29,25 @@ class Demand:
             and size.memory_per_gpu >= self.memory.per_gpu
         )
 
-    def runs_on(self, size: InstanceType) -> bool:
-        """Whether the GPUs are new enough."""
-        return capability(size.compute_capability) >= self.lowest
+    def is_too_old(self, size: InstanceType) -> bool:
+        """Whether the GPUs lack what the model or the images need."""
+        return capability(size.compute_capability) < self.lowest
+
+    def is_too_new(self, size: InstanceType) -> bool:
+        """Whether the images hold no code for the GPUs: compiled code runs on later minor versions, not on the next
+        major one (CUDA C++ Programming Guide, Binary Compatibility).
+        """
+        return capability(size.compute_capability)[0] > self.highest[0]
 
     def fitting(self, sizes: Sequence[InstanceType]) -> list[InstanceType]:
-        """Those of the sizes that fit and that Azure has not retired, the cheapest first."""
+        """Those of the sizes that fit and that a message may name, the cheapest first."""
         found = [
             size
             for size in sizes
-            if not size.retired and self.fits_memory(size) and self.runs_on(size)
+            if size.is_remedy
+            and self.fits_memory(size)
+            and not self.is_too_old(size)
+            and not self.is_too_new(size)
         ]
         return sorted(found, key=lambda size: (size.hourly_cost, size.name))
 

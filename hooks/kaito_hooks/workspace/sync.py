@@ -29,6 +29,8 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
     """The children that should exist now, and what to tell the owner."""
     try:
         workspace = api.parse(observed.parent)
+        azure_name = context.presets.azure_name(workspace.instance_type)
+        workspace = replace(workspace, instance_type=azure_name)
         chosen = fit(workspace, context.presets, context.images.compute_capabilities)
         released = idle.released_before(observed, workspace.retry)
         scene = Scene(observed, context, workspace, chosen, released)
