@@ -80,7 +80,7 @@ def test_an_operation_that_is_overridden_says_so():
         first = ask.arm.cluster.operations.of_pool["ws0"]
         ask("DELETE", "/agentPools/ws0")
         assert first.status == "Canceled"
-        assert "overriden and canceled by a later operation" in first.error["message"]
+        assert first.error["code"] == "AKSOperationPreemptedByDelete"
 
 
 def test_one_operation_at_a_time_is_what_older_clusters_allow():
@@ -130,8 +130,7 @@ def test_capacity_that_is_used_up_fails_the_pool_and_comes_back():
         ask.pass_time(240)
         second = ask("GET", "/agentPools/ws1")[1]["properties"]
         assert second["provisioningState"] == "Failed"
-        (cause,) = second["status"]["provisioningError"]["error"]["details"]
-        assert cause["code"] == "AllocationFailed"
+        assert second["status"]["provisioningError"]["code"] == "AllocationFailed"
         ask("DELETE", "/agentPools/ws0")
         ask.pass_time(120)
         assert ask.arm.cluster.compute.free == {SIZE: 1}
@@ -140,8 +139,7 @@ def test_capacity_that_is_used_up_fails_the_pool_and_comes_back():
 def test_sixty_reads_at_once_and_then_one_a_second():
     with cluster() as ask:
         assert {ask("GET", "/agentPools/a")[0] for _ in range(60)} == {404}
-        status, body = ask("GET", "/agentPools/a")
-        assert (status, body["error"]["code"]) == (429, "Throttled")
+        assert code(ask("GET", "/agentPools/a")) == (429, "Throttled")
         ask.pass_time(1)
         assert ask("GET", "/agentPools/a")[0] == 404
         assert ask.arm.cluster.throttle.refused == 1

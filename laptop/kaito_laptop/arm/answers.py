@@ -1,4 +1,4 @@
-"""Answers in ARM's words."""
+"""Answers as ARM's gateway and AKS behind it write them: the one wraps a failure, the other does not."""
 
 from __future__ import annotations
 
@@ -38,8 +38,20 @@ def ok(status: int, body: Mapping[str, Any] | None = None, **headers: str) -> An
 
 
 def error(status: int, code: str, message: str, **headers: str) -> Answer:
-    """A failure in ARM's shape."""
+    """A failure in the shape of ARM's gateway, which wraps it."""
     return ok(status, {"error": {"code": code, "message": message}}, **headers)
+
+
+def refused(
+    status: int, code: str, message: str, *, target: str = "", subcode: str = "", **headers: str
+) -> Answer:
+    """A failure in AKS' own shape, which is flat (hashicorp/terraform-provider-azurerm#31129)."""
+    return ok(status, _flat(code, message, target, subcode), **headers)
+
+
+def _flat(code: str, message: str, target: str = "", subcode: str = "") -> dict[str, Any]:
+    body = {"code": code, "details": None, "message": message, "subcode": subcode}
+    return {**body, "target": target} if target else body
 
 
 Shape = Literal["wrapped", "flat", "details", "inner"]
@@ -52,7 +64,7 @@ def failure(shape: Shape, code: str, message: str) -> bytes:
     outer = {"code": "InvalidTemplateDeployment", "message": "The deployment is not valid."}
     body: dict[str, Any] = {
         "wrapped": {"error": cause},
-        "flat": cause,
+        "flat": _flat(code, message),
         "details": {"error": {**outer, "details": [cause]}},
         "inner": {"error": {**outer, "innererror": cause}},
     }[shape]

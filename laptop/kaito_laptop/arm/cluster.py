@@ -11,15 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.arm.answers import Answer, Request, error, ok
+from kaito_laptop.arm import conflicts, rules
+from kaito_laptop.arm.answers import Answer, Request, ok, refused
 from kaito_laptop.arm.compute import Compute
-from kaito_laptop.arm.faults import Fate, Faults
-from kaito_laptop.arm.nodes import Nodes, node, node_name
+from kaito_laptop.arm.conflicts import Conflict
+from kaito_laptop.arm.faults import Faults
+from kaito_laptop.arm.gateway import Policy
+from kaito_laptop.arm.machines import Machines
+from kaito_laptop.arm.nodes import Nodes
 from kaito_laptop.arm.operations import Operations
-from kaito_laptop.arm.pool import ENDS, Pool, busy, matches, properties_in, unmet
+from kaito_laptop.arm.pool import Pool, missing, properties_in
+from kaito_laptop.arm.pools import Pools
 from kaito_laptop.arm.throttle import Throttle
-from kaito_laptop.clock import Clock, timestamp
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.arm.whole import WholeCluster
+from kaito_laptop.clock import Clock
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
@@ -34,7 +39,7 @@ class _Later:
 
 
 class ManagedCluster:
-    """One cluster with one pool of mode System."""
+    """One cluster with one pool of mode System, unless AKS hosts that itself."""
 
     def __init__(
         self,
@@ -52,16 +57,36 @@ class ManagedCluster:
         page_size: int = 100,
         compute: Compute | None = None,
         memory: Mapping[str, str] | None = None,
+        version: str = "1.34.2",
+        most_pools: int = rules.MOST_POOLS,
+        hosted_system: bool = False,
+        hides_etags: bool = False,
+        preempts: bool = False,
+        not_found_code: str = "NotFound",
     ) -> None:
-        """`gpus` are those of each size with NVIDIA GPUs, `memory` is that of each size, 64Gi if it is not named."""
-        self.id = (
+        """`gpus` are those of each size with NVIDIA GPUs, `memory` is that of each size, 64Gi if it is not named.
+
+        With `preempts`, a DELETE ends what AKS itself has begun, and fails the cluster
+        (kaito-project/kaito#2075); without it, the DELETE is refused.
+        """
+        self._whole = WholeCluster(
             f"/subscriptions/{subscription}/resourceGroups/{resource_group}"
-            f"/providers/Microsoft.ContainerService/managedClusters/{name}"
+            f"/providers/Microsoft.ContainerService/managedClusters/{name}",
+            f"MC_{resource_group}_{name}_laptop",
+            version,
+            most_pools,
+            hosted_system,
         )
-        self.name = name
+        self.id, self.name = self._whole.id, name
         self.subscription = f"/subscriptions/{subscription}"
+        self.lock = ""
+        """The management lock on the resource group: CanNotDelete or ReadOnly."""
+        self.is_subscription_disabled = False
+        self.policy: Policy | None = None
+        self.preempted: list[tuple[str, str, str]] = []
+        """Verb, pool and state of each DELETE that came while AKS itself was at work, refused or not."""
         self.faults = Faults()
-        self.throttle = Throttle()
+        self.throttle = Throttle(subscription)
         self.compute = compute or Compute()
         self.compute.sizes |= set(gpus)
         self.operations = Operations(
@@ -70,24 +95,26 @@ class ManagedCluster:
         )
         self.page_size = page_size
         self._clock = clock
-        self._nodes = nodes
-        self._gpus = {size.lower(): count for size, count in gpus.items()}
-        self._memory = {size.lower(): amount for size, amount in (memory or {}).items()}
-        self._node_group = (
-            f"subscriptions/{subscription}/resourceGroups/MC_{resource_group}_{name}_laptop"
+        machines = Machines(
+            clock,
+            nodes,
+            self.compute,
+            f"subscriptions/{subscription}/resourceGroups/{self._whole.node_group}",
+            {size.lower(): count for size, count in gpus.items()},
+            {size.lower(): amount for size, amount in (memory or {}).items()},
         )
         self._create_seconds = create_seconds
         self._delete_seconds = delete_seconds
         self._is_deletable_while_creating = is_deletable_while_creating
         self._one_at_a_time = one_operation_at_a_time
-        self._state, self._power, self._free_at = "Succeeded", "Running", 0.0
+        self._hides_etags = hides_etags
+        self._preempts = preempts
+        self._not_found_code = not_found_code
         self._lock = threading.RLock()
-        self._pools: dict[str, Pool] = {}
+        self._pools = Pools(machines, self.operations)
         self._later: list[_Later] = []
-        self._etags = 0
-        system = {"vmSize": "Standard_D4s_v5", "mode": "System", "count": 1}
-        system["provisioningState"] = "Succeeded"
-        self._pools["system"] = Pool("system", system, Fate(), self._next_etag())
+        if not hosted_system:
+            self.add_pool("system", mode="System", count=1)
 
     def advance(self) -> None:
         """Let happen what is due by now."""
@@ -96,15 +123,13 @@ class ManagedCluster:
             for late in [item for item in self._later if item.due <= now]:
                 self._later.remove(late)
                 late.apply()
-            for pool in list(self._pools.values()):
-                if pool.due is not None and pool.due <= now:
-                    self._end(pool)
+            self._pools.advance()
 
     def next_change(self) -> float | None:
         """When `advance` has something to do, in the clock's seconds."""
         with self._lock:
-            due = [pool.due for pool in self._pools.values() if pool.due is not None]
-            return min([*due, *(item.due for item in self._later)], default=None)
+            moments = (self._pools.next_change(), *(item.due for item in self._later))
+            return min((at for at in moments if at is not None), default=None)
 
     def seconds_to_next_change(self) -> float | None:
         """How long nothing happens by itself; None for ever."""
@@ -119,28 +144,40 @@ class ManagedCluster:
     def pool_names(self, mode: str = "User") -> list[str]:
         """The pools that exist, whoever made them."""
         with self._lock:
-            return sorted(
-                pool.name for pool in self._pools.values() if pool.properties["mode"] == mode
-            )
+            pools = self._pools.by_name.values()
+            return sorted(pool.name for pool in pools if pool.properties["mode"] == mode)
 
     def add_pool(self, name: str, **properties: Any) -> None:
         """Put a pool there that no request asked for."""
         with self._lock:
             given = {"vmSize": "Standard_D4s_v5", "mode": "User", "provisioningState": "Succeeded"}
-            self._pools[name] = Pool(name, {**given, **properties}, Fate(), self._next_etag())
+            self._pools.add(name, {**given, **properties})
 
     def set_pool(self, name: str, **properties: Any) -> None:
         """Change a pool from outside, such as a policy that strips its tags."""
         with self._lock:
-            pool = self._pools[name]
+            pool = self._pools.by_name[name]
             pool.properties.update(properties)
-            pool.etag = self._next_etag()
+            self._pools.touch(pool)
 
     def occupy(self, state: str, seconds: float, power: str = "Running") -> None:
         """Let the cluster itself be under way, such as Upgrading, Starting or Stopping."""
         with self._lock:
-            self._state, self._power = state, power
-            self._free_at = self._clock.seconds() + seconds
+            self._whole.begin(state, self._clock.seconds() + seconds, power)
+            for pool in self._pools.by_name.values():
+                self._pools.touch(pool)
+
+    def begin_own_operation(self, state: str, seconds: float, pool: str | None = None) -> None:
+        """Let AKS itself begin something with one pool, or with the cluster.
+
+        A pool that is Upgrading or UpgradingNodeImageVersion gets another Node.
+        """
+        with self._lock:
+            if pool is None:
+                self.occupy(state, seconds, "Stopped" if state == "Stopping" else "Running")
+                return
+            self._pools.begin(self._pools.by_name[pool], state, seconds, is_own=True)
+            self.operations.begin(pool)
 
     def throttled(self, verb: str, pool: str) -> Answer | None:
         """The 429 for one request too many."""
@@ -150,20 +187,18 @@ class ManagedCluster:
     def usages(self) -> Answer:
         """GET of the quota of the region."""
         with self._lock:
-            return self.compute.usages([pool.properties for pool in self._pools.values()])
+            return self.compute.usages(self._pools.properties())
 
     def get(self, name: str) -> Answer:
         """GET of a pool."""
         with self._lock:
-            pool = self._pools.get(name)
-            if pool is None:
-                return error(404, "NotFound", f"Agent Pool {name} not found.")
-            return ok(200, pool.body(self.id))
+            pool = self._pools.by_name.get(name)
+            return missing(self._not_found_code) if pool is None else ok(200, self._body(pool))
 
     def list(self, offset: int, base_url: str) -> Answer:
         """GET of all pools, a page of them."""
         with self._lock:
-            bodies = [self._pools[name].body(self.id) for name in sorted(self._pools)]
+            bodies = [self._body(pool) for _, pool in sorted(self._pools.by_name.items())]
         body: dict[str, Any] = {"value": bodies[offset : offset + self.page_size]}
         if offset + self.page_size < len(bodies):
             link = f"{base_url}{self.id}/agentPools?$skipToken={offset + self.page_size}"
@@ -174,129 +209,89 @@ class ManagedCluster:
         """GET of the cluster itself."""
         with self._lock:
             profiles = [
-                {"name": pool.name, **pool.properties} for _, pool in sorted(self._pools.items())
+                {"name": pool.name, **self._body(pool)["properties"]}
+                for _, pool in sorted(self._pools.by_name.items())
             ]
-            state = self._state if self._is_occupied() else "Succeeded"
-        properties: dict[str, Any] = {"provisioningState": state, "agentPoolProfiles": profiles}
-        properties["powerState"] = {"code": self._power}
-        properties["nodeResourceGroup"] = self._node_group.rpartition("/")[2]
-        found = {"id": self.id, "name": self.name, "location": self.compute.region}
-        return ok(200, {**found, "properties": properties})
+            return ok(200, self._whole.body(self.compute.region, self._clock.seconds(), profiles))
 
     def put(self, name: str, request: Request, base_url: str = "") -> Answer:
-        """PUT of a pool: create or update, unless a condition forbids it."""
+        """PUT of a pool: create or update, unless a condition or a rule forbids it."""
         with self._lock:
-            pool = self._pools.get(name)
-            if pool is not None and request.headers.get("if-none-match") == "*":
-                return unmet("The agent pool already exists.")
-            if "if-match" in request.headers and not matches(request, pool):
-                return unmet("The etag does not match.")
+            pool = self._pools.by_name.get(name)
             properties = properties_in(request.body)
-            if not _POOL_NAME.fullmatch(name) or not properties.get("vmSize"):
-                return error(400, "InvalidParameter", "The name or the vmSize is not valid.")
-            in_the_way = self._in_the_way(pool)
-            if in_the_way is not None:
-                return in_the_way
+            refusal = conflicts.unmet_condition(request, pool) or self._unacceptable(
+                name, properties
+            )
+            if refusal is not None:
+                return refusal
+            conflict = self._conflict(pool)
+            if conflict is not None:
+                return conflict.answer
             if pool is not None:
                 return self._updated(pool, properties)
-            refusal = self.compute.refusal(
-                properties, [item.properties for item in self._pools.values()]
-            )
+            if len(self._pools.by_name) >= self._whole.most_pools:
+                return rules.too_many(self._whole.most_pools)
+            refusal = self.compute.refusal(name, properties, self._pools.properties())
             return refusal or self._created(name, properties, base_url)
 
     def delete(self, name: str, request: Request, base_url: str = "") -> Answer:
         """DELETE of a pool."""
         with self._lock:
-            pool = self._pools.get(name)
+            pool = self._pools.by_name.get(name)
             if pool is None:
                 return ok(204)
-            if "if-match" in request.headers and not matches(request, pool):
-                return unmet("The etag does not match.")
+            unmet = conflicts.unmet_condition(request, pool)
+            if unmet is not None:
+                return unmet
             if pool.state == "Deleting":
                 return ok(202)
-            is_own = pool.due is not None and self._is_deletable_while_creating
-            in_the_way = self._in_the_way(None if is_own else pool)
-            if in_the_way is not None:
-                return in_the_way
-            self._set_state(pool, "Deleting", self._clock.seconds() + self._delete_seconds)
+            is_asked_for = pool.due is not None and not pool.is_own
+            is_waiting = not (is_asked_for and self._is_deletable_while_creating)
+            conflict = self._conflict(pool if is_waiting else None)
+            if conflict is not None and not self._is_preempted(name, conflict):
+                return conflict.answer
+            self._pools.begin(pool, "Deleting", self._delete_seconds)
             headers = self.operations.headers(self.operations.begin(name), base_url)
             return ok(202, None, **headers)
 
-    def _in_the_way(self, pool: Pool | None) -> Answer | None:
-        """The operation that a change would have to wait for."""
-        if self._is_occupied():
-            return busy(self.name, self._state)
-        if pool is not None and pool.due is not None:
-            return busy(pool.name, pool.state)
-        others = (
-            item for item in self._pools.values() if item.due is not None and item is not pool
-        )
-        other = next(others, None) if self._one_at_a_time else None
-        return busy(other.name, other.state) if other else None
+    def _is_preempted(self, pool: str, conflict: Conflict) -> bool:
+        """Whether a DELETE ends what is in its way."""
+        if not conflict.is_own:
+            return False
+        self.preempted.append(("DELETE", pool, conflict.state))
+        if not self._preempts or self._whole.is_stopped:
+            return False
+        self._whole.fail(self._clock.seconds())
+        return True
 
-    def _is_occupied(self) -> bool:
-        return self._power != "Running" or self._clock.seconds() < self._free_at
+    def _conflict(self, pool: Pool | None) -> Conflict | None:
+        """The operation that a change would have to wait for."""
+        conflict = conflicts.of_cluster(self._whole, self._clock.seconds())
+        if conflict is not None:
+            return conflict
+        if pool is not None and pool.due is not None:
+            return conflicts.of_pool(pool)
+        busy = (item for item in self._pools.by_name.values() if item.due is not None)
+        other = next((item for item in busy if item is not pool), None)
+        return conflicts.of_other_pool(other) if other and self._one_at_a_time else None
+
+    def _unacceptable(self, name: str, properties: Mapping[str, Any]) -> Answer | None:
+        if not _POOL_NAME.fullmatch(name) or not properties.get("vmSize"):
+            return refused(400, "InvalidParameter", "The name or the vmSize is not valid.")
+        place = rules.Place(self.compute.region, self.compute.zones, self._whole.version)
+        return rules.refusal(name, properties, place)
+
+    def _body(self, pool: Pool) -> dict[str, Any]:
+        return pool.body(self.id, hides_etag=self._hides_etags)
 
     def _created(self, name: str, properties: dict[str, Any], base_url: str) -> Answer:
         fate = self.faults.fate()
         seconds = self._create_seconds if fate.seconds is None else fate.seconds
-        properties = {"mode": "User", **properties, "provisioningState": "Creating"}
-        pool = Pool(name, properties, fate, self._next_etag(), self._clock.seconds() + seconds)
-        failure = self.compute.take(properties)
-        pool.has_machine = failure is None
-        if failure is not None:
-            pool.fate = Fate("Failed", failure, seconds=fate.seconds)
-        self._pools[name] = pool
+        pool = self._pools.create(name, {"mode": "User", **properties}, fate, seconds)
         headers = self.operations.headers(self.operations.begin(name), base_url)
-        return ok(201, pool.body(self.id), **headers)
+        return ok(201, self._body(pool), **headers)
 
     def _updated(self, pool: Pool, properties: dict[str, Any]) -> Answer:
         pool.properties.update(properties)
-        self._set_state(pool, "Updating", self._clock.seconds() + self._create_seconds)
-        return ok(200, pool.body(self.id))
-
-    def _end(self, pool: Pool) -> None:
-        """The operation of a pool is over."""
-        operation = self.operations.of_pool.get(pool.name)
-        if pool.state == "Deleting":
-            del self._pools[pool.name]
-            self._leave(pool)
-            if operation is not None:
-                operation.end("Succeeded")
-            return
-        self._set_state(pool, pool.fate.state, None)
-        pool.error = pool.fate.error
-        if operation is not None and pool.state in ENDS:
-            operation.end(pool.fate.operation or pool.state, pool.error)
-        if pool.fate.state == "Succeeded" and pool.fate.has_node and not pool.has_node:
-            pool.has_node = True
-            self._nodes.add(self._node(pool))
-
-    def _leave(self, pool: Pool) -> None:
-        if pool.has_machine:
-            self.compute.give_back(pool.properties)
-        if pool.has_node:
-            pool.has_node = False
-            self._nodes.remove(node_name(pool.name))
-
-    def _node(self, pool: Pool) -> Manifest:
-        size = str(pool.properties["vmSize"]).lower()
-        offered = self._gpus.get(size) if pool.fate.gpus is None else pool.fate.gpus
-        return node(
-            pool.name,
-            pool.properties,
-            gpus=offered if size in self._gpus else None,
-            memory=self._memory.get(size, "64Gi"),
-            is_ready=pool.fate.is_ready,
-            node_resource_group=self._node_group,
-            now=timestamp(self._clock.now()),
-        )
-
-    def _set_state(self, pool: Pool, state: str, due: float | None) -> None:
-        pool.properties["provisioningState"] = state
-        pool.due = due
-        pool.etag = self._next_etag()
-
-    def _next_etag(self) -> str:
-        self._etags += 1
-        return f"etag-{self._etags}"
+        self._pools.begin(pool, "Updating", self._create_seconds)
+        return ok(200, self._body(pool))

@@ -10,13 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.arm.answers import Answer, error, ok
+from kaito_laptop.arm.answers import Answer, ok, refused
+from kaito_laptop.arm.provisioning_errors import no_capacity, provisioning_error
 
 SPOT_FAMILY = "lowPriorityCores"
 REGIONAL = "cores"
 PLENTY = 1000
 _SIZE = re.compile(r"standard_([a-z]+)(\d+)([a-z]*)(.*)", re.IGNORECASE)
-_ALLOCATION = "Allocation failed. We do not have sufficient capacity for the requested VM size."
+_MORE_QUOTA = (
+    "If you want to increase the quota, please follow this instruction: "
+    "https://learn.microsoft.com/en-us/azure/quotas/view-quotas. Surge nodes would also consume vcpu "
+    "quota, please consider use smaller maxSurge or use maxUnavailable to proceed upgrade without surge "
+    "nodes, details: aka.ms/aks/maxUnavailable."
+)
 
 
 @dataclass(slots=True)
@@ -37,16 +43,17 @@ class Compute:
     """Free virtual machines by size, `spot/<size>` for spot; a size that is not named has plenty."""
 
     def refusal(
-        self, properties: Mapping[str, Any], pools: Iterable[Mapping[str, Any]]
+        self, name: str, properties: Mapping[str, Any], pools: Iterable[Mapping[str, Any]]
     ) -> Answer | None:
         """Why AKS does not even accept the pool."""
         size = str(properties["vmSize"])
         if not self.is_offered(size):
-            return error(
+            # dotnet/core#7603
+            return refused(
                 400,
                 "BadRequest",
-                f"The VM size of {size} is not allowed in your subscription in location "
-                f"'{self.region}'. For more details, please visit https://aka.ms/aks/cpu-quota",
+                f"The VM size of AgentPoolProfile:{name} is not allowed in your subscription in location "
+                f"'{self.region}'.  For more details, please visit https://aka.ms/aks/quotas-skus-regions",
             )
         used = self._used(pools)
         for family in self._families(properties):
@@ -63,14 +70,10 @@ class Compute:
             if key in self.free:
                 self.free[key] -= 1
             return None
-        cause = {"code": "AllocationFailed", "message": _ALLOCATION}
-        return {
-            "error": {
-                "code": "CreateVMSSAgentPoolFailed",
-                "message": "Creating agent pool failed.",
-                "details": [cause],
-            }
-        }
+        if is_spot(properties):
+            return provisioning_error(2026, "SkuNotAvailable", no_capacity(size, self.region))
+        is_zonal = bool(properties.get("availabilityZones"))
+        return provisioning_error(2026, "ZonalAllocationFailed" if is_zonal else "AllocationFailed")
 
     def give_back(self, properties: Mapping[str, Any]) -> None:
         """A virtual machine is gone."""
@@ -136,13 +139,14 @@ class Compute:
         return self.limits.get(family, PLENTY)
 
     def _no_quota(self, family: str, wanted: int, left: int) -> Answer:
-        limit = self._limit(family)
-        return error(
-            400,
-            "ErrCode_InsufficientVCPUQuota",
-            f"Insufficient vcpu quota requested {wanted}, remaining {left} for family {family} for "
-            f"region {self.region}. Current Limit: {limit}, Current Usage: {limit - left}.",
+        said = (
+            f"Insufficient regional vcpu quota left for location {self.region}. left regional vcpu "
+            f"quota {left}, requested quota {wanted}."
+            if family == REGIONAL
+            else f"Insufficient vcpu quota requested {wanted}, remaining {left} for family {family} for "
+            f"region {self.region}."
         )
+        return refused(400, "ErrCode_InsufficientVCPUQuota", f"{said} {_MORE_QUOTA}")
 
 
 def is_spot(properties: Mapping[str, Any]) -> bool:

@@ -29,15 +29,16 @@ class Nodes(Protocol):
         ...
 
 
-def node_name(pool: str) -> str:
-    """AKS' name of the first virtual machine of a pool."""
-    return f"{_scale_set(pool)}000000"
+def node_name(pool: str, number: int = 0) -> str:
+    """AKS' name of a virtual machine of a pool, as long as its number has one digit."""
+    return f"{_scale_set(pool)}{number:06d}"
 
 
 def node(
     pool: str,
     properties: Mapping[str, Any],
     *,
+    number: int = 0,
     gpus: int | None,
     memory: str,
     is_ready: bool,
@@ -58,7 +59,7 @@ def node(
         "kubernetes.azure.com/agentpool": pool,
         "kubernetes.azure.com/mode": str(properties.get("mode", "User")).lower(),
         "kubernetes.io/arch": "amd64",
-        "kubernetes.io/hostname": node_name(pool),
+        "kubernetes.io/hostname": node_name(pool, number),
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": properties["vmSize"],
         **(
@@ -76,10 +77,10 @@ def node(
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node_name(pool), "labels": labels},
+        "metadata": {"name": node_name(pool, number), "labels": labels},
         "spec": {
             "providerID": f"azure:///{node_resource_group}/providers/Microsoft.Compute"
-            f"/virtualMachineScaleSets/{_scale_set(pool)}/virtualMachines/0",
+            f"/virtualMachineScaleSets/{_scale_set(pool)}/virtualMachines/{number}",
             "taints": [_taint(text) for text in taints],
         },
         "status": {

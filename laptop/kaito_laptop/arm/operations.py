@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kaito_laptop.arm.answers import Answer, error, ok
+from kaito_laptop.arm.answers import Answer, ok, refused
 
 POLL_SECONDS = 10
 """`Retry-After` of an operation under way."""
@@ -36,12 +36,16 @@ class Operations:
         """The latest operation of each pool."""
 
     def begin(self, pool: str) -> Operation:
-        """Start the next operation of a pool; one under way is overridden, as AKS says it."""
+        """Start the next operation of a pool; one under way is preempted.
+
+        The words are those of MicrosoftDocs/SupportArticles-docs, aksoperationpreempted-error.md.
+        """
         before = self.of_pool.get(pool)
         operation = Operation(f"00000000-0000-0000-0000-{len(self._by_name) + 1:012d}")
         if before is not None:
-            said = f"The operation was overriden and canceled by a later operation {operation.name}"
-            before.end("Canceled", {"code": "OperationPreempted", "message": said})
+            code = "AKSOperationPreemptedByDelete"
+            said = "This operation has been preempted by Deleting operation."
+            before.end("Canceled", {"code": code, "message": said})
         self._by_name[operation.name] = self.of_pool[pool] = operation
         return operation
 
@@ -56,7 +60,7 @@ class Operations:
         """GET of an operation."""
         operation = self._by_name.get(name)
         if operation is None:
-            return error(404, "NotFound", f"The operation {name} is not found.")
+            return refused(404, "NotFound", f"The operation {name} is not found.")
         body: dict[str, Any] = {"name": operation.name, "status": operation.status}
         if operation.error is not None:
             body["error"] = operation.error.get("error") or operation.error

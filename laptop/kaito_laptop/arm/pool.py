@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.arm.answers import Answer, Request, error
+from kaito_laptop.arm.answers import Answer, refused
 from kaito_laptop.arm.faults import Fate
 
 ENDS = ("Succeeded", "Failed", "Canceled")
+_MISSING = {
+    # Azure/karpenter-provider-azure@352646f pkg/providers/azclient/aksmachinesheaderbatch
+    "NotFound": ("Could not find the agentpool", "GetAgentPool_NotFound"),
+    # Azure/gpu-provisioner@c09a56c pkg/providers/instance/armutils.go
+    "AgentPoolNotFound": ("Agent Pool not found", ""),
+}
+"""What AKS says of a pool that is not there, by its code."""
 
 
 @dataclass(slots=True)
@@ -20,12 +27,19 @@ class Pool:
     name: str
     properties: dict[str, Any]
     fate: Fate
-    etag: str
+    etag: str = ""
     due: float | None = None
     """When its operation ends."""
+    halfway: float | None = None
+    """When its operation shows progress."""
+    is_own: bool = False
+    """Whether AKS itself has begun the operation."""
     has_machine: bool = False
     """Whether a virtual machine is taken from what is free."""
-    has_node: bool = False
+    numbers: list[int] = field(default_factory=list)
+    """Of the virtual machines that have a Node."""
+    replaced: int | None = None
+    """The number whose Node is away during an upgrade."""
     error: Mapping[str, Any] | None = None
 
     @property
@@ -33,9 +47,9 @@ class Pool:
         """The provisioning state."""
         return str(self.properties["provisioningState"])
 
-    def body(self, cluster_id: str) -> dict[str, Any]:
+    def body(self, cluster_id: str, *, hides_etag: bool = False) -> dict[str, Any]:
         """What GET answers."""
-        properties = {**self.properties, "eTag": self.etag}
+        properties = {**self.properties, **({} if hides_etag else {"eTag": self.etag})}
         properties.setdefault("powerState", {"code": "Running"})
         if self.error is not None:
             properties["status"] = {"provisioningError": self.error}
@@ -56,22 +70,7 @@ def properties_in(body: bytes) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def matches(request: Request, pool: Pool | None) -> bool:
-    """Whether `If-Match` names the pool as it is."""
-    wanted = request.headers["if-match"].removeprefix("W/").strip('"')
-    return pool is not None and wanted in ("*", pool.etag)
-
-
-def unmet(message: str) -> Answer:
-    """The answer to a condition that does not hold."""
-    return error(412, "PreconditionFailed", message)
-
-
-def busy(name: str, state: str) -> Answer:
-    """The answer while another operation runs."""
-    return error(
-        409,
-        "OperationNotAllowed",
-        f"Another operation ({name} - {state}) is in progress, please wait for it to finish before "
-        "starting a new operation. See https://aka.ms/aks-pending-operation for more details",
-    )
+def missing(code: str) -> Answer:
+    """The answer for a pool that is not there."""
+    said, subcode = _MISSING[code]
+    return refused(404, code, said, subcode=subcode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kaito_laptop.arm import gateway
 from kaito_laptop.arm.answers import Answer, Request, error
 from kaito_laptop.arm.cluster import ManagedCluster
 from kaito_laptop.arm.faults import Fault
@@ -96,28 +97,25 @@ class Router:
 
     def _route(self, request: Request) -> tuple[str, str, Answer | None]:
         """Verb and pool, or why there are none."""
-        if not request.headers.get("authorization", "").startswith("Bearer "):
-            return "", "", error(401, "AuthenticationFailed", "The bearer token is missing.")
+        stranger = gateway.unauthenticated(request)
+        if stranger is not None:
+            return "", "", stranger
         if request.method == "GET":
             verb, name = self._beside_the_cluster(request.path)
             if verb:
                 return verb, name, None
-        wanted, found = self._cluster.id.lower().split("/"), request.path.split("/")
-        for depth, code in (
-            (3, "SubscriptionNotFound"),
-            (5, "ResourceGroupNotFound"),
-            (9, "ResourceNotFound"),
-        ):
-            if [part.lower() for part in found[:depth]] != wanted[:depth]:
-                return "", "", error(404, code, f"'{'/'.join(found[:depth])}' could not be found.")
-        rest = found[9:]
+        astray = gateway.not_found(self._cluster, request)
+        if astray is not None:
+            return "", "", astray
+        rest = request.path.split("/")[9:]
         if not rest and request.method == "GET":
             return "CLUSTER", "", None
         if [part.lower() for part in rest[:1]] == ["agentpools"]:
             if len(rest) == 1 and request.method == "GET":
                 return "LIST", "", None
             if len(rest) == 2 and request.method in ("GET", "PUT", "DELETE"):
-                return request.method, rest[1], None
+                verb, name = request.method, rest[1]
+                return verb, name, gateway.refusal(self._cluster, verb, name, request)
         return "", "", error(405, "MethodNotAllowed", "The stand-in does not know that request.")
 
     def _beside_the_cluster(self, path: str) -> tuple[str, str]:
