@@ -152,3 +152,33 @@ def test_twenty_puts_of_one_pool_and_then_one_a_minute():
         assert {ask("PUT", "/agentPools/ws0", BODY, guard)[0] for _ in range(19)} == {412}
         assert ask("PUT", "/agentPools/ws0", BODY, guard)[0] == 429
         assert ask("PUT", "/agentPools/ws1", BODY, guard)[0] == 201
+
+
+def test_a_429_of_aks_is_flat_and_names_the_limit():
+    with cluster() as ask:
+        for _ in range(60):
+            ask("GET", "/agentPools/a")
+        status, body = ask("GET", "/agentPools/a")
+        assert (status, body["code"], body["details"]) == (429, "Throttled", None)
+        assert "The GetAgentPoolHandler.GET request limit has been exceeded" in body["message"]
+        assert "please retry again in 1 seconds" in body["message"]
+
+
+def test_reading_the_cluster_has_a_bucket_of_its_own():
+    with cluster() as ask:
+        assert {ask("GET")[0] for _ in range(60)} == {200}
+        assert code(ask("GET")) == (429, "Throttled")
+        assert ask("GET", "/agentPools")[0] == 200
+        ask.pass_time(1)
+        assert ask("GET")[0] == 200
+
+
+def test_what_was_refused_is_counted_by_verb():
+    with cluster() as ask:
+        for _ in range(22):
+            ask("PUT", "/agentPools/ws0", BODY)
+        for _ in range(61):
+            ask("GET")
+        throttle = ask.arm.cluster.throttle
+        assert (throttle.refused_puts, throttle.refused) == (2, 3)
+        assert throttle.refused_by_verb["CLUSTER"] == 1
