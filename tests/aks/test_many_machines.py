@@ -21,7 +21,9 @@ MACHINES = 200
 def test_two_hundred_machines_become_ready_and_go_without_a_single_429():
     clock, nodes = VirtualClock(), NodeList()
     plenty = Compute(limits={"standardNCSv3Family": 10**6, "cores": 10**6})
-    arm = ManagedCluster(clock, nodes, {"Standard_NC6s_v3": 1}, compute=plenty)
+    arm = ManagedCluster(
+        clock, nodes, {"Standard_NC6s_v3": 1}, compute=plenty, most_pools=MACHINES + 1
+    )
     router = Router(arm, lambda: "http://127.0.0.1:1")
     provider = AksProvider(SETTINGS, clock.now, InProcess(router.handle))
     calls = MachineCalls(provider, clock.now, Registry())

@@ -84,6 +84,20 @@ def test_a_pool_that_aks_accepts_is_made(properties):
         assert put(ask, **properties)[0] == 201
 
 
+def test_a_spot_pool_shows_the_label_and_the_taint_that_aks_adds():
+    with cluster() as ask:
+        shown = put(ask, **SPOT)[1]["properties"]
+        assert shown["nodeLabels"] == {"a": "b", "kubernetes.azure.com/scalesetpriority": "spot"}
+        assert shown["nodeTaints"] == [
+            "sku=gpu:NoSchedule",
+            "x:NoExecute",
+            "kubernetes.azure.com/scalesetpriority=spot:NoSchedule",
+        ]
+        ask.pass_time(240)
+        (node,) = ask.nodes.by_name.values()
+        assert len(node["spec"]["taints"]) == 3
+
+
 def test_a_region_without_zones_says_so():
     with cluster(compute=Compute(zones=())) as ask:
         assert "are (empty)." in put(ask, availabilityZones=["1"])[1]["message"]

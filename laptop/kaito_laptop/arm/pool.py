@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaito_laptop.arm.answers import Answer, refused
+from kaito_laptop.arm.compute import is_spot
 from kaito_laptop.arm.faults import Fate
+from kaito_laptop.arm.nodes import SPOT
 
 ENDS = ("Succeeded", "Failed", "Canceled")
 _MISSING = {
@@ -51,6 +53,11 @@ class Pool:
         """What GET answers."""
         properties = {**self.properties, **({} if hides_etag else {"eTag": self.etag})}
         properties.setdefault("powerState", {"code": "Running"})
+        if is_spot(properties):
+            # learn.microsoft.com, aks/spot-node-pool: AKS adds its own to what was sent.
+            properties["nodeLabels"] = {**(properties.get("nodeLabels") or {}), SPOT: "spot"}
+            taints = properties.get("nodeTaints") or ()
+            properties["nodeTaints"] = [*taints, f"{SPOT}=spot:NoSchedule"]
         if self.error is not None:
             properties["status"] = {"provisioningError": self.error}
         return {
