@@ -26,6 +26,14 @@ class ByoProvider:
     def delete(self, ref: PoolRef, etag: str) -> None:
         """Nothing is there to delete."""
 
+    def operation(self) -> str:
+        """Nothing is waited for."""
+        return ""
+
+    def digest(self, request: PoolRequest) -> str:
+        """Nothing is sent."""
+        return ""
+
     def sizes(self) -> Unknown:
         """Which sizes there are is the user's to know."""
         return Unknown(NoNodesMade())

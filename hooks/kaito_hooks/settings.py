@@ -125,6 +125,8 @@ class MachineSettings:
     """Install lets AKS bring the NVIDIA driver; None leaves it to a GPU operator."""
     gpu_management: str = "Unmanaged"
     """Managed lets AKS bring the device plugin and metrics of the GPUs as well."""
+    max_surge: int = 0
+    """Nodes that AKS adds while it upgrades a pool; 0 takes the pool's only node away meanwhile."""
     location: str = ""
     """The cluster's region; without it sizes and quota are not looked up before a node is asked for."""
 
@@ -151,6 +153,7 @@ class MachineSettings:
             disk_gib=whole(env, "KAITO_POOL_DISK_GIB", 0, range(30, 2049)),
             gpu_driver=choice(env, "KAITO_POOL_GPU_DRIVER", ("Install", "None")),
             gpu_management=choice(env, "KAITO_POOL_GPU_MANAGEMENT", ("Unmanaged", "Managed")),
+            max_surge=whole(env, "KAITO_POOL_MAX_SURGE", 0, range(1, 2)),
             location=_location(env),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
@@ -50,13 +51,17 @@ class Story:
         self.arm, self.clock, self.nodes = arm, clock, nodes
         self.settings = MachineSettings(**{**SETTINGS, "arm_endpoint": arm.url, **settings})
         self.log = io.StringIO()
-        self.provider = AksProvider(self.settings, clock.now)
-        self.client = create_machine_app(
-            self.provider, clock.now, log_stream=self.log
-        ).test_client()
+        self.restart()
         self.parent = machine()
         self.is_gone = False
         self.answers = []
+
+    def restart(self, **settings):
+        """A new process of the hook, with settings that someone has changed."""
+        self.settings = replace(self.settings, **settings)
+        self.provider = AksProvider(self.settings, self.clock.now)
+        app = create_machine_app(self.provider, self.clock.now, log_stream=self.log)
+        self.client = app.test_client()
 
     @property
     def faults(self):

@@ -3,10 +3,11 @@ from datetime import UTC, datetime
 import pytest
 
 from aks.story import SETTINGS, story
+from kaito_hooks.aks.causes import scrub
 from kaito_hooks.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
 from kaito_hooks.aks.identity import Identity, NoToken
 from kaito_hooks.aks.provider import AksProvider
-from kaito_hooks.aks.replies import Reply, scrub
+from kaito_hooks.aks.replies import Reply
 from kaito_hooks.machine.provider import PoolRef, Unknown
 from kaito_hooks.machine.trouble import CredentialUnavailable
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
@@ -119,12 +120,12 @@ def test_18_retry_after_is_a_number_or_a_date(value, seconds):
     assert Reply(429, {"retry-after": value}).retry_after(NOW) == seconds
 
 
-def test_what_azure_says_is_shown_without_addresses_tokens_and_ids():
+def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_tokens_and_ids():
     said = (
         "Quota for 6f8a7c1e-0000-4000-8000-000000000001 is 0.\n See https://aka.ms/x?sig=abc "
-        "Bearer abc.def eyJhbGciOiJIUzI1NiJ9.e30.sig"
+        "Bearer abc.def eyJhbGciOiJIUzI1NiJ9.e30.sig https://x.blob.core.windows.net/y?sig=z."
     )
-    assert scrub(said) == "Quota for … is 0. See … … …"
+    assert scrub(said) == "Quota for … is 0. See https://aka.ms/x … … …"
 
 
 def test_one_request_is_one_request():

@@ -126,7 +126,7 @@ def test_7_a_pool_that_appeared_and_is_foreign_is_a_conflict():
         (Fault(429, b"slow down"), "False/Throttled", 30),
         (arm_error(400, "BadRequest", "The cluster has reached the limit of 100 agent pools"),
          "False/PoolLimit", 600),
-        (arm_error(400, "InvalidParameter", "no such size"), "False/InvalidRequest", 600),
+        (arm_error(400, "InvalidParameter", "no such size"), "False/InvalidRequest", 3600),
         (arm_error(400, "InsufficientSubnetSize", "subnet"), "False/SubnetFull", 600),
         (arm_error(409, "ZonalAllocationFailed", "none"), "False/InsufficientCapacity", 3600),
         (arm_error(409, "MissingSubscriptionRegistration", "x"), "Unknown/ConfigError", 15),

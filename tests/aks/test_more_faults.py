@@ -87,7 +87,8 @@ def test_34_two_nodes_are_told_and_waited_for():
     ("status", "code", "message", "reason"),
     [
         (400, "QuotaExceeded", "none left", "QuotaExceeded"),
-        (409, "SkuNotAvailable", "not here", "SkuNotAvailable"),
+        (400, "VMSizeNotSupported", "not here", "SkuNotAvailable"),
+        (409, "SkuNotAvailable", "not here now", "InsufficientCapacity"),
         (403, "RequestDisallowedByPolicy", "no", "Forbidden"),
         (409, "OperationNotAllowed", "Another operation is in progress", "AKSBusy"),
     ],

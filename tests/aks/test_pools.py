@@ -5,7 +5,7 @@ import pytest
 
 from kaito_hooks.aks import pools
 from kaito_hooks.kube.node_labels import accepted
-from kaito_hooks.machine import trouble
+from kaito_hooks.machine import denied
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Taint
 from kaito_hooks.settings import MachineSettings
@@ -16,6 +16,16 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def settings(**more):
     return MachineSettings("sub", "rg", "aks", "install-1", **more)
+
+
+def test_a_spot_pool_is_asked_for_without_what_aks_refuses_on_spot():
+    assert "upgradeSettings" not in body(is_spot=True, max_surge=1)
+
+
+def test_a_second_node_during_upgrades_is_a_setting():
+    wanted = wanted_pool(Machine(machine()), NOW)
+    found = pools.put_body(wanted, settings(), max_surge=1)["properties"]["upgradeSettings"]
+    assert found == {"maxSurge": "1", "maxUnavailable": "0"}
 
 
 def body(parent=None, is_spot=False, **more):
@@ -74,6 +84,10 @@ def test_settings_add_subnet_zones_and_spot():
         ("UPPER.prefix/x", "x"),
         ("", "x"),
         ("/x", "x"),
+        ("agentpool", "gpu"),
+        ("accelerator", "nvidia"),
+        ("storageprofile", "managed"),
+        ("storagetier", "Premium_LRS"),
     ],
 )
 def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value):
@@ -103,14 +117,14 @@ def test_age_is_read_from_the_tag_or_from_the_label():
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"error": {"code": "AllocationFailed", "message": "m"}}, trouble.InsufficientCapacity),
-        ({"code": "QuotaExceeded", "message": "m"}, trouble.QuotaExceeded),
+        ({"error": {"code": "AllocationFailed", "message": "m"}}, denied.InsufficientCapacity),
+        ({"code": "QuotaExceeded", "message": "m"}, denied.QuotaExceeded),
         ({"code": "CreateVMSSAgentPoolFailed", "message": "m",
-          "innererror": {"code": "SkuNotAvailable", "message": "m"}}, trouble.SkuNotAvailable),
-        ({"code": "CreateVMSSAgentPoolFailed", "message": "m"}, trouble.PoolFailed),
-        ({"code": "Throttled", "message": "m"}, trouble.PoolFailed),
+          "innererror": {"code": "SkuNotAvailable", "message": "m"}}, denied.SkuShortage),
+        ({"code": "CreateVMSSAgentPoolFailed", "message": "m"}, denied.PoolFailed),
+        ({"code": "Throttled", "message": "m"}, denied.PoolFailed),
         ({"code": "OperationNotAllowed", "message": "exceeding approved Total Regional Cores quota"},
-         trouble.QuotaExceeded),
+         denied.QuotaExceeded),
     ],
 )  # fmt: skip
 def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind):

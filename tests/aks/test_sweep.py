@@ -219,7 +219,9 @@ def test_what_azure_refuses_is_told():
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        it.life.faults.add("DELETE", arm_error(409, "OperationNotAllowed", "busy"))
+        it.life.faults.add(
+            "DELETE", arm_error(409, "OperationNotAllowed", "Another operation is in progress")
+        )
         assert it.sweep().message == "could not delete wsorphan0001 (AKSBusy)"
 
 

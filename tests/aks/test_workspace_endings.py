@@ -16,6 +16,7 @@ from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.arm import Fate, Fault
+from kaito_laptop.arm import provisioning_errors as errors
 from kaito_laptop.arm.cluster import SUBSCRIPTION
 from kaito_laptop.world import MACHINE_HOOK
 
@@ -44,6 +45,16 @@ def given(**compute: Any) -> Any:
     return arrange
 
 
+def forbidding(**changes: Any) -> Any:
+    """The owner of the subscription does not let us."""
+
+    def arrange(world: Story) -> None:
+        for name, value in changes.items():
+            setattr(world.arm, name, value)
+
+    return arrange
+
+
 BUSY = "Another operation (x - Updating) is in progress"
 ROWS: list[tuple[str, Any, str, str]] = [
     ("8 the cluster is busy", answered("PUT", arm_error(409, "OperationNotAllowed", BUSY)),
@@ -65,7 +76,7 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("15 the identity lacks the right", answered("PUT", arm_error(403, "AuthorizationFailed", "no")),
      "Forbidden", "give its identity rights on the cluster's agent pools"),
     ("15 a policy forbids it", answered("PUT", arm_error(403, "RequestDisallowedByPolicy", "no")),
-     "Forbidden", "have the Azure policy that is named here exempt them"),
+     "Forbidden", "have the policy that is named here exempt the cluster's agent pools"),
     ("16 the token is not accepted", answered("GET", arm_error(401, "ExpiredAuthenticationToken")),
      "Unauthorized", "check its workload identity"),
     ("17 Azure asks for fewer requests", answered("PUT", arm_error(429, "Throttled", Retry_After="60")),
@@ -93,7 +104,7 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("32 the operation succeeds and the pool fails", fated(state="Failed", operation="Succeeded"),
      "PoolFailed", "it is deleted and tried again by itself"),
     ("33 the node never joins", fated(has_node=False),
-     "NodeNotFound", "look at the subnet's outbound rules"),
+     "NodeNotFound", "Look at the subnet's outbound rules"),
     ("35 the node has no GPU", fated(gpus=0),
      "ResourceNotRegistered", "its driver or the device plugin is missing"),
     ("55 no connection", answered("GET", DROPPED),
@@ -101,6 +112,26 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("63 the cluster has all the pools it may have", answered("PUT", arm_error(
         400, "BadRequest", "The cluster has reached the limit of 100 agent pools")),
      "PoolLimit", "delete Workspaces that are done"),
+    ("a lock on the resource group", forbidding(lock="ReadOnly"),
+     "Forbidden", "its owner must take it away"),
+    ("the subscription is disabled", forbidding(is_subscription_disabled=True),
+     "Forbidden", "its owner must enable it again"),
+    ("a policy on what pools may be", forbidding(policy=lambda properties: "no-gpus"),
+     "Forbidden", "have the policy that is named here exempt"),
+    ("no way out of the subnet", fated(state="Failed", error=errors.node_setup_failed(2026, 50)),
+     "NodeSetupFailed", "must open the subnet's outbound rules"),
+    ("no driver for the GPU", fated(state="Failed", error=errors.node_setup_failed(2022, 84)),
+     "NodeSetupFailed", "bring the driver with a GPU operator"),
+    ("the third node that can't be set up", fated(
+        state="Failed", error=errors.node_setup_failed(2024, 124)),
+     "NodeSetupFailed", "no more are made until a person has looked"),
+    ("the cluster's version is too old", answered("PUT", arm_error(
+        400, "AgentPoolK8sVersionNotSupported", "Version 1.18.19 is not supported in this region.")),
+     "ClusterOutdated", "upgrade the cluster"),
+    ("what nobody knows", answered("PUT", arm_error(400, "BadRequest", "no such luck")),
+     "InvalidRequest", "Azure says: no such luck"),
+    ("capacity named in the sentence alone", fated(state="Failed", error=errors.provisioning_error(
+        2022, "AllocationFailed")), "InsufficientCapacity", "may be had at once"),
     ("64 the subscription is not registered", answered("PUT", arm_error(
         409, "MissingSubscriptionRegistration")), "ConfigError", "check ARM_SUBSCRIPTION_ID"),
 ]  # fmt: skip
@@ -119,7 +150,11 @@ def test_the_owner_reads_why_and_what_to_do_and_no_pool_is_left(
         assert not world.is_true(SERVED, "WorkspaceReady")
         for verb in ("GET", "PUT", "LIST", "DELETE"):
             world.arm.faults.always(verb, None)
+        forbidding(lock="", is_subscription_disabled=False, policy=None)(world)
         world.arm.occupy("Succeeded", 0)
+        for pool in world.pools():
+            if b"Reticulating" in world.arm.get(pool).body:  # Not deleted in the midst of that.
+                world.arm.set_pool(pool, provisioningState="Succeeded")
         world.deleted(SERVED)
 
 

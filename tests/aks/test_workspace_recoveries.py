@@ -130,6 +130,41 @@ def test_30_a_workspace_stays_ready_on_a_node_that_works_though_its_pool_is_mark
 
 
 @pytest.mark.parametrize(
+    ("state", "of_cluster"),
+    [("Upgrading", False), ("UpgradingNodeImageVersion", False), ("Starting", True)],
+)
+def test_a_workspace_is_served_again_after_aks_has_upgraded_or_started_its_node(
+    state: str, of_cluster: bool
+) -> None:
+    """On the same Machine: it was replaced after ten minutes, in the midst of it (kaito-project/kaito#2075)."""
+    with story() as world:
+        world.apply(INFERENCE)
+        world.nodes_come(SERVED)
+        world.serves(SERVED, tuned=False)
+        world.becomes("WorkspaceReady", SERVED)
+        machines, (pool,) = world.machines(), world.pools()
+        world.arm.begin_own_operation(state, 3600, None if of_cluster else pool)
+        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+        if of_cluster:
+            world.nodes.remove(node["metadata"]["name"])
+        world.run_until(lambda: world.words(SERVED)[0] == "NodeUpdating")
+        assert state in world.words(SERVED)[1]
+        world.advance(3600)
+        if of_cluster:
+            world.nodes.add(without_traces(node))
+        world.nodes_come(SERVED)
+        assert (world.machines(), world.pools()) == (machines, [pool])
+        assert (world.azure.count("DELETE"), world.arm.preempted) == (0, [])
+        world.deleted(SERVED)
+
+
+def without_traces(node: Any) -> Any:
+    """The Node as its kubelet registers it again."""
+    kept = {key: node["metadata"][key] for key in ("name", "labels")}
+    return {**node, "metadata": kept}
+
+
+@pytest.mark.parametrize(
     ("compute", "reason", "remedy"),
     [
         ({"not_offered": {SIZE}}, "SkuNotAvailable", "choose another `resource.instanceType`"),

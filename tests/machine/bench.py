@@ -90,6 +90,7 @@ def _decide(pool: Any, request: Any, leaving: bool) -> bytes:
             listing=LISTING,
             sizes=SIZES,
             quotas={"f": Quota(9, 0)},
+            operation="",
         )
         if isinstance(step, CreatePool | DeletePool):
             outcome = Created("Creating") if isinstance(step, CreatePool) else Deleted()

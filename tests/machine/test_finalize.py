@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kaito_hooks.kube.conditions import timestamp
-from kaito_hooks.machine import trouble
+from kaito_hooks.machine import denied, trouble
 from kaito_hooks.machine.finalize import decide, keep
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.steps import (
@@ -14,11 +14,12 @@ from kaito_hooks.machine.steps import (
     Deleted,
     DeletePool,
     ListPools,
+    ReadOperation,
     ReadPool,
     observe,
 )
 from kaito_hooks.metacontroller import parse_sync
-from machine.builders import NAME, UID, body, machine, reason
+from machine.builders import NAME, UID, body, condition, machine, reason
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)
@@ -29,12 +30,14 @@ def ago(**delta):
     return timestamp(NOW - timedelta(**delta))
 
 
-def finalize(pool=None, *, fresh=True, listing=None, outcome=None, deleted=None, **overrides):
+def finalize(
+    pool=None, *, fresh=True, listing=None, outcome=None, deleted=None, operation="", **overrides
+):
     deleted = deleted or ago(minutes=1)
     overrides["metadata"] = {"deletionTimestamp": deleted, **overrides.get("metadata", {})}
     found = observe(parse_sync(body(machine(**overrides), (), True)))
     found = replace(found, pool=pool, is_fresh=fresh, listing=listing, outcome=outcome)
-    return decide(found, NOW)
+    return decide(replace(found, operation=operation), NOW)
 
 
 def test_f1_a_name_that_no_pool_can_have_is_let_go_without_a_call():
@@ -53,7 +56,7 @@ def test_f2_unknown_is_never_absent():
 
 
 def test_f2_after_five_minutes_the_deletion_is_called_blocked():
-    step = finalize(Unknown(trouble.Forbidden()), deleted=ago(minutes=6))
+    step = finalize(Unknown(denied.Forbidden()), deleted=ago(minutes=6))
     assert reason(step.status, "DeletionBlocked") == "True/Forbidden"
 
 
@@ -108,9 +111,39 @@ def test_f4_ours_is_deleted_as_it_was_read():
     assert step.status["pool"]["provisioningState"] == "Deleting"
 
 
-@pytest.mark.parametrize("state", ["Creating", "Failed", "Canceled", "Updating", "Reticulating"])
-def test_f4_in_whatever_state(state):
+@pytest.mark.parametrize("state", ["Creating", "Failed", "Canceled"])
+def test_f4_in_whatever_state_that_is_none_of_azures_own(state):
     assert finalize(Ours(state, "e1")) == DeletePool("e1")
+
+
+@pytest.mark.parametrize("state", ["Starting", "Upgrading", "Updating", "Scaling", "Reticulating"])
+def test_f4_not_while_azure_is_at_work_on_the_pool(state):
+    step = finalize(Ours(state, "e1"))
+    assert reason(step.status, "ProviderTrouble") == "True/AKSBusy"
+    assert state in condition(step.status, "Ready")["message"]
+
+
+def test_f4_nor_while_azure_is_at_work_on_the_cluster():
+    assert finalize(Ours("Succeeded", "e1"), operation=None) == ReadOperation()
+    step = finalize(Ours("Succeeded", "e1"), operation="Starting")
+    assert reason(step.status, "ProviderTrouble") == "True/AKSBusy"
+    unknown = finalize(Ours("Succeeded", "e1"), operation=Unknown(trouble.Unreachable()))
+    assert reason(unknown.status, "ProviderTrouble") == "True/ProviderUnreachable"
+
+
+def test_f4_without_the_right_to_read_the_cluster_the_state_of_the_pool_decides_in_the_end():
+    unread = Unknown(denied.Forbidden())
+    step = finalize(Ours("Succeeded", "e1"), operation=unread)
+    assert reason(step.status, "ProviderTrouble") == "True/Forbidden"
+    early, late = mismatch("Forbidden", minutes=9), mismatch("Forbidden", minutes=11)
+    assert isinstance(finalize(Ours("Succeeded", "e1"), operation=unread, status=early), Answer)
+    assert finalize(Ours("Succeeded", "e1"), operation=unread, status=late) == DeletePool("e1")
+    assert isinstance(finalize(Ours("Starting", "e1"), operation=unread, status=late), Answer)
+
+
+def test_f4_no_trouble_makes_a_paid_node_wait_for_hours():
+    for error in (denied.InvalidRequest(), denied.Locked(), denied.SubscriptionDisabled()):
+        assert finalize(Ours("Succeeded", "e1"), outcome=error).resync_seconds <= 360
 
 
 def test_f4a_a_busy_cluster_is_asked_again():
@@ -124,18 +157,29 @@ def test_f4b_a_changed_pool_is_read_again_soon():
     assert step.resync_seconds <= 6
 
 
+def mismatch(reason_="EtagMismatch", **since):
+    trouble_ = {
+        "type": "ProviderTrouble",
+        "status": "True",
+        "reason": "EtagMismatch",
+        "message": "",
+    }
+    return {
+        "conditions": [{**trouble_, "lastTransitionTime": ago(**since)}],
+        "lastError": {"class": reason_, "code": "", "message": ""},
+    }
+
+
 def test_f4b_an_etag_that_never_matches_does_not_keep_a_paid_node():
-    status = {"lastError": {"class": "EtagMismatch", "code": "", "message": ""}}
-    early = finalize(Ours("Succeeded", "e1"), status=status)
-    assert early == DeletePool("e1")
-    late = finalize(Ours("Succeeded", "e1"), status=status, deleted=ago(minutes=3))
-    assert late == DeletePool("")
+    assert finalize(Ours("Succeeded", "e1"), status=mismatch(seconds=30)) == DeletePool("e1")
+    assert finalize(Ours("Succeeded", "e1"), status=mismatch(minutes=3)) == DeletePool("")
 
 
 def test_f4b_a_pool_without_etag_is_not_deleted_at_once():
     step = finalize(Ours("Succeeded"))
-    assert isinstance(step, Answer)
-    assert finalize(Ours("Succeeded"), status=step.status, deleted=ago(minutes=3)) == DeletePool("")
+    assert reason(step.status, "ProviderTrouble") == "True/EtagMismatch"
+    assert isinstance(finalize(Ours("Succeeded"), status=mismatch(seconds=30)), Answer)
+    assert finalize(Ours("Succeeded"), status=mismatch(minutes=3)) == DeletePool("")
 
 
 def test_f5_there_is_no_second_deletion():
@@ -148,8 +192,15 @@ def test_f5_there_is_no_second_deletion():
 
 def test_f5_a_deletion_that_failed_is_asked_for_again():
     hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
-    assert finalize(Ours("Failed"), fresh=False, status=hint) == ReadPool(fresh=True)
-    assert finalize(Ours("Failed", "e2"), status=hint) == DeletePool("e2")
+    seen = finalize(Ours("Failed"), fresh=False, status=hint)
+    assert finalize(fresh=False, status=seen.status) == ReadPool(fresh=True)
+    assert finalize(Ours("Failed", "e2"), status=seen.status) == DeletePool("e2")
+
+
+def test_f6_what_the_shared_list_lacks_is_looked_for_in_the_next_call():
+    hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
+    seen = finalize(Absent(), fresh=False, status=hint)
+    assert finalize(fresh=False, status=seen.status) == ReadPool(fresh=True)
 
 
 def test_a_machine_that_only_left_the_selector_is_finalized_the_same_way():

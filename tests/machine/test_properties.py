@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kaito_hooks.errors import BadRequest
 from kaito_hooks.kube.objects import metadata
-from kaito_hooks.machine import finalize, sync, trouble
+from kaito_hooks.machine import denied, finalize, sync, trouble
 from kaito_hooks.machine.offer import Quota, Size, Sizes
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.steps import (
@@ -18,6 +18,7 @@ from kaito_hooks.machine.steps import (
     Deleted,
     DeletePool,
     ListPools,
+    ReadOperation,
     ReadPool,
     ReadQuotas,
     ReadSizes,
@@ -50,9 +51,10 @@ json_values = st.recursive(
 )
 
 errors = st.sampled_from(
-    [trouble.Busy(), trouble.Throttled(retry_after=10**6), trouble.QuotaExceeded("c", "d"),
-     trouble.SkuNotAvailable(), trouble.Unanswered(), trouble.Unreachable(), trouble.ConfigError(),
-     trouble.EtagMismatch(), trouble.AlreadyExists(), trouble.Underway(), trouble.PoolFailed()]
+    [trouble.Busy(), trouble.Throttled(retry_after=10**6), denied.QuotaExceeded("c", "d"),
+     denied.SkuNotAvailable(), trouble.Unanswered(), trouble.Unreachable(), trouble.ConfigError(),
+     trouble.EtagMismatch(), trouble.AlreadyExists(), trouble.Underway(), denied.PoolFailed(),
+     denied.Forbidden(), denied.SetupFailed(), denied.InvalidRequest(), denied.SpotRefused()]
 )  # fmt: skip
 states = st.sampled_from(
     ["Creating", "Succeeded", "Failed", "Canceled", "Deleting", "Updating", "Reticulating"]
@@ -68,6 +70,7 @@ ours = st.builds(
 pools = st.just(Absent()) | st.just(Foreign()) | st.builds(Unknown, errors) | ours
 system = ListedPool("system", Ours("Succeeded"), is_system=True)
 listings = st.sampled_from([Listing(()), Listing((system,))]) | st.builds(Unknown, errors)
+operations = st.sampled_from(["", "", "Starting"]) | st.builds(Unknown, errors)
 nodes = st.lists(st.sampled_from([node("a"), node("b", ready="False"), node("c", gpus="0")]))
 
 
@@ -85,7 +88,7 @@ def parents(draw):
     return parent
 
 
-def drive(decide, observed, pool, listing, outcome):
+def drive(decide, observed, pool, listing, outcome, operation=""):
     """Answer each call as drawn, until there is an answer; return the calls and the answer."""
     calls = []
     for _ in range(5):
@@ -104,6 +107,8 @@ def drive(decide, observed, pool, listing, outcome):
                 )
             case ReadQuotas():
                 observed = replace(observed, quotas=QUOTAS)
+            case ReadOperation():
+                observed = replace(observed, operation=operation)
             case CreatePool():
                 accepted = Created("Creating")
                 observed = replace(observed, outcome=outcome or accepted)
@@ -113,13 +118,13 @@ def drive(decide, observed, pool, listing, outcome):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(parents(), pools, listings, st.none() | errors, nodes, st.booleans())
+@given(parents(), pools, listings, st.none() | errors, nodes, st.booleans(), operations)
 def test_no_answer_of_the_provider_breaks_an_invariant(
-    parent, pool, listing, outcome, related, finalizing
+    parent, pool, listing, outcome, related, finalizing, operation
 ):
     decide = finalize.decide if finalizing else sync.decide
     observed = observe(parse_sync(body(parent, related, finalizing)))
-    calls, answer, seen = drive(decide, observed, pool, listing, outcome)
+    calls, answer, seen = drive(decide, observed, pool, listing, outcome, operation)
     assert len(calls) <= 4
     for step, then in calls:
         if isinstance(step, CreatePool):
@@ -132,7 +137,9 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
         if isinstance(step, DeletePool):
             assert isinstance(then.pool, Ours)
             assert then.is_fresh
-            assert step.etag == then.pool.etag or finalizing
+            assert step.etag in ("", then.pool.etag)
+            assert not then.pool.operation
+            assert then.operation == "" or isinstance(operation, Unknown)
     assert sum(isinstance(step, CreatePool | DeletePool) for step, _ in calls) <= 1
     if answer.finalized:
         assert finalizing
@@ -144,15 +151,15 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(parents(), pools, listings, nodes, st.booleans())
-def test_the_answer_fed_back_is_the_answer(parent, pool, listing, related, finalizing):
+@given(parents(), pools, listings, nodes, st.booleans(), operations)
+def test_the_answer_fed_back_is_the_answer(parent, pool, listing, related, finalizing, operation):
     """Else the status that is written causes a sync that writes a status, without end."""
     decide = finalize.decide if finalizing else sync.decide
     status = parent.get("status")
     seen = []
     for _ in range(4):
         observed = observe(parse_sync(body({**parent, "status": status}, related, finalizing)))
-        _, answer, _ = drive(decide, observed, pool, listing, None)
+        _, answer, _ = drive(decide, observed, pool, listing, None, operation)
         seen.append(answer.status)
         if status == answer.status:
             return

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kaito_hooks.kube.conditions import timestamp
-from kaito_hooks.machine import trouble
+from kaito_hooks.kube.times import parse_timestamp
+from kaito_hooks.machine import denied, trouble
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.steps import (
     Answer,
@@ -15,6 +16,7 @@ from kaito_hooks.machine.steps import (
     Deleted,
     DeletePool,
     ListPools,
+    ReadOperation,
     ReadPool,
     observe,
 )
@@ -59,15 +61,33 @@ LAUNCHED = conditions(
 )
 
 
-def seen(pool=None, *, nodes=(), fresh=True, listing=None, outcome=None, **overrides):
+def seen(
+    pool=None,
+    *,
+    nodes=(),
+    fresh=True,
+    listing=None,
+    outcome=None,
+    operation="",
+    digest="",
+    **overrides,
+):
     found = observe(parse_sync(body(machine(**overrides), nodes)))
-    return replace(found, pool=pool, is_fresh=fresh, listing=listing, outcome=outcome)
+    found = replace(found, pool=pool, is_fresh=fresh, listing=listing, outcome=outcome)
+    return replace(found, operation=operation, digest=digest)
+
+
+def pool_hint(state=""):
+    return {"pool": {"name": NAME, "provisioningState": state}}
 
 
 def sync(*args, **overrides):
     """Without advice of the region: the table below is about the pool."""
     found = seen(*args, **overrides)
-    return decide(replace(found, sizes=found.sizes or Unknown(trouble.Unreadable())), NOW)
+    return decide(replace(found, sizes=found.sizes or NO_ADVICE), NOW)
+
+
+NO_ADVICE = Unknown(trouble.Unreadable())
 
 
 def status_of(*args, **overrides):
@@ -111,25 +131,30 @@ def test_a_machine_without_status_is_read_afresh():
 
 
 def test_a_pool_that_was_seen_is_polled_through_the_shared_list():
-    assert sync(fresh=False, status={"pool": {"name": NAME}}) == ReadPool(fresh=False)
+    assert sync(fresh=False, status=pool_hint("Creating")) == ReadPool(fresh=False)
 
 
 @pytest.mark.parametrize("pool", [Absent(), Foreign(), Ours("Failed"), Ours("Canceled")])
-def test_what_may_lead_to_a_change_is_read_afresh(pool):
-    assert sync(pool, fresh=False) == ReadPool(fresh=True)
+def test_what_may_lead_to_a_change_is_read_afresh_in_the_next_call(pool):
+    listed = sync(pool, fresh=False, status=pool_hint("Creating"))
+    assert listed.resync_seconds <= 2
+    assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
 
 
 def test_a_list_that_is_older_than_the_ready_node_is_not_believed():
-    assert sync(Ours("Creating"), fresh=False, nodes=[node()]) == ReadPool(fresh=True)
-    assert isinstance(sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")]), Answer)
+    listed = sync(Ours("Creating"), fresh=False, nodes=[node()], status=pool_hint("Creating"))
+    assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
+    before = sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")], status=pool_hint("x"))
+    assert before.status["pool"]["provisioningState"] == "Creating"
 
 
 def test_a_list_that_is_older_than_what_was_seen_is_not_believed():
     launched = {
         "conditions": [{"type": "MachineLaunched", "status": "True"}],
-        "pool": {"name": NAME},
+        **pool_hint("Succeeded"),
     }
-    assert sync(Ours("Creating"), fresh=False, status=launched) == ReadPool(fresh=True)
+    listed = sync(Ours("Creating"), fresh=False, status=launched)
+    assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
 
 
 def test_nothing_is_asked_for_a_machine_that_is_being_deleted():
@@ -178,7 +203,7 @@ def test_2_nothing_is_asked_before_that_moment_and_the_status_stays():
 
 
 def test_2_a_trouble_does_not_shorten_the_wait_for_quota():
-    quota = sync(Absent(), outcome=trouble.QuotaIsZero())
+    quota = sync(Absent(), outcome=denied.QuotaIsZero())
     status = status_of(Unknown(trouble.Unreachable()), status=quota.status)
     assert status["attempt"]["retryAfter"] == quota.status["attempt"]["retryAfter"]
     assert reason(status, "MachineLaunched") == "False/QuotaExceeded"
@@ -205,7 +230,7 @@ def test_3_a_pool_of_someone_else_is_never_touched():
 
 
 def test_4_absent_is_waited_out_until_the_next_try():
-    first = sync(Absent(), outcome=trouble.QuotaExceeded("QuotaExceeded", "Family Cores quota"))
+    first = sync(Absent(), outcome=denied.QuotaExceeded("QuotaExceeded", "Family Cores quota"))
     step = decide(seen(Absent(), status=first.status), NOW + timedelta(seconds=100))
     assert isinstance(step, Answer)
     assert step.status == first.status
@@ -224,10 +249,12 @@ def test_5_absent_once_is_no_reason_to_create():
     assert 45 <= step.resync_seconds <= 54
 
 
-def test_5_absent_twice_is():
+def test_5_absent_twice_is_in_the_next_call():
     status = {"pool": {"name": NAME}, "absentSince": ago(seconds=45)}
     step = sync(Absent(), listing=Listing((SYSTEM,)), status=status)
-    assert isinstance(step, CreatePool)
+    assert step.resync_seconds <= 2
+    assert "pool" not in step.status
+    assert isinstance(sync(Absent(), status=step.status), CreatePool)
 
 
 @pytest.mark.parametrize(
@@ -283,12 +310,12 @@ def test_6b_a_pool_that_appeared_is_looked_at():
         (trouble.Busy(), 30, 0),
         (trouble.Throttled(), 30, 0),
         (trouble.Throttled(retry_after=60), 60, 0),
-        (trouble.QuotaExceeded(), 600, 1),
-        (trouble.QuotaIsZero(), 3600, 1),
-        (trouble.InsufficientCapacity(), 3600, 1),
-        (trouble.SubnetFull(), 600, 1),
-        (trouble.PoolLimit(), 600, 1),
-        (trouble.Forbidden(), 300, 1),
+        (denied.QuotaExceeded(), 600, 1),
+        (denied.QuotaIsZero(), 3600, 1),
+        (denied.InsufficientCapacity(), 3600, 1),
+        (denied.SubnetFull(), 600, 1),
+        (denied.PoolLimit(), 600, 1),
+        (denied.Forbidden(), 300, 1),
     ],
 )
 def test_6c_6d_6f_what_may_be_granted_later_is_asked_for_later(error, wait, count):
@@ -303,7 +330,7 @@ def test_6c_a_pool_that_is_already_being_created_is_creating():
     assert reason(status_of(Absent(), outcome=trouble.Underway())) == "False/Creating"
 
 
-@pytest.mark.parametrize("error", [trouble.SkuNotAvailable(), trouble.InvalidRequest()])
+@pytest.mark.parametrize("error", [denied.SkuNotAvailable(), denied.SpotRefused()])
 def test_6e_a_refusal_is_final_for_the_machine(error):
     first = sync(Absent(), outcome=error)
     assert reason(first.status, "Stalled") == f"True/{error.reason}"
@@ -312,15 +339,80 @@ def test_6e_a_refusal_is_final_for_the_machine(error):
     assert later.status == first.status
 
 
-@pytest.mark.parametrize("change", [{"generation": 2}, {"annotations": {"kaito.sh/retry": "now"}}])
-def test_6e_until_generation_or_annotation_change(change):
-    first = sync(Absent(), outcome=trouble.SkuNotAvailable())
-    assert isinstance(sync(Absent(), status=first.status, metadata=change), CreatePool)
+DENIED = [
+    denied.SkuNotAvailable(),
+    denied.InvalidRequest(),
+    denied.SettingRefused("KAITO_POOL_ZONES"),
+    denied.Forbidden(),
+    denied.QuotaIsZero(),
+]
+
+
+@pytest.mark.parametrize("error", DENIED)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"generation": 2}},
+        {"metadata": {"annotations": {"kaito.sh/retry": "now"}}},
+        {"digest": "another"},
+    ],
+)
+def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error, change):
+    first = sync(Absent(), outcome=error, digest="one")
+    assert isinstance(sync(Absent(), status=first.status, digest="one"), Answer)
+    assert isinstance(
+        sync(Absent(), status=first.status, **{"digest": "one", **change}), CreatePool
+    )
+
+
+@pytest.mark.parametrize("error", [trouble.Throttled(), trouble.Busy()])
+def test_6d_no_change_overtakes_a_server_that_asked_for_time(error):
+    first = sync(Absent(), outcome=denied.QuotaExceeded(), digest="one")
+    second = sync(Absent(), outcome=error, status=first.status, digest="two")
+    assert isinstance(sync(Absent(), status=second.status, digest="three"), Answer)
+
+
+@pytest.mark.parametrize("error", [trouble.Throttled(), trouble.Busy()])
+def test_6d_a_delay_is_no_news_where_there_is_a_reason(error):
+    first = sync(Absent(), outcome=denied.QuotaExceeded("c", "d"))
+    second = sync(Absent(), outcome=error, status=first.status)
+    assert second.status["conditions"] == first.status["conditions"]
+    assert second.status["lastError"] == first.status["lastError"]
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (trouble.Busy(), [30, 60, 120, 240, 300, 300]),
+        (trouble.Throttled(retry_after=100), [100, 100, 120, 240, 300]),
+        (denied.QuotaExceeded(), [600, 1200, 1800, 1800]),
+        (denied.InvalidRequest(), [3600, 7200, 14400, 21600, 21600]),
+        (denied.InsufficientCapacity(), [3600, 3600]),
+        (denied.SkuShortage(), [7200, 14400, 21600]),
+        (denied.Forbidden(), [300, 600, 1200, 2400, 3600, 3600]),
+    ],
+)
+def test_6c_6f_the_same_trouble_again_is_asked_for_less_and_less_often(error, waits):
+    status, now, found = {}, NOW, []
+    for _ in waits:
+        step = decide(replace(seen(Absent(), outcome=error, status=status), sizes=NO_ADVICE), now)
+        found.append(
+            int((parse_timestamp(step.status["attempt"]["retryAfter"]) - now).total_seconds())
+        )
+        status, now = step.status, now + timedelta(seconds=step.resync_seconds)
+    assert found == waits
+
+
+def test_6f_another_trouble_begins_anew():
+    first = sync(Absent(), outcome=denied.QuotaExceeded())
+    second = sync(Absent(), outcome=denied.QuotaExceeded(), status=first.status)
+    third = sync(Absent(), outcome=denied.SubnetFull(), status=second.status)
+    assert third.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=600))
 
 
 def test_6e_the_same_annotation_is_tried_once():
     meta = {"annotations": {"kaito.sh/retry": "now"}}
-    first = sync(Absent(), outcome=trouble.SkuNotAvailable(), metadata=meta)
+    first = sync(Absent(), outcome=denied.SkuNotAvailable(), metadata=meta)
     assert isinstance(sync(Absent(), status=first.status, metadata=meta), Answer)
 
 
@@ -356,20 +448,43 @@ def test_7_a_node_that_works_stays_ready_while_its_pool_is_updated():
 
 
 def test_8_a_failed_pool_is_deleted_as_it_was_read():
-    assert sync(Ours("Failed", etag="e1")) == DeletePool("e1")
-    assert sync(Ours("Canceled", etag="e1")) == DeletePool("e1")
+    for state in ("Failed", "Canceled"):
+        said = sync(Ours(state, etag="e1"))
+        assert said.resync_seconds <= 2
+        assert sync(Ours(state, etag="e1"), status=said.status) == DeletePool("e1")
 
 
-def test_8_without_an_etag_nothing_is_deleted():
-    assert isinstance(sync(Ours("Failed")), Answer)
+def failed(pool, **more):
+    """What is said and done after the failure of the pool has been told."""
+    return sync(pool, status=sync(pool).status, **more)
+
+
+def test_8_without_an_etag_nothing_is_deleted_at_once():
+    first = failed(Ours("Failed"))
+    assert reason(first.status, "ProviderTrouble") == "True/EtagMismatch"
+    again = decide(seen(Ours("Failed"), status=first.status), NOW + timedelta(seconds=100))
+    assert isinstance(again, Answer)
+    late = decide(seen(Ours("Failed"), status=first.status), NOW + timedelta(minutes=3))
+    assert late == DeletePool("")
+
+
+def test_8_an_etag_that_never_matches_is_asked_for_less_and_less_often_and_then_not_at_all():
+    first = failed(Ours("Failed", "e1"), outcome=trouble.EtagMismatch())
+    assert first.resync_seconds <= 2
+    assert isinstance(sync(fresh=False, status=first.status), Answer)
+    soon = NOW + timedelta(seconds=2)
+    found = seen(Ours("Failed", "e2"), outcome=trouble.EtagMismatch(), status=first.status)
+    assert decide(found, soon).resync_seconds >= 15
+    late = decide(seen(Ours("Failed", "e9"), status=first.status), NOW + timedelta(minutes=3))
+    assert late == DeletePool("")
 
 
 @pytest.mark.parametrize(
     ("error", "expected", "wait"),
     [
-        (trouble.InsufficientCapacity("AllocationFailed"), "InsufficientCapacity", 3600),
+        (denied.InsufficientCapacity("AllocationFailed"), "InsufficientCapacity", 3600),
         (None, "PoolFailed", 600),
-        (trouble.SkuNotAvailable(), "SkuNotAvailable", 600),
+        (denied.SkuNotAvailable(), "SkuNotAvailable", 600),
     ],
 )
 def test_8_the_owner_reads_why_it_failed(error, expected, wait):
@@ -384,9 +499,49 @@ def test_8_the_owner_reads_why_it_failed(error, expected, wait):
 
 @pytest.mark.parametrize("error", [trouble.Busy(), trouble.EtagMismatch(), trouble.Unanswered()])
 def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error):
-    step = sync(Ours("Failed", "e1"), outcome=error)
+    step = failed(Ours("Failed", "e1"), outcome=error)
     assert reason(step.status) == "False/PoolFailed"
+    assert reason(step.status, "ProviderTrouble") == f"True/{error.reason}"
+    assert isinstance(sync(fresh=False, status=step.status), Answer)
     assert sync(Ours("Failed", "e2"), status=step.status) == DeletePool("e2")
+
+
+@pytest.mark.parametrize(
+    "why", [denied.SetupFailed("VMExtensionProvisioningError", "exit status=1"), denied.NoDriver()]
+)
+def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(why):
+    status = {}
+    for tries in (1, 2, 3):
+        status = {**status, **pool_hint("Failed")}
+        step = sync(Ours("Failed", "e1", why), outcome=Deleted(), status=status)
+        assert reason(step.status) == "False/NodeSetupFailed"
+        assert (reason(step.status, "Stalled") != "") == (tries == 3)
+        status = status_of(Ours("Creating"), status=step.status)
+        assert step.status["attempt"]["inARow"] == tries
+    later = NOW + timedelta(days=2)
+    given_up = decide(seen(Absent(), status=step.status), later)
+    assert isinstance(given_up, Answer)
+    message = condition(given_up.status, "Stalled")["message"]
+    assert message.startswith("3 nodes in a row")
+    assert f"kubectl annotate machine {NAME} -n ml kaito.sh/retry=" in message
+    again = {"annotations": {"kaito.sh/retry": "1"}}
+    assert decide(seen(Absent(), status=given_up.status, metadata=again), later) == ListPools()
+
+
+def test_8_a_deletion_that_failed_is_not_another_node():
+    first = sync(
+        Ours("Failed", "e1", denied.SetupFailed()), outcome=Deleted(), status=pool_hint("Failed")
+    )
+    again = sync(Ours("Failed", "e2", denied.SetupFailed()), outcome=Deleted(), status=first.status)
+    assert again.status["attempt"]["inARow"] == 1
+
+
+def test_13_a_node_that_came_ends_the_count():
+    first = sync(
+        Ours("Failed", "e1", denied.SetupFailed()), outcome=Deleted(), status=pool_hint("Failed")
+    )
+    ready = sync(Ours("Succeeded"), nodes=[node()], status=first.status)
+    assert "inARow" not in ready.status.get("attempt", {})
 
 
 def test_8b_a_working_node_is_kept_although_its_pool_failed():
@@ -413,10 +568,23 @@ OLD = Ours("Succeeded", "e1", created=NOW - timedelta(minutes=40))
 
 
 def test_10_after_15_minutes_it_counts_as_failed():
-    assert sync(OLD, status={"conditions": LAUNCHED}) == DeletePool("e1")
+    before = {"conditions": LAUNCHED, **pool_hint("Succeeded")}
+    assert sync(fresh=False, status=before) == ReadPool(fresh=True)
+    assert sync(OLD, status=before) == DeletePool("e1")
     status = status_of(OLD, outcome=Deleted(), status={"conditions": LAUNCHED})
     assert reason(status) == "False/NodeNotFound"
     assert status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(minutes=10))
+
+
+def test_10_trouble_with_the_deletion_does_not_begin_the_wait_anew():
+    before = {"conditions": LAUNCHED, **pool_hint("Succeeded")}
+    old = Ours("Succeeded", created=NOW - timedelta(minutes=40))
+    step = sync(old, status=before)
+    assert reason(step.status, "ProviderTrouble") == "True/EtagMismatch"
+    launched = condition(step.status, "MachineLaunched")
+    assert (launched["status"], launched["lastTransitionTime"]) == ("True", ago(hours=1))
+    later = decide(seen(old, status=step.status), NOW + timedelta(minutes=3))
+    assert later == DeletePool("")
 
 
 def test_10_an_edited_status_can_not_age_a_young_pool():
@@ -486,16 +654,56 @@ def test_14_a_node_that_was_ready_and_is_not_is_left_to_its_owner(nodes):
     assert reason(status, "Stalled") == ""
 
 
+DOWN = conditions(
+    MachineLaunched="True/Launched",
+    MachineRegistered="True/Registered",
+    MachineInitialized="True/Initialized",
+    Ready="False/NodeNotReady",
+    NodeUnhealthy="True/NodeNotReady",
+)
+
+
 def test_14_after_ten_minutes_it_is_lost():
-    before = conditions(
-        MachineLaunched="True/Launched",
-        MachineRegistered="True/Registered",
-        MachineInitialized="True/Initialized",
-        Ready="False/NodeNotReady",
-    )
-    status = status_of(Ours("Succeeded"), status={"conditions": before})
+    status = status_of(Ours("Succeeded"), status={"conditions": DOWN})
     assert reason(status) == "False/NodeLost"
     assert reason(status, "Stalled") == "True/NodeLost"
+
+
+@pytest.mark.parametrize("before", [READY, DOWN])
+def test_14_whether_azure_itself_is_at_work_is_asked_at_first_and_before_it_is_called_lost(before):
+    step = sync(Ours("Succeeded"), operation=None, status={"conditions": before})
+    assert step == ReadOperation()
+
+
+@pytest.mark.parametrize(
+    ("pool", "operation"),
+    [
+        (Ours("Upgrading"), None),
+        (Ours("UpgradingNodeImageVersion"), None),
+        (Ours("Starting"), ""),
+        (Ours("Succeeded"), "Starting"),
+        (Ours("Succeeded"), "Stopped"),
+    ],
+)
+@pytest.mark.parametrize("before", [READY, DOWN])
+def test_14_nothing_is_lost_while_azure_is_at_work(pool, operation, before):
+    status = status_of(pool, operation=operation, status={"conditions": before})
+    assert reason(status) == "False/NodeUpdating"
+    assert reason(status, "NodeUnhealthy") == ""
+    assert (pool.operation or operation) in condition(status, "Ready")["message"]
+
+
+def test_14_the_ten_minutes_begin_when_azure_has_finished():
+    during = status_of(Ours("Upgrading"), status={"conditions": DOWN})
+    after = status_of(Ours("Succeeded"), status=during)
+    assert reason(after) == "False/NodeNotReady"
+    assert condition(after, "NodeUnhealthy")["lastTransitionTime"] == timestamp(NOW)
+
+
+def test_14_what_is_not_known_of_the_cluster_loses_no_node():
+    unknown = Unknown(trouble.Unreachable())
+    status = status_of(Ours("Succeeded"), operation=unknown, status={"conditions": DOWN})
+    assert reason(status) == "False/NodeNotReady"
 
 
 def test_14_a_stopped_pool_says_so():

@@ -9,7 +9,7 @@ import pytest
 
 from kaito_hooks.karpenter import claims
 from kaito_hooks.karpenter.provider import KarpenterProvider
-from kaito_hooks.machine import reasons, trouble
+from kaito_hooks.machine import denied, reasons, trouble
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Absent, Listing, Ours, Unknown
 from machine.builders import NAME, SIZE, UID, machine
@@ -101,9 +101,9 @@ def test_what_has_no_name_uid_or_version_is_no_node_claim(missing: str) -> None:
     ("status", "said", "kind"),
     [
         (401, {"reason": "Unauthorized"}, trouble.Unauthorized),
-        (403, {"reason": "Forbidden"}, trouble.Forbidden),
-        (422, {"reason": "Invalid"}, trouble.InvalidRequest),
-        (400, {"reason": "BadRequest"}, trouble.InvalidRequest),
+        (403, {"reason": "Forbidden"}, denied.Forbidden),
+        (422, {"reason": "Invalid"}, denied.InvalidRequest),
+        (400, {"reason": "BadRequest"}, denied.InvalidRequest),
         (409, {"reason": "AlreadyExists"}, trouble.AlreadyExists),
         (429, {"reason": "TooManyRequests"}, trouble.Throttled),
         (500, {"reason": "InternalError"}, trouble.Unanswered),

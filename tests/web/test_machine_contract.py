@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from kaito_hooks.machine import trouble
+from kaito_hooks.machine import denied, trouble
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.web.machine import create_machine_app
 from machine.builders import NAME, UID, body, condition, machine, node, reason
@@ -61,6 +61,12 @@ class FakeProvider:
     def quotas(self):
         return Unknown(trouble.Unreadable())
 
+    def operation(self):
+        return ""
+
+    def digest(self, request):
+        return "digest"
+
     def trouble(self):
         return ""
 
@@ -83,8 +89,8 @@ CORPUS = [
     for row in [
         ("created", FakeProvider(), {}, ()),
         ("invalid", FakeProvider(), {"spec": {"requirements": []}}, ()),
-        ("no quota", FakeProvider(error=trouble.QuotaExceeded("Q", "none")), {}, ()),
-        ("refused", FakeProvider(error=trouble.SkuNotAvailable("S", "none")), {}, ()),
+        ("no quota", FakeProvider(error=denied.QuotaExceeded("Q", "none")), {}, ()),
+        ("refused", FakeProvider(error=denied.SkuNotAvailable("S", "none")), {}, ()),
         ("unanswered", FakeProvider(error=trouble.Unanswered("S", "none")), {}, ()),
         ("unknown", FakeProvider(Unknown(trouble.Unreachable("X"))), {}, ()),
         ("foreign", FakeProvider(Foreign()), {}, ()),
@@ -328,7 +334,7 @@ def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends():
 
 
 def test_calls_to_the_provider_are_counted_by_what_came_of_them():
-    client = app(FakeProvider(error=trouble.QuotaExceeded()))
+    client = app(FakeProvider(error=denied.QuotaExceeded()))
     client.post("/machine/sync", json=body(machine()))
     text = client.get("/metrics").text
     assert 'kaito_provider_calls_total{call="ReadPool",outcome="Absent"} 1' in text

@@ -55,6 +55,10 @@ class Compute:
         """Of the region."""
         return self._quotas.get(self._read_quotas)[0]
 
+    def known(self) -> tuple[Sizes | None, Quotas | None]:
+        """What was asked for lately; nothing is asked now."""
+        return self._sizes.known(), self._quotas.known()
+
     def _read_sizes(self) -> Sizes | Unknown:
         location = self._settings.location
         query = {"api-version": SKUS_API, "$filter": f"location eq '{location}'"}
@@ -116,6 +120,12 @@ class _Kept(Generic[T]):
                     return found, False
             self._found = (now, read())
             return self._found[1], True
+
+    def known(self) -> T | None:
+        """The answer that is kept, however old."""
+        with self._lock:
+            found = self._found
+        return None if found is None or isinstance(found[1], Unknown) else found[1]
 
 
 def _size(body: Mapping[str, Any], location: str) -> Size | None:

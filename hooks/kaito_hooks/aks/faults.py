@@ -1,83 +1,62 @@
-"""Which trouble an answer of AKS is: by its codes, wherever nested, and by the status.
+"""Which trouble an answer of AKS is: by its causes, wherever they stand, and by the status.
 
-Never by the exception of the library, whose classes follow the request's headers, and by the message
-only where AKS uses one code for different things (aks.md 0.6, 0.7, 2.7).
+Never by the exception of the library, whose classes follow the request's headers (aks.md 0.6).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from kaito_hooks.aks import codes
+from kaito_hooks.aks.causes import Cause, causes_in, ids_in
 from kaito_hooks.aks.replies import Reply
-from kaito_hooks.machine import trouble
+from kaito_hooks.kube.objects import mapping, text
+from kaito_hooks.machine import denied, trouble
 from kaito_hooks.machine.trouble import ProviderError
-
-Fault = tuple[str, str]
-"""Code and message."""
-
-_QUOTA = re.compile(r"\bquota\b|LowPriorityCores", re.IGNORECASE)
-_NO_QUOTA = re.compile(r"Current Limit: 0\b", re.IGNORECASE)
-_UNDER_WAY = re.compile(r"in progress create (?:node|agent) ?pool operation", re.IGNORECASE)
-_NOT_OFFERED = re.compile(
-    r"is not allowed in your subscription|is not supported for subscription", re.IGNORECASE
-)
-_TOO_MANY_POOLS = re.compile(
-    r"(?:maximum|limit|exceed\w*)\b.{0,60}\b(?:agent|node) ?pools?\b"
-    r"|\b(?:agent|node) ?pools?\b.{0,60}\b(?:maximum|limit|exceed)",
-    re.IGNORECASE,
-)
-
-_BY_CODE: dict[str, type[ProviderError]] = {
-    "errcode_insufficientvcpuquota": trouble.QuotaExceeded,
-    "insufficientvcpuquota": trouble.QuotaExceeded,
-    "quotaexceeded": trouble.QuotaExceeded,
-    "skunotavailable": trouble.SkuNotAvailable,
-    "vmsizenotsupported": trouble.SkuNotAvailable,
-    "allocationfailed": trouble.InsufficientCapacity,
-    "zonalallocationfailed": trouble.InsufficientCapacity,
-    "overconstrainedallocationrequest": trouble.InsufficientCapacity,
-    "overconstrainedzonalallocationrequest": trouble.InsufficientCapacity,
-    "insufficientsubnetsize": trouble.SubnetFull,
-    "throttled": trouble.Throttled,
-    "toomanyrequests": trouble.Throttled,
-    "authorizationfailed": trouble.Forbidden,
-    "linkedauthorizationfailed": trouble.Forbidden,
-    "requestdisallowedbypolicy": trouble.Forbidden,
-    "missingsubscriptionregistration": trouble.ConfigError,
-    "resourcegroupnotfound": trouble.ConfigError,
-    "resourcenotfound": trouble.ConfigError,
-    "parentresourcenotfound": trouble.ConfigError,
-    "subscriptionnotfound": trouble.ConfigError,
-    "invalidsubscriptionid": trouble.ConfigError,
-}
-
-POOL_NOT_FOUND = "NotFound"
-"""The code of a 404 that speaks of the pool; a missing cluster has another one."""
 
 
 def of_reply(reply: Reply, now: datetime) -> ProviderError:
     """The trouble that an answer stands for."""
-    faults = list(reply.faults())
-    code, message = next(iter(faults), ("", ""))
-    retry_after = reply.retry_after(now)
-    kind = _by_status(reply.status) or _by_fault(faults)
+    causes = list(reply.causes())
+    code, message = next(iter(causes), ("", ""))
+    kind = _by_status(reply.status) or _innermost(causes)
     if kind is not None:
-        code, message = _telling(faults, kind) or (code, message)
+        code, message = _telling(causes, kind) or (code, message)
     else:
-        kind = _rest(reply.status, code)
-    return kind(code or f"HTTP {reply.status}", message, retry_after)
+        kind = _rest(reply.status, code, message)
+    return kind(code or f"HTTP {reply.status}", message, reply.retry_after(now), reply.ids())
 
 
-def of_pool(error: object, faults: Sequence[Fault]) -> ProviderError | None:
-    """Why a pool failed, from `properties.status.provisioningError`."""
-    if not error or not faults:
+def of_pool(error: object, is_spot: bool = False) -> ProviderError | None:
+    """Why a pool failed, from `properties.status.provisioningError`: whole, or wrapped in `error`."""
+    whole = mapping(error).get("error") or error
+    causes = list(causes_in(whole))
+    if not causes:
         return None
-    kind = _by_fault(faults) or trouble.PoolFailed
-    if not issubclass(kind, trouble.Refused | trouble.Deferred):
-        kind = trouble.PoolFailed
-    return kind(*(_telling(faults, kind) or faults[0]))
+    kind = _innermost(causes)
+    if kind is None or not issubclass(kind, denied.Denied):
+        kind = denied.PoolFailed
+    code, message = _telling(causes, kind) or causes[0]
+    if is_spot and issubclass(kind, denied.InsufficientCapacity):
+        kind = denied.SpotShortage
+    return kind(code, message, ids=ids_in(text(mapping(whole).get("message"))))
+
+
+def known_cause(reply: Reply) -> bool:
+    """Whether the answer names a cause that is known, whatever its status."""
+    return _innermost(list(reply.causes())) is not None
+
+
+def says_no_pool(reply: Reply) -> bool:
+    """A 404 of a proxy, or of a missing cluster, says nothing about the pool."""
+    if reply.status != 404:
+        return False
+    code, message = next(iter(reply.causes()), ("", ""))
+    if code.lower() == "resourcenotfound":
+        return bool(codes.OF_A_POOL.search(message))
+    said = f"{message} {text(reply.json.get('subcode'))}"
+    return code.lower() in codes.NO_POOL and not codes.OF_THE_CLUSTER.search(said)
 
 
 def _by_status(status: int) -> type[ProviderError] | None:
@@ -90,43 +69,35 @@ def _by_status(status: int) -> type[ProviderError] | None:
     return None
 
 
-def _by_fault(faults: Sequence[Fault]) -> type[ProviderError] | None:
-    """The innermost is the cause; what wraps it says only that something failed."""
-    found = (_known(code, message) for code, message in reversed(faults))
-    return next((kind for kind in found if kind is not None), None)
+def _innermost(causes: Sequence[Cause]) -> type[ProviderError] | None:
+    """The innermost that is known is the cause; what wraps it says only that something failed.
+
+    One that says more of the same stands for the others: a code that is repeated without its sentence.
+    """
+    found = [kind for code, message in causes if (kind := codes.meaning(code, message))]
+    if not found:
+        return None
+    return next((kind for kind in found if issubclass(kind, found[-1])), found[-1])
 
 
-def _known(code: str, message: str) -> type[ProviderError] | None:
-    kind = _BY_CODE.get(code.lower())
-    if kind is None and code == "OperationNotAllowed":
-        if _UNDER_WAY.search(message):
-            return trouble.Underway
-        kind = trouble.QuotaExceeded if _QUOTA.search(message) else None
-    if kind is None and _NOT_OFFERED.search(message):
-        kind = trouble.SkuNotAvailable
-    if kind is None and code not in ("", "OperationNotAllowed") and _TOO_MANY_POOLS.search(message):
-        kind = trouble.PoolLimit
-    if kind is trouble.QuotaExceeded and _NO_QUOTA.search(message):
-        return trouble.QuotaIsZero
-    return kind
+def _telling(causes: Sequence[Cause], kind: type[ProviderError]) -> Cause | None:
+    """Code and sentence that mean that, the innermost with a sentence first."""
+    known = [cause for cause in reversed(causes) if codes.meaning(*cause) is kind]
+    return next((cause for cause in known if cause[1]), next(iter(known), None))
 
 
-def _telling(faults: Sequence[Fault], kind: type[ProviderError]) -> Fault | None:
-    return next((fault for fault in reversed(faults) if _known(*fault) is kind), None)
-
-
-def _rest(status: int, code: str) -> type[ProviderError]:
+def _rest(status: int, code: str, message: str) -> type[ProviderError]:
     """What only the status tells; without a code it was not ARM that answered."""
     if status == 412:
         return trouble.EtagMismatch
     if not code:
         return trouble.Unreadable
     if status == 403:
-        return trouble.Forbidden
-    if status == 409:
+        return denied.Forbidden
+    if status == 409 and (code == "Conflict" or codes.BUSY_WORDS.search(message)):
         return trouble.Busy
     if status == 404:
         return trouble.ConfigError
     if 400 <= status < 500:
-        return trouble.InvalidRequest
+        return denied.InvalidRequest
     return trouble.Unreadable

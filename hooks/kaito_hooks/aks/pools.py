@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kaito_hooks.aks.faults import of_pool
-from kaito_hooks.aks.replies import faults_in
 from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.node_labels import accepted
@@ -28,7 +27,7 @@ _LABEL_LAYOUT = "%Y-%m-%dT%H-%M-%SZ"
 """A label's value may not contain a colon."""
 
 
-def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
+def put_body(request: PoolRequest, settings: MachineSettings, max_surge: int = 0) -> dict[str, Any]:
     """The pool to create: one node, not scaled by anyone, marked as the Machine's."""
     created = request.created.astimezone(UTC)
     properties: dict[str, Any] = {
@@ -39,8 +38,6 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
         "mode": "User",
         "osType": "Linux",
         "osSKU": settings.os_sku,
-        # The default adds a second GPU node during an upgrade, and quota is checked for it.
-        "upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"},
         "nodeLabels": {
             **accepted(request.labels),
             CREATED_LABEL: created.strftime(_LABEL_LAYOUT),
@@ -67,6 +64,13 @@ def put_body(request: PoolRequest, settings: MachineSettings) -> dict[str, Any]:
         properties["scaleSetPriority"] = "Spot"
         properties["scaleSetEvictionPolicy"] = "Delete"
         properties["spotMaxPrice"] = -1
+    else:
+        # AKS refuses them on spot (hashicorp/terraform-provider-azurerm#31129, Azure/bicep-types-az#2217). Its
+        # default adds a second GPU node during an upgrade, and quota is checked for it.
+        properties["upgradeSettings"] = {
+            "maxSurge": str(max_surge),
+            "maxUnavailable": str(1 - max_surge),
+        }
     return {"properties": properties}
 
 
@@ -90,7 +94,7 @@ def read_pool(body: Mapping[str, Any]) -> Ours | None:
     return Ours(
         state=state,
         etag=text(properties.get("eTag")) or text(body.get("etag")),
-        error=of_pool(error, list(faults_in(mapping(error).get("error") or error))),
+        error=of_pool(error, is_spot=properties.get("scaleSetPriority") == "Spot"),
         created=_created(properties),
         stopped=get_in(properties, "powerState", "code") == "Stopped",
     )

@@ -13,12 +13,13 @@ from azure.core import MatchConditions
 from azure.core.pipeline.transport import HttpTransport
 
 from kaito_hooks.aks import client as arm
-from kaito_hooks.aks import faults, pools
+from kaito_hooks.aks import faults, pools, refusals
 from kaito_hooks.aks.compute import Compute
-from kaito_hooks.aks.pace import Pace
+from kaito_hooks.aks.pace import Pace, PutPace
 from kaito_hooks.aks.replies import Reply
+from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import get_in, mapping, sequence, text
-from kaito_hooks.machine.offer import Quotas, Sizes
+from kaito_hooks.machine.offer import Quotas, Sizes, quota_trouble
 from kaito_hooks.machine.provider import (
     Absent,
     AzureCluster,
@@ -33,10 +34,12 @@ from kaito_hooks.machine.provider import (
 )
 from kaito_hooks.machine.trouble import (
     AlreadyExists,
+    Busy,
     EtagMismatch,
     ProviderError,
     Throttled,
     Unanswered,
+    Underway,
     Unreadable,
 )
 from kaito_hooks.settings import MachineSettings
@@ -57,7 +60,7 @@ class AksProvider:
         self._settings = settings
         self._now = now
         self._client, self._trouble = arm.build(settings, transport)
-        self._pace = Pace(now)
+        self._pace, self._cluster_pace, self._put_pace = Pace(now), Pace(now), PutPace(now)
         self._compute = Compute(settings, self._client, now)
         self._scope = (settings.resource_group, settings.cluster_name)
         self._lock = threading.Lock()
@@ -76,46 +79,79 @@ class AksProvider:
         return self._compute.quotas()
 
     def cluster(self) -> AzureCluster | Unknown:
-        """The managed cluster, for the orphan sweep."""
+        """The managed cluster, now."""
         try:
+            self._cluster_pace.take(1)
             reply = arm.ask(self._client.managed_clusters.get, *self._scope)
         except ProviderError as error:
             return Unknown(error)
         if reply.status != 200:
             return Unknown(faults.of_reply(reply, self._now()))
+        if text(reply.json.get("id")).lower() != arm.cluster_path(self._settings).lower():
+            return Unknown(Unreadable(detail="The answer is another cluster, or none."))
         properties = mapping(reply.json.get("properties"))
         return AzureCluster(
             state=text(properties.get("provisioningState")),
             power=text(get_in(properties, "powerState", "code")),
             node_group=text(properties.get("nodeResourceGroup")),
+            has_hosted_system=get_in(properties, "hostedSystemProfile", "enabled") is True,
         )
+
+    def operation(self) -> str | Unknown:
+        """What the cluster is in the middle of."""
+        found = self.cluster()
+        return found if isinstance(found, Unknown) else found.operation
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """From AKS itself, or from a list that is some seconds old."""
         return self._read(ref) if fresh else _in_list(ref, self._recent_list())
 
     def list(self) -> Listing | Unknown:
-        """All pages, now."""
+        """All pages, now.
+
+        Where AKS hosts the system nodes itself, as AKS Automatic does, no pool of mode System is listed
+        (MicrosoftDocs/azure-aks-docs, managed system node pools): there the cluster itself is the proof.
+        """
         found = self._list()
         with self._lock:
             self._listed = (self._now(), found)
-        return found
+        if isinstance(found, Unknown) or found.is_trusted:
+            return found
+        cluster = self.cluster()
+        if isinstance(cluster, Unknown):
+            return cluster
+        return replace(found, is_proven=cluster.has_hosted_system)
+
+    def digest(self, request: PoolRequest) -> str:
+        """Of the body that would be sent."""
+        return fingerprint(pools.put_body(request, self._settings, self._settings.max_surge))
 
     def create(self, request: PoolRequest) -> str:
         """PUT that must not find a pool: without the condition it would change one."""
+        self._put_pace.take(request.ref.name)
         self._pace.correct(-1)  # A PUT has a limit of its own, for each pool.
-        body = json.dumps(pools.put_body(request, self._settings)).encode()
+        body = json.dumps(
+            pools.put_body(request, self._settings, self._max_surge(request))
+        ).encode()
         reply = self._change(
             self._client.agent_pools.begin_create_or_update,
             request.ref.name,
             body,
             match_condition=MatchConditions.IfMissing,
         )
-        if reply.status == 412:
-            raise AlreadyExists()
         if reply.is_success:
             return text(mapping(reply.json.get("properties")).get("provisioningState"))
-        raise faults.of_reply(reply, self._now())
+        # AKS has wrapped a refusal in PreconditionFailed (MicrosoftDocs/azure-docs#62378).
+        if reply.status == 412 and not faults.known_cause(reply):
+            raise AlreadyExists()
+        raise refusals.of_put(reply, self._now(), request, self._settings)
+
+    def _max_surge(self, request: PoolRequest) -> int:
+        """As the setting says where the quota, if it is known, has room for the node that is added."""
+        sizes, quotas = self._compute.known()
+        if not self._settings.max_surge or sizes is None or quotas is None:
+            return self._settings.max_surge
+        return int(quota_trouble(sizes, quotas, request.size, False, nodes=2) is None)
 
     def delete(self, ref: PoolRef, etag: str) -> None:
         """DELETE; pods of a Workspace need no more than the end of their Machine."""
@@ -129,12 +165,15 @@ class AksProvider:
             ignore_pod_disruption_budget=True,
             **condition,
         )
-        if reply.is_success or _says_no_pool(reply):
+        if reply.is_success or faults.says_no_pool(reply):
             self._remember(before, ref)
             return
-        if reply.status == 412:
+        if reply.status == 412 and not faults.known_cause(reply):
             raise EtagMismatch()
-        raise faults.of_reply(reply, self._now())
+        error = faults.of_reply(reply, self._now())
+        if isinstance(error, Underway):  # Only to a PUT of the same pool is that good news.
+            raise Busy(error.code, error.detail, error.retry_after, error.ids)
+        raise error
 
     def _remember(self, before: tuple[datetime, Listing | Unknown] | None, ref: PoolRef) -> None:
         """The list as it was, with that pool on its way out: else each deletion costs everyone a list."""
@@ -155,7 +194,7 @@ class AksProvider:
             reply = arm.ask(self._client.agent_pools.get, *self._scope, ref.name)
         except ProviderError as error:
             return Unknown(error)
-        if _says_no_pool(reply):
+        if faults.says_no_pool(reply):
             return Absent()
         if reply.status != 200:
             return Unknown(faults.of_reply(reply, self._now()))
@@ -220,10 +259,3 @@ def _in_list(ref: PoolRef, listing: Listing | Unknown) -> Pool:
 
 def _whose(ref: PoolRef, pool: ListedPool) -> Ours | Foreign:
     return pool.seen if ref.uid and ref.uid in pool.uids else Foreign()
-
-
-def _says_no_pool(reply: Reply) -> bool:
-    """A 404 of a proxy, or of a missing cluster, says nothing about the pool."""
-    if reply.status != 404:
-        return False
-    return next((code for code, _ in reply.faults()), "") == faults.POOL_NOT_FOUND

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from kaito_hooks.kube.objects import mapping, sequence, text
+from kaito_hooks.aks.causes import Cause, causes_in, ids_in
+from kaito_hooks.kube.objects import mapping, text
 
-_TELLTALE = re.compile(
-    r"https?://\S+"  # may carry a token, and says nothing to the owner
-    r"|\beyJ[\w.-]{8,}"  # JSON web token
-    r"|(?i:bearer)\s+\S+"
-    r"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"  # another one in each answer
-)
-_DEPTH = 8
+_ID_HEADERS = ("x-ms-correlation-request-id", "x-ms-request-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +36,16 @@ class Reply:
         except (ValueError, RecursionError):
             return {}
 
-    def faults(self) -> Iterator[tuple[str, str]]:
-        """Code and message, outermost first; some answers of AKS are not wrapped in `error`."""
+    def causes(self) -> Iterator[Cause]:
+        """Code and message, outermost first; AKS itself answers flat, ARM's front door wrapped in `error`."""
         found = self.json
-        yield from faults_in(found.get("error") or found)
+        yield from causes_in(found.get("error") or found)
+
+    def ids(self) -> Sequence[str]:
+        """By which Azure's support finds the request: in the headers, and in the sentence."""
+        named = [self.headers.get(name, "") for name in _ID_HEADERS]
+        found = mapping(self.json.get("error")) or self.json
+        return [*filter(None, named), *ids_in(text(found.get("message")))][:4]
 
     def retry_after(self, now: datetime) -> int | None:
         """Seconds that the server asks for, given as a number or as a date."""
@@ -56,21 +56,3 @@ class Reply:
             return max(int((parsedate_to_datetime(value) - now).total_seconds()), 0)
         except (ValueError, TypeError, OverflowError):
             return None
-
-
-def faults_in(error: object, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Codes and messages of an ARM error, wherever they are nested."""
-    found = mapping(error)
-    code, message = text(found.get("code")), scrub(text(found.get("message")))
-    if code or message:
-        yield code, message
-    if depth < _DEPTH:
-        for detail in sequence(found.get("details")):
-            yield from faults_in(detail, depth + 1)
-        if found.get("innererror"):
-            yield from faults_in(found["innererror"], depth + 1)
-
-
-def scrub(said: str) -> str:
-    """One line without tokens, URLs and numbers that differ from answer to answer."""
-    return " ".join(_TELLTALE.sub("…", said[:4000]).split())

@@ -8,7 +8,7 @@ from typing import ClassVar
 from kubernetes import client as kube
 
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, text
-from kaito_hooks.machine import trouble
+from kaito_hooks.machine import denied, trouble
 from kaito_hooks.machine.trouble import ProviderError
 
 
@@ -18,13 +18,13 @@ class OfKubernetes:
     speaker: ClassVar[str] = "Kubernetes"
 
 
-class Rejected(OfKubernetes, trouble.InvalidRequest):
+class Rejected(OfKubernetes, denied.InvalidRequest):
     """The NodeClaim breaks a rule of its kind, or an admission webhook's."""
 
     remedy = "The NodeClaim is not accepted as described: change the Workspace's `resource`."
 
 
-class NoRight(OfKubernetes, trouble.Forbidden):
+class NoRight(OfKubernetes, denied.Forbidden):
     """RBAC or a policy."""
 
     remedy = (
@@ -90,7 +90,7 @@ class ApiUnreadable(OfKubernetes, trouble.Unreadable):
     remedy = "What answered is not the API server, perhaps a proxy; it is tried again by itself."
 
 
-class NoCapacity(trouble.InsufficientCapacity):
+class NoCapacity(denied.InsufficientCapacity):
     """Karpenter found no such machine and took the NodeClaim back."""
 
     speaker = "Karpenter"
@@ -101,7 +101,7 @@ class NoCapacity(trouble.InsufficientCapacity):
     )
 
 
-class NodeClassNotReady(trouble.PoolFailed):
+class NodeClassNotReady(denied.PoolFailed):
     """Karpenter took the NodeClaim back because of its node class."""
 
     speaker = "Karpenter"

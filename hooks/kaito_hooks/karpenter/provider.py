@@ -15,6 +15,7 @@ from kaito_hooks.karpenter.faults import (
     NoSuchClaim,
     NoToken,
 )
+from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, metadata, sequence, text
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.provider import (
@@ -68,6 +69,14 @@ class KarpenterProvider:
     def quotas(self) -> Unknown:
         """Likewise."""
         return Unknown(Unreadable())
+
+    def operation(self) -> str:
+        """Karpenter has no operation of the whole cluster."""
+        return ""
+
+    def digest(self, request: PoolRequest) -> str:
+        """Of the NodeClaim that would be made."""
+        return fingerprint(claims.body(request, self._settings))
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """From the API server itself: its answers are never old."""

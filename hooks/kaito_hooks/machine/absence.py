@@ -16,6 +16,7 @@ from kaito_hooks.machine.steps import ListPools, Observed, Step
 from kaito_hooks.machine.trouble import MadeElsewhere, ProviderError, Unreadable
 from kaito_hooks.machine.unclear import not_known
 
+SOON_SECONDS = 1
 TWICE_APART = timedelta(seconds=45)
 """Longer than a request can be held up on its way and still be carried out (measured: 5 to 40 s)."""
 
@@ -30,13 +31,14 @@ def recheck(observed: Observed, now: datetime) -> Step | None:
     if doubt is not None:
         return not_known(observed, now, doubt)
     left = seconds_left(observed, now)
-    if left == 0:
-        return None
     says = repair.setback(
         observed,
         reasons.POOL_MISSING,
         "The node is gone; another one is created when that is certain.",
     )
+    if left == 0:  # This call has asked enough; the next one starts from nothing.
+        hints = observed.hints
+        return answer(observed, now, SOON_SECONDS, says, attempt=hints.attempt, error=hints.error)
     return answer(
         observed,
         now,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from kaito_hooks.machine import preflight, reasons
+from kaito_hooks.machine import preflight, reasons, repair
 from kaito_hooks.machine.api import wanted_pool
+from kaito_hooks.machine.denied import Refused
 from kaito_hooks.machine.hints import Attempt, PoolHint
 from kaito_hooks.machine.phases import not_launched
 from kaito_hooks.machine.priority import SPOT, falls_back, next_priority
 from kaito_hooks.machine.provider import Absent
-from kaito_hooks.machine.status import answer, last_error, tried, until
+from kaito_hooks.machine.status import answer, ended, last_error, tried, until
 from kaito_hooks.machine.steps import Answer, Created, CreatePool, Observed, Step
 from kaito_hooks.machine.trouble import (
     AlreadyExists,
     Delayed,
     ProviderError,
-    Refused,
     Unanswered,
     Unclear,
     Underway,
@@ -42,24 +42,46 @@ def progress(size: str, is_slow: bool = False) -> tuple[str, str]:
 
 def under_way(observed: Observed) -> Attempt:
     """The tries so far, once there is a pool: nothing is waited for any more."""
-    return replace(observed.hints.attempt, retry_after=None)
+    return replace(observed.hints.attempt, retry_after=None, delays=0)
+
+
+def done(observed: Observed) -> Attempt:
+    """The tries so far, once there is a node: what failed before is over."""
+    return replace(under_way(observed), reason="", in_a_row=0)
 
 
 def refused(observed: Observed, now: datetime) -> Step | None:
-    """Row 6e, later: not asked again until the Machine or its annotation kaito.sh/retry changes."""
+    """Row 6e, later: not asked again until someone changes what would be asked."""
     hints = observed.hints
-    if hints.reason(reasons.LAUNCHED) not in reasons.REFUSALS or falls_back(observed):
-        return None
-    changed = hints.generation(reasons.LAUNCHED) != observed.machine.generation
-    if changed or hints.attempt.retry != observed.machine.retry:
+    is_final = hints.reason(reasons.LAUNCHED) in reasons.REFUSALS or _is_given_up(observed)
+    if not is_final or falls_back(observed) or has_changed(observed):
         return None
     return _not_yet(observed, now, HOPELESS_SECONDS)
 
 
 def waiting(observed: Observed, now: datetime) -> Step | None:
-    """Row 4: the moment of the next try has not come."""
+    """Row 4: the moment of the next try has not come, and nothing has changed since the last."""
     seconds = observed.hints.seconds_left(now)
-    return _not_yet(observed, now, seconds) if seconds and not falls_back(observed) else None
+    is_asked_for = bool(observed.hints.attempt.delays)
+    if not seconds or (not is_asked_for and (falls_back(observed) or has_changed(observed))):
+        return None
+    return _not_yet(observed, now, seconds)
+
+
+def has_changed(observed: Observed) -> bool:
+    """Whether a person, or the operator's settings, ask for something else than the last try did.
+
+    Nobody's delay is overtaken by that: AKS counts the requests all the same.
+    """
+    hints, attempt = observed.hints, observed.hints.attempt
+    failure = hints.failure
+    if failure is None or failure.reason in reasons.DELAYS or attempt.delays:
+        return False
+    return (
+        hints.generation(reasons.LAUNCHED) != observed.machine.generation
+        or attempt.retry != observed.machine.retry
+        or bool(attempt.digest and observed.digest and attempt.digest != observed.digest)
+    )
 
 
 def given_up(observed: Observed, now: datetime) -> Step | None:
@@ -67,8 +89,7 @@ def given_up(observed: Observed, now: datetime) -> Step | None:
     pool = observed.pool
     if not isinstance(pool, Absent) or pool.why is None or observed.hints.pool is None:
         return None
-    later = until(observed.hints.attempt, now, pool.why.wait)
-    return _denied(observed, now, pool.why, later, pool.why.wait)
+    return _denied(observed, now, pool.why, ended(observed.hints.attempt, now, pool.why))
 
 
 def create(observed: Observed, now: datetime) -> Step:
@@ -98,14 +119,10 @@ def outcome(observed: Observed, now: datetime) -> Step | None:
             return _look_again(observed, now, error, tried(observed, now))
         case Unclear() as error:
             return not_known(observed, now, error)
-        case Refused() as error:
-            return _denied(observed, now, error, tried(observed, now), HOPELESS_SECONDS)
-        case Delayed() as error:  # Not a failure, so not counted.
-            later = until(observed.hints.attempt, now, error.wait)
-            return _denied(observed, now, error, later, error.wait)
+        case Delayed() as error:
+            return _delayed(observed, now, error)
         case ProviderError() as error:
-            later = until(tried(observed, now), now, error.wait)
-            return _denied(observed, now, error, later, error.wait)
+            return _denied(observed, now, error, ended(tried(observed, now), now, error))
     return None
 
 
@@ -128,9 +145,15 @@ def _look_again(
     )
 
 
-def _denied(
-    observed: Observed, now: datetime, error: ProviderError, attempt: Attempt, seconds: int
-) -> Answer:
+def _delayed(observed: Observed, now: datetime, error: Delayed) -> Answer:
+    """Not a failure, so not counted as a try; what failed before it is still the reason."""
+    delays = observed.hints.attempt.delays + 1
+    seconds = error.wait_after(delays)
+    attempt = replace(until(observed.hints.attempt, now, seconds), delays=delays)
+    observed = replace(observed, hints=replace(observed.hints, attempt=attempt))
+    failure = observed.hints.failure
+    if failure is not None and failure.reason not in reasons.DELAYS:
+        return _not_yet(observed, now, seconds)
     return answer(
         observed,
         now,
@@ -139,6 +162,25 @@ def _denied(
         attempt=attempt,
         error=last_error(observed, error),
     )
+
+
+def _denied(observed: Observed, now: datetime, error: ProviderError, attempt: Attempt) -> Answer:
+    """Why there is no node; asked again when its time has come, unless it is final."""
+    if isinstance(error, Refused):
+        attempt = replace(attempt, retry_after=None)
+    return answer(
+        observed,
+        now,
+        HOPELESS_SECONDS if isinstance(error, Refused) else attempt.seconds_left(now),
+        not_launched(error.reason, error.message(observed.machine.size)),
+        attempt=attempt,
+        error=last_error(observed, error),
+    )
+
+
+def _is_given_up(observed: Observed) -> bool:
+    failure, attempt = observed.hints.failure, observed.hints.attempt
+    return failure is not None and repair.is_given_up(attempt) and failure.reason == attempt.reason
 
 
 def _not_yet(observed: Observed, now: datetime, seconds: int) -> Answer:
@@ -151,7 +193,7 @@ def _not_yet(observed: Observed, now: datetime, seconds: int) -> Answer:
         observed,
         now,
         seconds,
-        not_launched(said.reason, said.message),
+        not_launched(said.reason, said.message, given_up=_is_given_up(observed)),
         pool=hints.pool,
         attempt=hints.attempt,
         error=hints.error,

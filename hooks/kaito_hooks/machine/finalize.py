@@ -10,30 +10,27 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine import absence, reasons, unclear
-from kaito_hooks.machine.hints import Attempt, LastError
+from kaito_hooks.machine import absence, deletion, reasons, unclear
+from kaito_hooks.machine.hints import Attempt, PoolHint
 from kaito_hooks.machine.phases import as_before
 from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer, last_error, until
 from kaito_hooks.machine.steps import (
     Answer,
     Deleted,
-    DeletePool,
     ListPools,
     Observed,
     ReadPool,
     Row,
     Step,
 )
-from kaito_hooks.machine.trouble import EtagMismatch, ProviderError
+from kaito_hooks.machine.trouble import ProviderError
 
 POLL_SECONDS = 15
 SHORTEST_SECONDS = 5
 """Metacontroller calls again only after a resync that is asked for (contract row C50)."""
 BLOCKED_AFTER = timedelta(minutes=5)
 SEEN_ABSENT = "The node is gone; the Machine goes when that is certain."
-MISMATCHES_FOR = timedelta(minutes=2)
-"""After that, an etag that never matches must not keep a paid node alive (aks.md F4b)."""
 
 
 def decide(observed: Observed, now: datetime) -> Step:
@@ -87,14 +84,21 @@ def between(observed: Observed, now: datetime) -> Step | None:
 
 
 def read(observed: Observed, now: datetime) -> Step | None:
-    """Only a deletion under way is watched through the shared list."""
-    if observed.pool is None:
-        hint, seen_absent = observed.hints.pool, observed.hints.absent_since is not None
+    """Only a deletion under way is watched through the shared list; what comes of it is read in the next call."""
+    pool, hint = observed.pool, observed.hints.pool
+    if pool is None:
+        seen_absent = observed.hints.absent_since is not None
         return ReadPool(fresh=hint is None or hint.state != "Deleting" or seen_absent)
-    if observed.is_fresh or isinstance(observed.pool, Unknown):
+    if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    is_deleting = isinstance(observed.pool, Ours) and observed.pool.is_deleting
-    return None if is_deleting else ReadPool(fresh=True)
+    if isinstance(pool, Ours) and pool.is_deleting:
+        return None
+    state = pool.state if isinstance(pool, Ours) else ""
+    seen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name, state))
+    watched = replace(observed, pool=None, hints=seen)
+    return _wait(
+        watched, now, SHORTEST_SECONDS, "It is looked at once more what became of the node."
+    )
 
 
 def unknown(observed: Observed, now: datetime) -> Step | None:
@@ -116,20 +120,14 @@ def delete(observed: Observed, now: datetime) -> Step | None:
     pool = observed.pool
     if not isinstance(pool, Ours):
         return None
-    match observed.outcome:
-        case None if not pool.etag and not _never_matches(observed, now):
-            return _troubled(
-                observed, now, EtagMismatch(detail="What was read of the node has no version.")
-            )
-        case None:
-            return DeletePool("" if _never_matches(observed, now) else pool.etag)
+    match deletion.next_call(observed, now):
         case Deleted():
-            pool = replace(pool, state="Deleting")
-            observed = replace(observed, pool=pool)
+            observed = replace(observed, pool=replace(pool, state="Deleting"))
             return _wait(observed, now, POLL_SECONDS, "The node is being deleted.")
         case ProviderError() as error:
             return _troubled(observed, now, error)
-    return None
+        case call:
+            return call
 
 
 def prove(observed: Observed, now: datetime) -> Step | None:
@@ -164,11 +162,10 @@ def _leave(observed: Observed, now: datetime) -> Answer:
 
 def _troubled(observed: Observed, now: datetime, error: ProviderError) -> Answer:
     """Called again after the wait; the trouble is shown, and after five minutes as one."""
-    seconds = error.wait
-    if isinstance(observed.pool, Unknown) or observed.listing is not None:
+    if isinstance(observed.pool, Ours):
+        seconds = deletion.seconds_until_next(observed, error)
+    else:
         seconds = unclear.wait(observed, now, error)
-    elif isinstance(error, EtagMismatch) and _last_was_mismatch(observed):
-        seconds = POLL_SECONDS
     seconds = max(seconds, SHORTEST_SECONDS)
     says = _conditions(observed, now, error.message(observed.machine.size), error)
     return answer(
@@ -212,14 +209,3 @@ def _conditions(
         if since is not None and now - since >= BLOCKED_AFTER:
             found.append(Condition(reasons.DELETION_BLOCKED, "True", error.reason, message))
     return found
-
-
-def _last_was_mismatch(observed: Observed) -> bool:
-    error: LastError | None = observed.hints.error
-    return error is not None and error.reason == reasons.ETAG_MISMATCH
-
-
-def _never_matches(observed: Observed, now: datetime) -> bool:
-    since = observed.machine.deleted_at
-    is_old = since is not None and now - since >= MISMATCHES_FOR
-    return is_old and _last_was_mismatch(observed)

@@ -15,8 +15,9 @@ from kaito_hooks.kube.conditions import Condition, Status, find, is_true
 from kaito_hooks.kube.objects import Manifest, mapping, number, sequence, text
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import reasons
+from kaito_hooks.machine.denied import SLOWEST
 
-LONGEST_WAIT = timedelta(seconds=3600 * 1.25)
+LONGEST_WAIT = timedelta(seconds=SLOWEST * 1.25)
 """A moment further ahead was not written by us, or the clock has jumped: it is not waited for."""
 
 
@@ -32,6 +33,14 @@ class Attempt:
     """The annotation kaito.sh/retry at the last try."""
     priority: str = ""
     """Spot or Regular: what the last try asked for."""
+    reason: str = ""
+    """Why the last try gave no node."""
+    in_a_row: int = 0
+    """How many tries in a row ended with that reason."""
+    delays: int = 0
+    """How many answers in a row asked to come later."""
+    digest: str = ""
+    """Of what the last try asked for."""
 
     def seconds_left(self, now: datetime) -> int:
         """Until the next call, rounded up."""
@@ -96,7 +105,7 @@ class Hints:
 
     @property
     def failure(self) -> Condition | None:
-        """Why there is no pool, if that was a failure; troubles since then leave it in place."""
+        """Why there is no pool, if that was a failure; troubles and delays since then leave it in place."""
         launched = self.condition(reasons.LAUNCHED)
         return launched if launched and launched.reason in reasons.FAILURES else None
 
@@ -120,12 +129,20 @@ def read_hints(manifest: Manifest) -> Hints:
 
 def _attempt(found: Mapping[str, Any]) -> Attempt:
     return Attempt(
-        count=min(max(number(found.get("count")), 0), 1_000_000),
+        count=_count(found.get("count")),
         first_at=parse_timestamp(found.get("firstAt")),
         retry_after=parse_timestamp(found.get("retryAfter")),
         retry=text(found.get("retry")),
         priority=text(found.get("priority")),
+        reason=text(found.get("reason")),
+        in_a_row=_count(found.get("inARow")),
+        delays=_count(found.get("delays")),
+        digest=text(found.get("digest")),
     )
+
+
+def _count(value: object) -> int:
+    return min(max(number(value), 0), 1_000_000)
 
 
 def _pool(found: Mapping[str, Any]) -> PoolHint | None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.machine import reasons, repair
+from kaito_hooks.machine.denied import NoNode
 from kaito_hooks.machine.nodes import EPHEMERAL_TAINTS, GPU, Node
 from kaito_hooks.machine.phases import as_told, not_initialized, not_ready_now, not_registered
-from kaito_hooks.machine.provider import Ours
+from kaito_hooks.machine.provider import Ours, Unknown
 from kaito_hooks.machine.status import answer
-from kaito_hooks.machine.steps import Observed, Step
-from kaito_hooks.machine.trouble import NoNode
+from kaito_hooks.machine.steps import Observed, ReadOperation, Step
 
 POLL_SECONDS = 15
 LOST_POLL_SECONDS = 30
@@ -19,6 +19,10 @@ REGISTRATION_LIMIT = timedelta(minutes=15)
 """Karpenter's: a virtual machine that has not joined by then never does."""
 LOST_AFTER = timedelta(minutes=10)
 """Karpenter's node repair: a node that comes back does so earlier."""
+UPDATING = (
+    "Azure is at work on the node (state {state}): the pool's only node is taken away meanwhile and comes back "
+    "by itself, and so do its pods."
+)
 
 
 def is_usable(observed: Observed) -> bool:
@@ -49,28 +53,44 @@ def told(observed: Observed, now: datetime) -> Step | None:
 
 
 def lost(observed: Observed, now: datetime) -> Step | None:
-    """Row 14: it was ready and is not; whoever made the Machine may replace it."""
+    """Row 14: it was ready and is not; whoever made the Machine may replace it.
+
+    Not while Azure itself is at work on the pool or the cluster: such a node comes back, and deleting its pool
+    has left whole clusters in state Failed (kaito-project/kaito#2075).
+    """
     if not observed.hints.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
         return None
     node = observed.nodes[0] if observed.nodes else None
     trouble = _gone(observed, node)
     if trouble is None:
         return None
-    reason, message = trouble
-    since = observed.hints.since(reasons.READY)
-    was_down = observed.hints.condition(reasons.READY)
-    if was_down and was_down.status == "False" and since and now - since >= LOST_AFTER:
-        reason = reasons.NODE_LOST
-        message = f"{message} It has been so for more than ten minutes: replace the Machine."
+    down_for = _down_for(observed, now)
+    at_work = _pool(observed).operation or observed.operation
+    if not at_work and observed.operation is None and not timedelta(0) < down_for < LOST_AFTER:
+        return ReadOperation()
+    if isinstance(at_work, str) and at_work:
+        says = not_ready_now(reasons.NODE_UPDATING, UPDATING.replace("{state}", at_work))
+    elif down_for >= LOST_AFTER and observed.operation == "":
+        words = f"{trouble[1]} It has been so for more than ten minutes: replace the Machine."
+        says = not_ready_now(reasons.NODE_LOST, words, unhealthy=True)
+    else:
+        says = not_ready_now(*trouble, unhealthy=not isinstance(at_work, Unknown) or bool(down_for))
     return answer(
         observed,
         now,
         LOST_POLL_SECONDS,
-        not_ready_now(reason, message),
+        says,
         pool=_pool(observed),
         attempt=observed.hints.attempt,
         node=node or observed.hints.node,
     )
+
+
+def _down_for(observed: Observed, now: datetime) -> timedelta:
+    """Since when the node has been down without Azure being at work on it; nothing at the first sight."""
+    hints = observed.hints
+    since = hints.since(reasons.NODE_UNHEALTHY) if hints.is_true(reasons.NODE_UNHEALTHY) else None
+    return max(now - since, timedelta(seconds=1)) if since else timedelta(0)
 
 
 def missing(observed: Observed, now: datetime) -> Step | None:
@@ -151,17 +171,23 @@ def _gone(observed: Observed, node: Node | None) -> tuple[str, str] | None:
     return None
 
 
+def is_overdue(observed: Observed, now: datetime) -> bool:
+    """Whether the virtual machine has had its time to join."""
+    hints = observed.hints
+    since = hints.since(reasons.LAUNCHED)
+    if not hints.is_true(reasons.LAUNCHED) or hints.is_true(reasons.REGISTERED) or since is None:
+        return False
+    return now - since >= REGISTRATION_LIMIT
+
+
 def _never_joins(observed: Observed, pool: Ours, now: datetime) -> bool:
     """The pool's own age bounds what an edited status could bring about."""
-    since = observed.hints.since(reasons.LAUNCHED)
-    if not observed.hints.is_true(reasons.LAUNCHED) or since is None:
-        return False
     if pool.phases:
         return False  # Whoever watches the node gives it up by itself.
-    if observed.hints.is_true(reasons.REGISTERED):
-        return False
+    if pool.operation:
+        return False  # Azure is at work on it.
     is_old = pool.created is None or now - pool.created >= REGISTRATION_LIMIT
-    return is_old and now - since >= REGISTRATION_LIMIT
+    return is_old and is_overdue(observed, now)
 
 
 def _pool(observed: Observed) -> Ours:

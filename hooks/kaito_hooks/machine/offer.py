@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kaito_hooks.machine.trouble import ProviderError, QuotaExceeded, QuotaIsZero, SkuNotAvailable
+from kaito_hooks.machine.denied import QuotaExceeded, QuotaIsZero, SkuNotAvailable
+from kaito_hooks.machine.trouble import ProviderError
 
 SPOT_QUOTA = "lowprioritycores"
 REGIONAL_QUOTA = "cores"
@@ -64,15 +65,18 @@ def size_trouble(sizes: Sizes, wanted: str) -> ProviderError | None:
     return None
 
 
-def quota_trouble(sizes: Sizes, quotas: Quotas, wanted: str, spot: bool) -> ProviderError | None:
-    """Which quota is too small, with its figures."""
+def quota_trouble(
+    sizes: Sizes, quotas: Quotas, wanted: str, spot: bool, nodes: int = 1
+) -> ProviderError | None:
+    """Which quota is too small for so many nodes, with its figures."""
     size = sizes.by_name.get(wanted.lower())
     if size is None:
         return None
+    needed = size.vcpus * nodes
     for name in (SPOT_QUOTA,) if spot else (size.family, REGIONAL_QUOTA):
         quota = quotas.get(name.lower())
-        if quota is not None and quota.limit - quota.used < size.vcpus:
+        if quota is not None and quota.limit - quota.used < needed:
             kind = QuotaIsZero if quota.limit == 0 else QuotaExceeded
-            detail = f"{name}: limit {quota.limit}, used {quota.used}, needed {size.vcpus} vCPUs."
+            detail = f"{name}: limit {quota.limit}, used {quota.used}, needed {needed} vCPUs."
             return kind("QuotaTooSmall", detail)
     return None

@@ -14,14 +14,17 @@ from kaito_hooks.machine.steps import Observed
 from kaito_hooks.machine.trouble import ProviderError
 
 
-def not_launched(reason: str, message: str, unknown: bool = False) -> Sequence[Condition]:
-    """No virtual machine yet, and why."""
+def not_launched(
+    reason: str, message: str, unknown: bool = False, given_up: bool = False
+) -> Sequence[Condition]:
+    """No virtual machine yet, and why; given up where it is not tried again by itself."""
     first = Condition(reasons.LAUNCHED, "Unknown" if unknown else "False", reason, message)
     later = (reasons.MACHINE_NOT_LAUNCHED, "There is no virtual machine yet.")
     return _phases(
         first,
         Condition(reasons.REGISTERED, "False", *later),
         Condition(reasons.INITIALIZED, "False", *later),
+        given_up=given_up,
     )
 
 
@@ -52,10 +55,12 @@ def as_told(phases: Sequence[Condition]) -> Sequence[Condition]:
     return _phases(launched, registered, initialized)
 
 
-def not_ready_now(reason: str, message: str) -> Sequence[Condition]:
-    """A Node that was ready and is not, and why."""
+def not_ready_now(reason: str, message: str, unhealthy: bool = False) -> Sequence[Condition]:
+    """A Node that was ready and is not, and why; unhealthy where nothing explains it."""
+    also = Condition(reasons.NODE_UNHEALTHY, "True", reason, message)
     return (
         *(_launched(), _registered(), _initialized()),
+        *([also] if unhealthy else []),
         *_summary(Condition(reasons.READY, "False", reason, message)),
     )
 
@@ -72,20 +77,23 @@ def as_before(observed: Observed, error: ProviderError | None = None) -> Sequenc
         kept = [
             Condition(type_, "Unknown", reason, words) for type_ in (*reasons.PHASES, reasons.READY)
         ]
+    ready = kept[-1]
     if error is None:
         extra = (*reasons.PASSING, "Stalled", "Reconciling")
         also = [item for type_ in extra if (item := hints.condition(type_)) is not None]
         return (*kept, *also)
     message = error.message(observed.machine.size)
     unknown = Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message)
-    if kept[-1].status == "True":
+    unhealthy = hints.condition(reasons.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
+    kept += [unhealthy] if unhealthy else []
+    if ready.status == "True":
         return (*kept, unknown)
     companion = "Stalled" if error.reason in reasons.STALLED else "Reconciling"
     return (*kept, unknown, Condition(companion, "True", error.reason, message))
 
 
 def _phases(
-    launched: Condition, registered: Condition, initialized: Condition
+    launched: Condition, registered: Condition, initialized: Condition, given_up: bool = False
 ) -> Sequence[Condition]:
     """The three phases, and Ready computed from them."""
     phases = (launched, registered, initialized)
@@ -94,11 +102,11 @@ def _phases(
         whole = Condition(reasons.READY, "True", reasons.NODE_READY, "The node is ready.")
     else:
         whole = replace(failing, type=reasons.READY)
-    return (*phases, *_summary(whole))
+    return (*phases, *_summary(whole, given_up))
 
 
-def _summary(whole: Condition) -> Sequence[Condition]:
-    return kstatus(whole, stalled=whole.reason in reasons.STALLED)
+def _summary(whole: Condition, given_up: bool = False) -> Sequence[Condition]:
+    return kstatus(whole, stalled=given_up or whole.reason in reasons.STALLED)
 
 
 def _launched() -> Condition:

@@ -6,25 +6,21 @@ from dataclasses import replace
 from datetime import datetime
 
 from kaito_hooks.machine import reasons
+from kaito_hooks.machine.denied import Refused
 from kaito_hooks.machine.offer import quota_trouble, size_trouble
 from kaito_hooks.machine.phases import not_launched
 from kaito_hooks.machine.priority import SPOT, next_priority
 from kaito_hooks.machine.provider import Unknown
-from kaito_hooks.machine.status import answer, last_error, until
+from kaito_hooks.machine.repair import setback
+from kaito_hooks.machine.status import answer, asked, last_error, until
 from kaito_hooks.machine.steps import Answer, Observed, ReadQuotas, ReadSizes, Step
-from kaito_hooks.machine.trouble import ProviderError, Refused
+from kaito_hooks.machine.trouble import ProviderError
 
 SOON_SECONDS = 1
 
 
 def check(observed: Observed, now: datetime) -> Step | None:
-    """The next look, or the refusal; None when nothing speaks against the request.
-
-    The pool that is made again was offered once, and its call has used up its requests: that the first
-    is gone took two of three.
-    """
-    if observed.listing is not None:
-        return None
+    """The next look, or the refusal; None when nothing speaks against the request."""
     sizes, quotas, wanted = observed.sizes, observed.quotas, observed.machine.size
     if sizes is None:
         return ReadSizes()
@@ -41,24 +37,28 @@ def check(observed: Observed, now: datetime) -> Step | None:
 
 
 def _checking(observed: Observed, now: datetime) -> Answer:
-    says = not_launched(
+    """What failed before is said meanwhile: that it is looked up again is no news."""
+    hints = observed.hints
+    says = setback(
+        observed,
         reasons.CHECKING_OFFER,
         f"It is being looked up whether {observed.machine.size} is offered here, and the quota.",
         unknown=True,
     )
-    hints = observed.hints
     return answer(
-        observed, now, SOON_SECONDS, says, attempt=hints.attempt, absent_since=hints.absent_since
+        observed,
+        now,
+        SOON_SECONDS,
+        says,
+        attempt=hints.attempt,
+        error=hints.error,
+        absent_since=hints.absent_since,
     )
 
 
 def _refused(observed: Observed, now: datetime, trouble: ProviderError) -> Answer:
     """Nothing was asked for, so no try is counted."""
-    attempt = replace(
-        observed.hints.attempt,
-        retry=observed.machine.retry,
-        priority=next_priority(observed),
-    )
+    attempt = replace(asked(observed), retry_after=None, delays=0)
     if not isinstance(trouble, Refused):
         attempt = until(attempt, now, trouble.wait)
     return answer(

@@ -7,7 +7,12 @@ from kaito_hooks.machine.steps import Observed
 
 SPOT, REGULAR = "Spot", "Regular"
 _SCARCE = frozenset(
-    {reasons.QUOTA_EXCEEDED, reasons.INSUFFICIENT_CAPACITY, reasons.SKU_NOT_AVAILABLE}
+    {
+        reasons.QUOTA_EXCEEDED,
+        reasons.INSUFFICIENT_CAPACITY,
+        reasons.SKU_NOT_AVAILABLE,
+        reasons.SPOT_REFUSED,
+    }
 )
 """Reasons why a spot node can't be had that say nothing of a regular one."""
 

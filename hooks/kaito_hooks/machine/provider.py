@@ -11,6 +11,8 @@ from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine.offer import Quotas, Sizes
 from kaito_hooks.machine.trouble import ProviderError
 
+FAILED_STATES = ("Failed", "Canceled")
+
 
 @dataclass(frozen=True, slots=True)
 class PoolRef:
@@ -78,9 +80,15 @@ class Ours:
     """The Machine's three phases, where the provider itself watches the node; else the Nodes tell."""
 
     @property
+    def operation(self) -> str:
+        """What the provider does with it for reasons of its own, such as Upgrading; empty for nothing."""
+        is_ours = self.is_complete or self.is_failed or self.is_deleting or self.state == "Creating"
+        return "" if is_ours else self.state
+
+    @property
     def is_failed(self) -> bool:
         """Whether its last operation ended badly; a virtual machine may exist and be paid for."""
-        return self.state in ("Failed", "Canceled")
+        return self.state in FAILED_STATES
 
     @property
     def is_deleting(self) -> bool:
@@ -145,6 +153,15 @@ class AzureCluster:
     power: str
     node_group: str
     """Resource group of its virtual machines."""
+    has_hosted_system: bool = False
+    """Whether AKS runs the system nodes itself, so that no pool of mode System is listed."""
+
+    @property
+    def operation(self) -> str:
+        """What it is in the middle of, in Azure's word; empty when it runs and is at rest."""
+        if self.state not in ("Succeeded", "Failed", "Canceled"):
+            return self.state or "Unknown"
+        return "" if self.power == "Running" else self.power or "Unknown"
 
 
 class Provider(Protocol):
@@ -156,6 +173,14 @@ class Provider(Protocol):
 
     def list(self) -> Listing | Unknown:
         """Read all pools now."""
+        ...
+
+    def operation(self) -> str | Unknown:
+        """Say what the whole cluster is in the middle of, in the provider's word; empty when it is at rest."""
+        ...
+
+    def digest(self, request: PoolRequest) -> str:
+        """Name what `create` would send for it, moment and priority aside; changes with the settings."""
         ...
 
     def create(self, request: PoolRequest) -> str:

@@ -16,9 +16,11 @@ DEGRADED = "Degraded"
 """Only while True: the Node works although its pool is marked as failed."""
 DELETION_BLOCKED = "DeletionBlocked"
 """Only while True: the pool can't be deleted for minutes now."""
+NODE_UNHEALTHY = "NodeUnhealthy"
+"""Only while True: the Node that was ready is not, and no operation of Azure's explains it."""
 
 PHASES = (LAUNCHED, REGISTERED, INITIALIZED)
-PASSING = (PROVIDER_TROUBLE, DEGRADED, DELETION_BLOCKED)
+PASSING = (PROVIDER_TROUBLE, DEGRADED, DELETION_BLOCKED, NODE_UNHEALTHY)
 """Conditions that are there only while True."""
 
 LAUNCHED_OK = "Launched"
@@ -57,6 +59,8 @@ MULTIPLE_NODES_FOUND = "MultipleNodesFound"
 """More than one Node carries the Machine's label (Karpenter's)."""
 NODE_NOT_READY = "NodeNotReady"
 """The Node is there and not ready (Karpenter's)."""
+NODE_UPDATING = "NodeUpdating"
+"""Azure upgrades, updates or starts the Node; it comes back."""
 NODE_LOST = "NodeLost"
 """The Node has not been ready for more than ten minutes after it was; replace the Machine."""
 STARTUP_TAINTS_EXIST = "StartupTaintsExist"
@@ -74,8 +78,14 @@ NAME_CONFLICT = "NameConflict"
 """A pool of that name belongs to someone else; it is never touched."""
 SKU_NOT_AVAILABLE = "SkuNotAvailable"
 """The size is not offered to the subscription in this region."""
+SPOT_REFUSED = "SpotRefused"
+"""Azure makes no such node on spot."""
 INVALID_REQUEST = "InvalidRequest"
 """Azure refuses the pool as described."""
+SETTING_REFUSED = "SettingRefused"
+"""Azure refuses what a setting of the operator put into the request."""
+CLUSTER_OUTDATED = "ClusterOutdated"
+"""AKS makes no nodes of the cluster's Kubernetes version any more."""
 
 QUOTA_EXCEEDED = "QuotaExceeded"
 """The subscription's vCPU quota is used up."""
@@ -86,7 +96,9 @@ SUBNET_FULL = "SubnetFull"
 POOL_LIMIT = "PoolLimit"
 """The cluster has as many pools as it may have."""
 FORBIDDEN = "Forbidden"
-"""The identity of the hook lacks a right, or a policy refuses the pool."""
+"""A right is missing, or a policy, a lock or a disabled subscription refuses the pool."""
+SETUP_FAILED = "NodeSetupFailed"
+"""The virtual machine started, and its set-up as a node ended badly."""
 
 THROTTLED = "Throttled"
 """Azure asks for fewer requests."""
@@ -116,7 +128,10 @@ STALLED = frozenset(
         NAME_CONFLICT,
         NO_NODES_MADE,
         SKU_NOT_AVAILABLE,
+        SPOT_REFUSED,
         INVALID_REQUEST,
+        SETTING_REFUSED,
+        CLUSTER_OUTDATED,
         FORBIDDEN,
         CONFIG_ERROR,
         CREDENTIAL_UNAVAILABLE,
@@ -128,7 +143,10 @@ STALLED = frozenset(
 FAILURES = frozenset(
     {
         SKU_NOT_AVAILABLE,
+        SPOT_REFUSED,
         INVALID_REQUEST,
+        SETTING_REFUSED,
+        CLUSTER_OUTDATED,
         NO_NODES_MADE,
         QUOTA_EXCEEDED,
         INSUFFICIENT_CAPACITY,
@@ -137,10 +155,13 @@ FAILURES = frozenset(
         FORBIDDEN,
         POOL_FAILED,
         NODE_NOT_FOUND,
+        SETUP_FAILED,
         THROTTLED,
         AKS_BUSY,
     }
 )
 """Why there is no pool; said until there is one."""
-REFUSALS = frozenset({SKU_NOT_AVAILABLE, INVALID_REQUEST})
-"""Failures after which nothing is asked for again."""
+DELAYS = frozenset({THROTTLED, AKS_BUSY})
+"""Of these, those that are nobody's fault: what failed before them is still the reason."""
+REFUSALS = frozenset({SKU_NOT_AVAILABLE, SPOT_REFUSED})
+"""Failures after which nothing is asked for again, until the Machine or what would be asked changes."""

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from kaito_hooks.kube import commands
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine.hints import PoolHint
-from kaito_hooks.machine.phases import not_launched
+from kaito_hooks.kube.objects import namespace
+from kaito_hooks.machine import deletion
+from kaito_hooks.machine.denied import NoNode, PoolFailed, SetupFailed
+from kaito_hooks.machine.hints import Attempt, PoolHint
+from kaito_hooks.machine.phases import as_before, not_launched
 from kaito_hooks.machine.provider import Ours
-from kaito_hooks.machine.status import answer, last_error, until
-from kaito_hooks.machine.steps import Deleted, DeletePool, Observed, ReadPool, Step
-from kaito_hooks.machine.trouble import PoolFailed, ProviderError
+from kaito_hooks.machine.status import answer, ended, last_error, until
+from kaito_hooks.machine.steps import Answer, Deleted, Observed, ReadPool, Step
+from kaito_hooks.machine.trouble import ProviderError
 
-POLL_SECONDS = 30
+POLL_SECONDS, SOON_SECONDS = 30, 1
+MOST_TRIES = {kind.reason: kind.most_tries for kind in (NoNode, SetupFailed)}
+"""Reasons that each cost a node: after so many in a row a person has to look."""
 
 
 def failure(pool: Ours) -> ProviderError:
@@ -21,30 +27,86 @@ def failure(pool: Ours) -> ProviderError:
     return pool.error or PoolFailed(pool.state)
 
 
+def is_given_up(attempt: Attempt) -> bool:
+    """Whether another try would only cost another node."""
+    return attempt.in_a_row >= MOST_TRIES.get(attempt.reason, attempt.in_a_row + 1)
+
+
 def delete(observed: Observed, now: datetime, why: ProviderError) -> Step:
     """Row 8: delete first, try again later; the owner reads the reason all the while."""
-    pool = observed.pool
+    pool, hint = observed.pool, observed.hints.pool
     if not isinstance(pool, Ours):
         raise TypeError("only a pool that is ours may be deleted")
     if not observed.is_fresh:
         return ReadPool(fresh=True)
-    if observed.outcome is None and pool.etag:
-        return DeletePool(pool.etag)
-    attempt = until(observed.hints.attempt, now, why.wait)
-    says = not_launched(why.reason, why.message(observed.machine.size))
-    error = last_error(observed, why)
-    if isinstance(observed.outcome, Deleted):
-        gone = PoolHint(observed.machine.ref.name, "Deleting")
-        return answer(observed, now, POLL_SECONDS, says, pool=gone, attempt=attempt, error=error)
-    seconds = POLL_SECONDS
-    if isinstance(observed.outcome, ProviderError):
-        seconds = max(observed.outcome.wait, 1)
+    if observed.outcome is None and (hint is None or hint.state not in (pool.state, "Deleting")):
+        return _found(observed, now, why)
+    step = deletion.next_call(observed, now)
+    if not isinstance(step, ProviderError | Deleted):
+        return step
+    if isinstance(step, Deleted):
+        return _deleted(observed, now, why)
+    seconds = deletion.seconds_until_next(observed, step)
     return answer(
-        observed, now, seconds, says, pool=pool, attempt=observed.hints.attempt, error=error
+        observed,
+        now,
+        seconds,
+        as_before(observed, step),
+        pool=pool,
+        attempt=until(observed.hints.attempt, now, seconds),
+        error=last_error(observed, step),
     )
 
 
-def setback(observed: Observed, reason: str, message: str) -> Sequence[Condition]:
+def _found(observed: Observed, now: datetime, why: ProviderError) -> Answer:
+    """Said before anything is done: finding it took the requests that a call may make."""
+    return answer(
+        observed,
+        now,
+        SOON_SECONDS,
+        not_launched(why.reason, why.message(observed.machine.size)),
+        pool=observed.pool if isinstance(observed.pool, Ours) else None,
+        attempt=observed.hints.attempt,
+        error=last_error(observed, why),
+    )
+
+
+def _deleted(observed: Observed, now: datetime, why: ProviderError) -> Answer:
+    hints = observed.hints
+    if (
+        hints.pool is not None and hints.pool.state == "Deleting"
+    ):  # Counted when that was asked for.
+        attempt = until(hints.attempt, now, why.wait_after(hints.attempt.in_a_row))
+    else:
+        attempt = ended(hints.attempt, now, why)
+    message, has_ended = why.message(observed.machine.size), is_given_up(attempt)
+    if has_ended:
+        message = f"{_last_word(observed, attempt)} {message}"
+    return answer(
+        observed,
+        now,
+        POLL_SECONDS,
+        not_launched(why.reason, message, given_up=has_ended),
+        pool=PoolHint(observed.machine.ref.name, "Deleting"),
+        attempt=attempt,
+        error=last_error(observed, why),
+    )
+
+
+def _last_word(observed: Observed, attempt: Attempt) -> str:
+    machine = observed.machine
+    again = commands.retry("machine", machine.ref.name, namespace(machine.manifest))
+    return (
+        f"{attempt.in_a_row} nodes in a row came to this, and no more are made until a person has looked. "
+        f"After mending what is said here: {again}."
+    )
+
+
+def setback(
+    observed: Observed, reason: str, message: str, unknown: bool = False
+) -> Sequence[Condition]:
     """What to say while no pool is there: the failure that led to it, else the given words."""
     said = observed.hints.failure
-    return not_launched(said.reason, said.message) if said else not_launched(reason, message)
+    if said is None:
+        return not_launched(reason, message, unknown)
+    return not_launched(said.reason, said.message, given_up=is_given_up(observed.hints.attempt))

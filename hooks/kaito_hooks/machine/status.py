@@ -61,9 +61,26 @@ def tried(observed: Observed, now: datetime) -> Attempt:
     """One more try."""
     before = observed.hints.attempt
     first = before.first_at if before.count and before.first_at else now
-    return Attempt(
-        before.count + 1, first, retry=observed.machine.retry, priority=next_priority(observed)
+    return replace(
+        asked(observed), count=before.count + 1, first_at=first, retry_after=None, delays=0
     )
+
+
+def asked(observed: Observed) -> Attempt:
+    """The tries so far, with what is asked for now."""
+    return replace(
+        observed.hints.attempt,
+        retry=observed.machine.retry,
+        priority=next_priority(observed),
+        digest=observed.digest[:64],
+    )
+
+
+def ended(attempt: Attempt, now: datetime, error: ProviderError) -> Attempt:
+    """That try gave no node: the next one comes the later, the more in a row have ended so."""
+    in_a_row = attempt.in_a_row + 1 if attempt.reason == error.reason else 1
+    attempt = replace(attempt, reason=error.reason, in_a_row=in_a_row)
+    return until(attempt, now, error.wait_after(in_a_row))
 
 
 def until(attempt: Attempt, now: datetime, seconds: int) -> Attempt:
@@ -106,8 +123,15 @@ def _attempt(attempt: Attempt | None) -> Manifest:
         found["retryAfter"] = timestamp(attempt.retry_after)
     if attempt.retry:
         found["retry"] = attempt.retry
-    if attempt.priority:
-        found["priority"] = attempt.priority
+    for key, word in (
+        ("priority", attempt.priority),
+        ("reason", attempt.reason[:64]),
+        ("inARow", attempt.in_a_row),
+        ("delays", attempt.delays),
+        ("digest", attempt.digest[:64]),
+    ):
+        if word:
+            found[key] = word
     return {"attempt": found}
 
 

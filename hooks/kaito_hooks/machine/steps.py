@@ -48,6 +48,10 @@ class Observed:
     listing: Listing | Unknown | None = None
     sizes: Sizes | Unknown | None = None
     quotas: Quotas | Unknown | None = None
+    operation: str | Unknown | None = None
+    """What the whole cluster is in the middle of; empty when it is at rest, None until it is read."""
+    digest: str = ""
+    """Of what would be asked for now."""
     outcome: Created | Deleted | ProviderError | None = None
     """Of the one call that changes something."""
 
@@ -75,6 +79,11 @@ class ReadQuotas:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOperation:
+    """Ask whether the whole cluster is in the middle of something."""
+
+
+@dataclass(frozen=True, slots=True)
 class CreatePool:
     """Ask to create the pool."""
 
@@ -97,7 +106,7 @@ class Answer:
     finalized: bool = False
 
 
-Call = ReadPool | ListPools | ReadSizes | ReadQuotas | CreatePool | DeletePool
+Call = ReadPool | ListPools | ReadSizes | ReadQuotas | ReadOperation | CreatePool | DeletePool
 """At most one request to the provider."""
 Step = Call | Answer
 Row = Callable[[Observed, datetime], Step | None]

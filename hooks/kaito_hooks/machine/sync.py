@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine import absence, creation, joining, reasons, repair, unclear
+from kaito_hooks.machine.hints import PoolHint
 from kaito_hooks.machine.phases import not_launched, ready
-from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
+from kaito_hooks.machine.provider import FAILED_STATES, Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import Observed, ReadPool, Row, Step
 
-POLL_SECONDS = 15
+POLL_SECONDS, SOON_SECONDS = 15, 1
 SETTLED_SECONDS = 300
 HOPELESS_SECONDS = 600
 SLOW = timedelta(minutes=30)
@@ -46,18 +48,25 @@ def leaving(observed: Observed, now: datetime) -> Step | None:
 def read(observed: Observed, now: datetime) -> Step | None:
     """Polling is answered from the shared list; what may lead to a change is read afresh.
 
-    So is a pool that the list calls unfinished although its node is ready or the pool was seen
-    finished before: the list is the older one.
+    So is a pool that is being created as the list has it, although its node is ready or the pool was
+    seen finished before: the list is the older one. That is done in the next call, since what follows takes
+    requests of its own.
     """
-    pool = observed.pool
+    pool, hint = observed.pool, observed.hints.pool
     if pool is None:
-        return ReadPool(fresh=observed.hints.pool is None or bool(observed.hints.absent_since))
+        is_known = hint is not None and hint.state not in ("", *FAILED_STATES)
+        is_due = bool(observed.hints.absent_since) or joining.is_overdue(observed, now)
+        return ReadPool(fresh=not is_known or is_due)
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
     was_finished = joining.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
-    is_older = isinstance(pool, Ours) and not pool.is_complete and was_finished
+    is_older = isinstance(pool, Ours) and pool.state == "Creating" and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
-    return None if is_settled else ReadPool(fresh=True)
+    if is_settled:
+        return None
+    state = pool.state if isinstance(pool, Ours) and pool.is_failed else ""
+    seen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name, state))
+    return unclear.keep(replace(observed, hints=seen), now, SOON_SECONDS)
 
 
 def foreign(observed: Observed, now: datetime) -> Step | None:
@@ -158,7 +167,7 @@ def settled(observed: Observed, now: datetime) -> Step:
         SETTLED_SECONDS,
         ready(),
         pool=observed.pool if isinstance(observed.pool, Ours) else None,
-        attempt=creation.under_way(observed),
+        attempt=creation.done(observed),
         node=observed.nodes[0],
     )
 

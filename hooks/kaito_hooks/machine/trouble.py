@@ -1,10 +1,7 @@
 """What a provider may run into, as one family; each member says what the owner can do about it.
 
 - ProviderError
-    - Refused: the same request would be refused again
-        - SkuNotAvailable, InvalidRequest
-    - Deferred: the same request may be granted later
-        - QuotaExceeded, InsufficientCapacity, SubnetFull, PoolLimit, Forbidden, PoolFailed, NoNode
+    - Denied: there is no node, and why (`denied.py`)
     - Delayed: nothing is wrong, only not now
         - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, NoNodesMade
     - Unclear: nothing is known, and "unknown" is never "absent"
@@ -14,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from kaito_hooks.errors import HookError
@@ -35,15 +33,25 @@ class ProviderError(HookError):
     """Whose words `detail` are."""
     wait_seconds: ClassVar[int] = 15
     """Until the next try, when the server names no time."""
+    longest_wait_seconds: ClassVar[int] = 0
+    """To which that grows when try after try ends so; 0 where it does not grow."""
 
-    def __init__(self, code: str = "", detail: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str = "",
+        detail: str = "",
+        retry_after: int | None = None,
+        ids: Sequence[str] = (),
+    ) -> None:
         super().__init__(f"{type(self).__name__} {code}".strip())
         self.code = code
         """The server's word for it."""
         self.detail = detail
-        """The server's sentence, without tokens and URLs."""
+        """The server's sentence, without tokens."""
         self.retry_after = retry_after
         """Seconds, if the server asked for some."""
+        self.ids = ids
+        """By which the server's support finds the request; for the log alone."""
 
     @property
     def wait(self) -> int:
@@ -52,111 +60,25 @@ class ProviderError(HookError):
             return self.wait_seconds
         return min(max(self.retry_after, 1), LONGEST_RETRY_AFTER)
 
+    def wait_after(self, tries: int) -> int:
+        """Seconds until the next try when so many in a row have ended so; twice as long each time."""
+        grown = self.wait_seconds << min(max(tries - 1, 0), 12)
+        grown = min(grown, max(self.longest_wait_seconds, self.wait_seconds))
+        return (
+            grown if self.retry_after is None else max(self.wait, min(grown, LONGEST_RETRY_AFTER))
+        )
+
+    def what_to_do(self, size: str) -> str:
+        """The remedy for a node of that size."""
+        return self.remedy.replace("{size}", size or "this size")
+
     def message(self, size: str) -> str:
         """The remedy, then the server's own words."""
-        remedy = self.remedy.replace("{size}", size or "this size")
+        remedy = self.what_to_do(size)
         text = f"{remedy} ({self.code})" if self.code else remedy
         if self.detail:
             text = f"{text} {self.speaker} says: {self.detail}"
         return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
-
-
-class Refused(ProviderError):
-    """The same request would be refused again."""
-
-    wait_seconds = 600
-
-
-class SkuNotAvailable(Refused):
-    """The size is not offered to the subscription in this region."""
-
-    reason = reasons.SKU_NOT_AVAILABLE
-    remedy = (
-        "{size} can't be had in this subscription and region: choose another "
-        "`resource.instanceType`, or ask Azure's support for access to the size."
-    )
-
-
-class InvalidRequest(Refused):
-    """Azure refuses the pool as described."""
-
-    reason = reasons.INVALID_REQUEST
-    remedy = "Azure does not accept the node as described: change the Workspace's `resource`."
-
-
-class Deferred(ProviderError):
-    """The same request may be granted later."""
-
-    wait_seconds = 600
-
-
-class QuotaExceeded(Deferred):
-    """The subscription's vCPU quota is used up."""
-
-    reason = reasons.QUOTA_EXCEEDED
-    remedy = (
-        "The subscription has too little vCPU quota for {size}: ask for more under Quotas in the "
-        "Azure portal, or free nodes of that family; it is tried again by itself."
-    )
-
-
-class QuotaIsZero(QuotaExceeded):
-    """The subscription has no quota at all for the family: a person must ask for some."""
-
-    wait_seconds = 3600
-
-
-class InsufficientCapacity(Deferred):
-    """Azure has no such virtual machine free at the moment."""
-
-    reason = reasons.INSUFFICIENT_CAPACITY
-    wait_seconds = 3600
-    remedy = (
-        "Azure has no {size} free in this region at the moment: it is tried again every hour; "
-        "another `resource.instanceType` or region may be had at once."
-    )
-
-
-class SubnetFull(Deferred):
-    """The subnet has no addresses left."""
-
-    reason = reasons.SUBNET_FULL
-    remedy = "The cluster's subnet has no addresses left for a node: enlarge it or free some."
-
-
-class PoolLimit(Deferred):
-    """The cluster has as many pools as it may have."""
-
-    reason = reasons.POOL_LIMIT
-    remedy = "The cluster has as many agent pools as AKS allows: delete Workspaces that are done."
-
-
-class Forbidden(Deferred):
-    """The identity of the hook lacks a right, or a policy refuses the pool."""
-
-    reason = reasons.FORBIDDEN
-    wait_seconds = 300
-    remedy = (
-        "The node provisioner may not do this: give its identity rights on the cluster's agent "
-        "pools, or have the Azure policy that is named here exempt them."
-    )
-
-
-class PoolFailed(Deferred):
-    """The pool ended as failed without a reason that we know."""
-
-    reason = reasons.POOL_FAILED
-    remedy = "Azure failed to create the node; it is deleted and tried again by itself."
-
-
-class NoNode(Deferred):
-    """The pool is there, its virtual machine never joined the cluster."""
-
-    reason = reasons.NODE_NOT_FOUND
-    remedy = (
-        "The virtual machine did not join the cluster within 15 minutes; it is deleted and tried "
-        "again by itself. If it happens again, look at the subnet's outbound rules."
-    )
 
 
 class Delayed(ProviderError):
@@ -168,6 +90,7 @@ class Throttled(Delayed):
 
     reason = reasons.THROTTLED
     wait_seconds = 30
+    longest_wait_seconds = 300
     remedy = "Azure asks for fewer requests; it is tried again by itself."
 
 
@@ -176,6 +99,7 @@ class Busy(Delayed):
 
     reason = reasons.AKS_BUSY
     wait_seconds = 30
+    longest_wait_seconds = 300
     remedy = "The cluster is busy with another operation; it is tried again by itself."
 
 

@@ -14,7 +14,6 @@ REINSTALLED = timedelta(minutes=15)
 """So long after the CRD was made, an empty list of Machines may be one that is still being restored."""
 MOST_DELETIONS = 3
 """In one sweep: a mistake stays a small one."""
-AT_REST = ("Succeeded", "Failed", "Canceled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def doubt(seen: Seen, now: datetime) -> str:
         return "The list of agent pools holds none of mode System: it is not whole."
     if isinstance(azure, Unknown):
         return f"The managed cluster can't be read: {azure.error.message('')}"
-    if azure.power != "Running" or azure.state not in AT_REST:
+    if azure.operation:
         return f"The cluster is not at rest ({azure.power}, {azure.state})."
     if kubernetes is None:
         return "The Machines can't be listed completely."

@@ -120,8 +120,10 @@ def _delete(azure: Azure, pool: ListedPool) -> str:
     """Delete it as it is now, if it is still whose it was; return the trouble."""
     ref = PoolRef(pool.name, pool.uids[0])
     found = azure.get(ref, fresh=True)
-    if not isinstance(found, Ours) or not found.etag:
+    if not isinstance(found, Ours):
         return "it has changed since it was listed"
+    if found.operation:
+        return f"Azure is in the middle of {found.operation} it"
     try:
         azure.delete(ref, found.etag)
     except ProviderError as error:

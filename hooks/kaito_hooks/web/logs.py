@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -29,6 +30,13 @@ class Log:
         """Say that a call was answered."""
         fields = {"route": route, "code": code, "duration_seconds": round(seconds, 4), **parent}
         self._write("info", "Answered hook call", fields)
+
+    def trouble(
+        self, call: str, code: str, detail: str, ids: Sequence[str], parent: dict[str, Any]
+    ) -> None:
+        """Say what a provider answered, with the ids by which its support finds the request."""
+        fields = {"call": call, "code": code, "detail": detail, "request_ids": list(ids), **parent}
+        self._write("warning", "Provider refused", fields)
 
     def bug(self, path: str, error: Exception) -> None:
         """Say where an exception came from; its text is left out, since it may quote an object."""

@@ -12,8 +12,9 @@ from flask import Flask
 from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import finalize, sync, unclear
+from kaito_hooks.machine.api import wanted_pool
 from kaito_hooks.machine.customize import customize
-from kaito_hooks.machine.provider import Provider, Unknown
+from kaito_hooks.machine.provider import Ours, Provider, Unknown
 from kaito_hooks.machine.steps import (
     Answer,
     Call,
@@ -23,6 +24,7 @@ from kaito_hooks.machine.steps import (
     DeletePool,
     ListPools,
     Observed,
+    ReadOperation,
     ReadPool,
     ReadQuotas,
     ReadSizes,
@@ -34,15 +36,20 @@ from kaito_hooks.metacontroller import SyncRequest, SyncResponse, parse_sync
 from kaito_hooks.settings import KarpenterSettings, MachineSettings, ProvisionerSettings
 from kaito_hooks.web import create_app
 from kaito_hooks.web.exclusive import Exclusive
+from kaito_hooks.web.logs import Log, parent_of
 from kaito_hooks.web.metrics import Registry
 
 MOST_STEPS = 4
 """In one call of the hook: at most three requests to Azure, since one of the four is answered from a cache."""
 OVERLAP_SECONDS = 5
+SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+"""When a pool is made is part of its request; what is asked for is the same at each moment."""
 
 Decide = Callable[[Observed, datetime], Step]
 Keep = Callable[[Observed, datetime, int], Answer]
 """The answer to a call while another one for the same Machine is under way."""
+Tell = Callable[[str, Manifest, ProviderError], None]
+"""The call, the Machine, and what the provider answered."""
 
 
 def create_machine_app(
@@ -57,8 +64,12 @@ def create_machine_app(
     if provider is None:
         settings = ProvisionerSettings.from_environ()
         provider, token = provider_of(settings.provider, now), settings.hook_token
-    registry = Registry()
-    calls = MachineCalls(provider, now, registry)
+    registry, log = Registry(), Log(log_stream)
+
+    def tell(call: str, parent: Manifest, error: ProviderError) -> None:
+        log.trouble(call, error.code, error.detail, error.ids, parent_of({"parent": parent}))
+
+    calls = MachineCalls(provider, now, registry, tell)
     return create_app(
         {
             "/machine/sync": calls.sync,
@@ -90,10 +101,18 @@ def provider_of(name: str, now: Callable[[], datetime]) -> Provider:
 class MachineCalls:
     """The three hooks as functions from body to answer."""
 
-    def __init__(self, provider: Provider, now: Callable[[], datetime], registry: Registry) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        now: Callable[[], datetime],
+        registry: Registry,
+        tell: Tell = lambda call, parent, error: None,
+    ) -> None:
+        """`tell` hears of each error of the provider."""
         self._provider = provider
         self._now = now
         self._registry = registry
+        self._tell = tell
         self._exclusive = Exclusive()
 
     def sync(self, body: object) -> Manifest:
@@ -111,11 +130,18 @@ class MachineCalls:
         ).to_json()
 
     def _answer(self, request: SyncRequest, decide: Decide, keep: Keep) -> Answer:
-        observed, now = observe(request), self._now()
+        observed, now = self._observe(request), self._now()
         with self._exclusive.hold(observed.machine.ref.uid) as is_ours:
             if not is_ours:
                 return keep(observed, now, OVERLAP_SECONDS)
             return self._run(observed, decide, now)
+
+    def _observe(self, request: SyncRequest) -> Observed:
+        observed = observe(request)
+        if observed.machine.flaw is not None:
+            return observed
+        wanted = wanted_pool(observed.machine, SOME_MOMENT)
+        return replace(observed, digest=self._provider.digest(wanted))
 
     def _run(self, observed: Observed, decide: Decide, now: datetime) -> Answer:
         for _ in range(MOST_STEPS + 1):
@@ -139,6 +165,8 @@ class MachineCalls:
                     return replace(observed, sizes=self._provider.sizes())
                 case ReadQuotas():
                     return replace(observed, quotas=self._provider.quotas())
+                case ReadOperation():
+                    return replace(observed, operation=self._provider.operation())
                 case CreatePool(request):
                     return replace(observed, outcome=Created(self._provider.create(request)))
                 case DeletePool(etag):
@@ -158,9 +186,14 @@ class MachineCalls:
                 came = then.sizes
             case ReadQuotas():
                 came = then.quotas
+            case ReadOperation():
+                came = then.operation
             case _:
                 came = then.outcome
-        error = came.error if isinstance(came, Unknown) else came
+        error = came.error if isinstance(came, Unknown | Ours) else came
+        if isinstance(error, ProviderError) and error.ids:
+            self._tell(type(step).__name__, then.machine.manifest, error)
+        error = came if isinstance(came, Ours) else error
         labels = {
             "call": type(step).__name__,
             "outcome": error.reason if isinstance(error, ProviderError) else type(came).__name__,

@@ -64,13 +64,13 @@ def of_pool(pool: Pool) -> Conflict:
 
 
 def of_other_pool(pool: Pool) -> Conflict:
-    """Another pool is under way (cilium/cilium#25944)."""
+    """Another pool is under way (cilium/cilium#25944): waited for, and never preempted."""
     said = (
         f"Operation is not allowed: Another agentpool operation ({pool.name} - {pool.state}) is in "
         "progress, please wait for it to finish before starting a new operation. See "
         "https://aka.ms/aks-pending-operation for more details"
     )
-    return Conflict(pool.state, pool.is_own, _not_allowed(said))
+    return Conflict(pool.state, False, _not_allowed(said))
 
 
 def unmet_condition(request: Request, pool: Pool | None) -> Answer | None:
