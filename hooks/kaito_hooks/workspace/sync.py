@@ -17,9 +17,9 @@ from kaito_hooks.metacontroller import SyncResponse
 from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies, stages
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
+from kaito_hooks.workspace.new_nodes import require_makeable
 from kaito_hooks.workspace.observed import Observed, kept
 from kaito_hooks.workspace.plan import Plan, Scene
-from kaito_hooks.workspace.retirement import require_size_on_sale
 from kaito_hooks.workspace.serve_preset import serve_preset
 from kaito_hooks.workspace.status import invalid_status, status_of
 from kaito_hooks.workspace.tune_and_serve import tune_and_serve
@@ -38,7 +38,7 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
         if idle.ends_now(plan.idle, stages.missing(plan.stages, plan.required), context.now):
             released = idle.release(observed, workspace.retry, context.now)
             plan = _plan(replace(scene, released=released))
-        require_size_on_sale(scene, plan)
+        require_makeable(scene, plan)
     except InvalidObject as problem:
         return _stalled(observed, context, problem)
     return _answer(observed, context, plan)

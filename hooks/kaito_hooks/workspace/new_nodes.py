@@ -1,23 +1,46 @@
-"""Sizes that Azure has retired: told before anything is asked of Azure, unless a node of the size is there already."""
+"""What keeps a new node from being made, whoever asks: told before Azure is asked, unless there is a node already."""
 
 from __future__ import annotations
 
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube import commands, labels
+from kaito_hooks.kube.node_labels import reserved
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.plan import Plan, Scene
 
 
-def require_size_on_sale(scene: Scene, plan: Plan) -> None:
-    """Raise `InvalidObject` with the successors when the first node of a retired size would have to be made.
+def require_makeable(scene: Scene, plan: Plan) -> None:
+    """Raise `InvalidObject` with the way out when the first node would have to be made and can't be.
 
-    Nodes of one's own, and clouds that still have the size, go on: a node that matches, or the annotation.
+    Nodes of one's own go on, and so does what has begun.
     """
+    if _has_begun(scene, plan):
+        return
+    _require_free_labels(scene)
+    _require_size_on_sale(scene)
+
+
+def _require_free_labels(scene: Scene) -> None:
+    """AKS refuses a pool that brings labels which AKS itself sets."""
+    found = reserved(scene.workspace.match_labels)
+    if not found:
+        return
+    named = ", ".join(f"'{name}'" for name in found)
+    raise InvalidObject(
+        reasons.LABEL_RESERVED,
+        f"`resource.labelSelector` asks for the label{'s' if len(found) > 1 else ''} {named}, which AKS sets itself "
+        "and refuses on a new node. Create the Workspace with a label of your own instead, such as "
+        f"'app: {scene.workspace.name}'; nodes that you have and that match are used once they are Ready.",
+    )
+
+
+def _require_size_on_sale(scene: Scene) -> None:
+    """Clouds that still have a retired size go on by the annotation."""
     size, workspace = scene.chosen.instance_type, scene.workspace
     today = scene.context.now.date().isoformat()
     if size is None or not size.retired or size.retired >= today:
         return
-    if workspace.bypass_resource_checks or _has_begun(scene, plan):
+    if workspace.bypass_resource_checks:
         return
     raise InvalidObject(
         reasons.INSTANCE_TYPE_RETIRED,
