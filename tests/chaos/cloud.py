@@ -38,6 +38,9 @@ class Cloud:
         self.clock, self.weather = clock, weather
         self.nodes = NodeList()
         chance = weather.chance
+        hides_etags = chance.random() < 0.1
+        self.has_swapped = hides_etags
+        """Whether someone has put a pool of theirs in the place of ours; without etags nobody can tell."""
         self.arm = ManagedCluster(
             clock,
             self.nodes,
@@ -45,6 +48,10 @@ class Cloud:
             is_deletable_while_creating=chance.random() < 0.5,
             one_operation_at_a_time=chance.random() < 0.2,
             page_size=chance.choice([1, 2, 100]),
+            hosted_system=chance.random() < 0.2,
+            hides_etags=hides_etags,
+            preempts=chance.random() < 0.5,
+            not_found_code=chance.choice(["NotFound", "AgentPoolNotFound"]),
         )
         self.arm.faults.fate = lambda: weather.fate(clock.seconds())  # type: ignore[method-assign]
         self.arm.add_pool(FOREIGN, tags={"team": "other"})
@@ -60,8 +67,6 @@ class Cloud:
         """What happens while a request is on its way."""
         self.astray_until = 0.0
         """Until then another cluster answers: an empty one."""
-        self.has_swapped = False
-        """Whether someone has put a pool of theirs in the place of ours."""
 
     def handle(self, request: Request) -> Handled | None:
         """One request of the hook."""
@@ -75,15 +80,35 @@ class Cloud:
         lagging = self._lagging(verb, pool, now)
         if lagging is not None:
             return Handled(lagging)
-        before = self._uids(pool)
+        before, preempted = self._uids(pool), len(self.arm.preempted)
         fault = self.weather.fault(verb, now)
         if fault is not None:
             self.arm.faults.add(verb, fault)  # type: ignore[arg-type]
         handled = self._router.handle(request)
         if fault is None or fault.is_applied or fault.applied_after_seconds is not None:
             self._witness(verb, pool, request, before)
+        for _, name, state in self.arm.preempted[preempted:]:
+            self.wrong.append(("delete during an operation of AKS", f"{name} {state}"))
+        if (
+            handled.answer is not None
+            and verb == "PUT"
+            and b"PutAgentPoolHandler" in handled.answer.body
+        ):
+            self.wrong.append(("PUT above AKS' budget", pool))
         self._note_births()
         return handled
+
+    def block(self, kind: str) -> None:
+        """What the owner of the subscription does to us."""
+        self.arm.lock = {"lock": "CanNotDelete", "read-only lock": "ReadOnly"}.get(kind, "")
+        self.arm.is_subscription_disabled = kind == "disabled"
+        self.arm.policy = (lambda properties: "no-gpus") if kind == "policy" else None
+
+    def is_at_rest(self, pool: str) -> bool:
+        """Whether nothing is under way with a pool."""
+        answer = self.arm.get(pool)
+        found = json.loads(answer.body) if answer.status == 200 else {}
+        return found.get("properties", {}).get("provisioningState") == "Succeeded"
 
     def pass_time(self, seconds: float) -> None:
         """Let Azure go on."""
@@ -133,9 +158,9 @@ class Cloud:
 
     def _lagging(self, verb: str, pool: str, now: float) -> Answer | None:
         """A replica that has not heard of the pool yet, or a proxy that leads to another cluster."""
-        if now < self.astray_until and verb in ("GET", "LIST"):
+        if now < self.astray_until and verb in ("GET", *ASTRAY):
             self.weather.seen[f"{verb} astray"] += 1
-            return _not_found(pool) if verb == "GET" else ok(200, {"value": []})
+            return ASTRAY.get(verb) or _not_found(pool)
         if verb == "GET" and self.weather.happens("astray", self.weather.share / 50, now):
             self.astray_until = now + self.weather.chance.uniform(60, 300)
             return _not_found(pool)
@@ -151,6 +176,23 @@ class Cloud:
             self.created.setdefault(name, self.clock.seconds())
         for name in set(self.created) - set(names):
             del self.created[name]
+
+
+ASTRAY = {
+    "LIST": ok(200, {"value": []}),
+    "CLUSTER": ok(
+        200,
+        {
+            "id": "/subscriptions/1/resourceGroups/other/providers/Microsoft.ContainerService/managedClusters/other",
+            "properties": {
+                "provisioningState": "Succeeded",
+                "powerState": {"code": "Running"},
+                "hostedSystemProfile": {"enabled": True},
+            },
+        },
+    ),
+}
+"""What another cluster answers: an empty one of AKS Automatic."""
 
 
 def _verb(request: Request) -> tuple[str, str]:

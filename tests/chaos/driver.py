@@ -16,7 +16,7 @@ from chaos.cloud import Cloud
 from chaos.machines import Life
 from chaos.sweeping import SECONDS, Sweeper
 from chaos.transport import InProcess
-from chaos.weather import Weather
+from chaos.weather import BLOCKS, Weather
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import MachineCalls
@@ -34,8 +34,10 @@ SETTINGS = MachineSettings(
     arm_endpoint="http://127.0.0.1:1",
 )
 MOST_REQUESTS = 3
-CALM_SECONDS = 4 * 3600
-"""After the faults: longer than the longest wait (an hour for capacity) and two creations."""
+CALM_SECONDS = 9 * 3600
+"""After the faults: longer than the longest wait (six hours for a size that is not sold) and two creations."""
+OPERATIONS = ("Upgrading", "UpgradingNodeImageVersion", "Updating", "Scaling", "Starting")
+"""What AKS does for reasons of its own."""
 KINDS = (
     "leaked pool",
     "double create",
@@ -44,6 +46,8 @@ KINDS = (
     "foreign delete",
     "living pool swept",
     "orphan not found",
+    "delete during an operation of AKS",
+    "PUT above AKS' budget",
     "wrong Ready",
     "too many requests",
     "exception",
@@ -80,7 +84,12 @@ class Run:
         self.clock = VirtualClock()
         self.weather = weather or Weather.of(self.chance)
         # Where the region is known, size and quota are looked up before the first PUT.
-        self.settings = replace(SETTINGS, location=self.chance.choice(["", "westeurope"]))
+        self.settings = replace(
+            SETTINGS,
+            location=self.chance.choice(["", "westeurope"]),
+            max_surge=self.chance.choice([0, 0, 1]),
+        )
+        self._blocked_until = 0.0
         self.cloud = Cloud(self.clock, self.weather)
         self.cloud.may_create = self._may_create
         self.cloud.meanwhile = self._meanwhile
@@ -121,6 +130,7 @@ class Run:
 
     def _sweep_up(self) -> None:
         """In the end no orphan is there that no sweep has told."""
+        self.cloud.block("")
         end = self.clock.seconds() + 3600
         while True:
             report = self.sweeper.sweep(self.clock.seconds())
@@ -182,7 +192,25 @@ class Run:
             {life.uid}
         ):
             self.cloud.arm.delete(life.name, Request("DELETE", "", {}, {}))
+        self._azure_acts(life, now)
         self._call(life)
+
+    def _azure_acts(self, life: Life, now: float) -> None:
+        """What AKS and the owner of the subscription do beside our requests."""
+        chance, arm = self.chance, self.cloud.arm
+        is_at_rest = self.cloud.is_at_rest(life.name)
+        if is_at_rest and self.weather.happens("AKS at work on a pool", 0.03, now):
+            arm.begin_own_operation(chance.choice(OPERATIONS), chance.uniform(60, 900), life.name)
+        if self.weather.happens("AKS at work on the cluster", 0.01, now):
+            arm.begin_own_operation(chance.choice(OPERATIONS), chance.uniform(60, 900))
+        if now < self._blocked_until:
+            return
+        if self._blocked_until:
+            self._blocked_until = 0.0
+            self.cloud.block("")
+        if self.weather.happens("changes forbidden", 0.01, now):
+            self._blocked_until = min(now + chance.uniform(60, 1200), self.weather.ends)
+            self.cloud.block(chance.choice(BLOCKS))
 
     def delete(self, life: Life) -> None:
         if self.weather.happens("finalizer forced away", 0.1, self.clock.seconds()):
@@ -269,7 +297,8 @@ class Run:
         dies = born + (self.chance.uniform(2, 30) if early else self.chance.uniform(30, 2000))
         has_finalizer = self.chance.random() < 0.9
         name = f"ws{index}{self.seed % 10**8}"
-        return Life(name, f"uid-{self.seed}-{index}", born, dies, has_finalizer)
+        spot = self.chance.choice([(), (), ("spot",), ("spot", "on-demand")])
+        return Life(name, f"uid-{self.seed}-{index}", born, dies, has_finalizer, spot)
 
     def _start(self) -> MachineCalls:
         """A process of the hook: its cache and its locks are its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chaos.weather import Weather
@@ -13,7 +14,13 @@ class Life:
     """One Machine from its creation until it is gone; `wants` is what its owner does with it."""
 
     def __init__(
-        self, name: str, uid: str, born: float, dies: float, has_finalizer: bool = True
+        self,
+        name: str,
+        uid: str,
+        born: float,
+        dies: float,
+        has_finalizer: bool = True,
+        capacity: Sequence[str] = (),
     ) -> None:
         self.name, self.uid = name, uid
         self.born, self.dies = born, dies
@@ -24,6 +31,9 @@ class Life:
         """Whether someone took its finalizer away by force."""
         finalizers = [FINALIZER] if has_finalizer else []
         found = machine(metadata={"name": name, "uid": uid, "finalizers": finalizers})
+        if capacity:
+            wanted = {"key": "karpenter.sh/capacity-type", "operator": "In", "values": [*capacity]}
+            found["spec"]["requirements"].append(wanted)
         self.parent: dict[str, Any] = found
         self._shown_deleting = False
         self._past: list[dict[str, Any]] = []

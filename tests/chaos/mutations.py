@@ -13,10 +13,11 @@ from chaos.sweeping import NODE_GROUP, Sweeper
 from chaos.transport import InProcess
 from kaito_hooks.aks import provider as aks
 from kaito_hooks.kube.objects import get_in
-from kaito_hooks.machine import absence, finalize, preflight, unclear
+from kaito_hooks.machine import absence, deletion, finalize, unclear
 from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
 from kaito_hooks.machine.steps import Observed
+from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.sweep import orphans, sweep
 from kaito_hooks.sweep.orphans import KubernetesCluster, Verdict
 
@@ -137,12 +138,31 @@ def repeat_what_was_shown() -> AbstractContextManager[Any]:
     return patch.object(finalize, "keep", unclear.keep)
 
 
-def look_at_the_offer_again() -> AbstractContextManager[Any]:
-    """A pool that is made again needs no look at the offer: its call has used up its requests."""
-    check = preflight.check
-    return patch.object(
-        preflight, "check", lambda observed, now: check(replace(observed, listing=None), now)
-    )
+def delete_while_azure_is_at_work() -> AbstractContextManager[Any]:
+    """No DELETE while AKS starts, upgrades or updates the pool or the cluster."""
+    next_call = deletion.next_call
+
+    def at_once(observed: Observed, now: Any) -> Any:
+        pool = observed.pool
+        if isinstance(pool, Ours) and pool.operation:
+            observed = replace(observed, pool=replace(pool, state="Succeeded"))
+        return next_call(replace(observed, operation=""), now)
+
+    return patch.object(deletion, "next_call", at_once)
+
+
+def ask_without_a_pace() -> AbstractContextManager[Any]:
+    """The same trouble again is asked about less and less often, and a pool at most so often."""
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with (
+            patch.object(aks.PutPace, "take", lambda self, pool: None),
+            patch.object(ProviderError, "wait_after", lambda self, tries: 10),
+        ):
+            yield
+
+    return both()
 
 
 def _without_header(name: str) -> AbstractContextManager[Any]:
@@ -173,6 +193,10 @@ MUTATIONS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], str]] = {
     "the sweep finds nothing": (sweep_nothing, "orphan not found"),
     "the status says which pool is ours": (believe_the_status, "foreign delete"),
     "a Machine on its way out is repeated as ready": (repeat_what_was_shown, "wrong Ready"),
-    "a lost pool's offer is looked at again": (look_at_the_offer_again, "exception"),
+    "a DELETE while AKS is at work": (
+        delete_while_azure_is_at_work,
+        "delete during an operation of AKS",
+    ),
+    "a retry that knows no pace": (ask_without_a_pace, "PUT above AKS' budget"),
 }
 """What is switched off, and how the chaos calls what comes of it."""

@@ -28,6 +28,7 @@ NEVER = float("inf")
 EVENTS = (
     "stale parent", "status lost", "status edited", "call timed out", "early call", "overlapping call",
     "restart", "connection refused", "astray", "GET lags", "pool deleted", "pool replaced", "tags stripped",
+    "AKS at work on a pool", "AKS at work on the cluster", "changes forbidden",
 )  # fmt: skip
 LOST = ("status", "body", "code", "dropped")
 APPLIED = ("applied and dropped", "applied and failed")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kaito_laptop.arm import Fate, Fault
+from kaito_laptop.arm import provisioning_errors as errors
 
 BAD_BODIES = (b"", b"{}", b"[]", b"null", b'{"value": []}', b'{"name": "ws', b"<html>")
 STATUSES = (400, 401, 403, 404, 408, 409, 412, 500, 502, 503, 504)
@@ -21,8 +24,16 @@ CODES = (
     (404, "ResourceNotFound", "gone"),
     (400, "InsufficientSubnetSize", "full"),
     (429, "Throttled", "slower"),
+    (409, "SkuNotAvailable", errors.WORDS["SkuNotAvailable"]),
+    (409, "AKSOperationPreempted", "preempted by another operation"),
+    (400, "MaxAgentPoolCountReached", "too many"),
+    (400, "InvalidParameter", "Error details: no"),
+    (400, "AgentPoolK8sVersionNotSupported", "too old"),
 )
-CAUSES = ("AllocationFailed", "QuotaExceeded", "InternalError", "SkuNotAvailable")
+CAUSES = ("AllocationFailed", "ZonalAllocationFailed", "OperationNotAllowed", "SkuNotAvailable")
+YEARS: tuple[errors.Year, ...] = (2022, 2024, 2026)
+EXITS: tuple[errors.ExitStatus, ...] = (50, 51, 84, 124)
+BLOCKS = ("lock", "read-only lock", "disabled", "policy")
 
 
 @dataclass(slots=True)
@@ -86,13 +97,27 @@ class Weather:
         roll = self.chance.random() if now < self.ends and self.share else 1.0
         if roll < 0.15:
             self.seen["pool fails"] += 1
-            cause = self.chance.choice(CAUSES)
             state = self.chance.choice(["Failed", "Failed", "Canceled"])
-            return Fate(state, {"error": {"code": cause, "message": "m"}})
+            return Fate(state, self._cause())
         if roll < 0.2:
             self.seen["node never joins"] += 1
             return Fate(has_node=False)
         return Fate(seconds=self.chance.uniform(60, 500))
+
+    def _cause(self) -> Mapping[str, Any] | None:
+        """As AKS has written it over the years, or nothing at all."""
+        chance = self.chance
+        code, year = chance.choice(CAUSES), chance.choice(YEARS)
+        return chance.choice(
+            [
+                None,
+                {"error": {"code": "InternalError", "message": "m"}},
+                errors.provisioning_error(year, code),
+                errors.with_sub_code(code),
+                errors.with_json(code),
+                errors.node_setup_failed(year, chance.choice(EXITS)),
+            ]
+        )
 
     def happens(self, kind: str, probability: float, now: float) -> bool:
         """Whether something else goes wrong now."""
