@@ -192,14 +192,16 @@ def test_f5_there_is_no_second_deletion():
 
 def test_f5_a_deletion_that_failed_is_asked_for_again():
     hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
-    seen = finalize(Ours("Failed"), fresh=False, status=hint)
+    assert finalize(Ours("Failed"), fresh=False, status=hint) == ReadPool(fresh=True)
+    seen = finalize(Ours("Failed"), status=hint)
     assert finalize(fresh=False, status=seen.status) == ReadPool(fresh=True)
     assert finalize(Ours("Failed", "e2"), status=seen.status) == DeletePool("e2")
 
 
 def test_f6_what_the_shared_list_lacks_is_looked_for_in_the_next_call():
     hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
-    seen = finalize(Absent(), fresh=False, status=hint)
+    assert finalize(Absent(), fresh=False, status=hint) == ReadPool(fresh=True)
+    seen = finalize(Absent(), status=hint)
     assert finalize(fresh=False, status=seen.status) == ReadPool(fresh=True)
 
 

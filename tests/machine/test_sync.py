@@ -135,26 +135,31 @@ def test_a_pool_that_was_seen_is_polled_through_the_shared_list():
 
 
 @pytest.mark.parametrize("pool", [Absent(), Foreign(), Ours("Failed"), Ours("Canceled")])
-def test_what_may_lead_to_a_change_is_read_afresh_in_the_next_call(pool):
-    listed = sync(pool, fresh=False, status=pool_hint("Creating"))
+def test_what_may_lead_to_a_change_is_read_afresh(pool):
+    assert sync(pool, fresh=False, status=pool_hint("Creating")) == ReadPool(fresh=True)
+
+
+@pytest.mark.parametrize("pool", [Absent(), Ours("Failed"), Ours("Canceled")])
+def test_and_acted_upon_in_the_next_call(pool):
+    listed = sync(pool, status=pool_hint("Creating"))
     assert listed.resync_seconds <= 2
     assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
 
 
 def test_a_list_that_is_older_than_the_ready_node_is_not_believed():
-    listed = sync(Ours("Creating"), fresh=False, nodes=[node()], status=pool_hint("Creating"))
-    assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
-    before = sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")], status=pool_hint("x"))
-    assert before.status["pool"]["provisioningState"] == "Creating"
+    assert sync(Ours("Creating"), fresh=False, nodes=[node()]) == ReadPool(fresh=True)
+    assert isinstance(sync(Ours("Creating"), fresh=False, nodes=[node(ready="False")]), Answer)
 
 
 def test_a_list_that_is_older_than_what_was_seen_is_not_believed():
-    launched = {
-        "conditions": [{"type": "MachineLaunched", "status": "True"}],
-        **pool_hint("Succeeded"),
-    }
-    listed = sync(Ours("Creating"), fresh=False, status=launched)
-    assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
+    launched = {"conditions": [{"type": "MachineLaunched", "status": "True"}], **pool_hint("x")}
+    assert sync(Ours("Creating"), fresh=False, status=launched) == ReadPool(fresh=True)
+
+
+@pytest.mark.parametrize("state", ["Upgrading", "Updating", "Succeeded"])
+def test_a_list_that_shows_what_azure_is_at_work_on_is_believed(state):
+    launched = {"conditions": READY, **pool_hint("Succeeded")}
+    assert isinstance(sync(Ours(state), fresh=False, nodes=[node()], status=launched), Answer)
 
 
 def test_nothing_is_asked_for_a_machine_that_is_being_deleted():
@@ -525,15 +530,19 @@ def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(wh
     assert message.startswith("3 nodes in a row")
     assert f"kubectl annotate machine {NAME} -n ml kaito.sh/retry=" in message
     again = {"annotations": {"kaito.sh/retry": "1"}}
-    assert decide(seen(Absent(), status=given_up.status, metadata=again), later) == ListPools()
+    assert decide(seen(Absent(), status=given_up.status, metadata=again), later).resync_seconds <= 2
 
 
 def test_8_a_deletion_that_failed_is_not_another_node():
-    first = sync(
-        Ours("Failed", "e1", denied.SetupFailed()), outcome=Deleted(), status=pool_hint("Failed")
-    )
-    again = sync(Ours("Failed", "e2", denied.SetupFailed()), outcome=Deleted(), status=first.status)
+    made = NOW - timedelta(minutes=20)
+    pool = Ours("Failed", "e1", denied.SetupFailed(), created=made)
+    first = sync(pool, outcome=Deleted(), status=pool_hint("Failed"))
+    found = sync(pool, status=first.status)
+    assert found.resync_seconds <= 2
+    again = sync(pool, outcome=Deleted(), status=found.status)
     assert again.status["attempt"]["inARow"] == 1
+    other = replace(pool, created=NOW)
+    assert sync(other, outcome=Deleted(), status=found.status).status["attempt"]["inARow"] == 2
 
 
 def test_13_a_node_that_came_ends_the_count():

@@ -94,7 +94,8 @@ def test_the_node_of_a_machine_that_another_provider_made_is_never_forgotten() -
     clock = VirtualClock()
     hook = app(clock, io.StringIO()).test_client()
     parent = machine(status={"pool": {"name": MACHINE, "provisioningState": "Succeeded"}})
-    told = hook.post("/machine/sync", json=body(parent)).json["status"]
+    seen = hook.post("/machine/sync", json=body(parent)).json["status"]
+    told = hook.post("/machine/sync", json=body({**parent, "status": seen})).json["status"]
     assert reason(told, "ProviderTrouble") == "True/ConfigError"
     assert "KAITO_NODE_PROVIDER" in condition(told, "ProviderTrouble")["message"]
     parent["metadata"]["deletionTimestamp"] = timestamp(clock.now())

@@ -6,15 +6,17 @@ call, and the same again at least 45 seconds later (aks.md 5.4).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.times import whole_second
 from kaito_hooks.machine import reasons, repair
+from kaito_hooks.machine.hints import PoolHint
 from kaito_hooks.machine.provider import Absent, Unknown
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import ListPools, Observed, Step
 from kaito_hooks.machine.trouble import MadeElsewhere, ProviderError, Unreadable
-from kaito_hooks.machine.unclear import not_known
+from kaito_hooks.machine.unclear import keep, not_known
 
 SOON_SECONDS = 1
 TWICE_APART = timedelta(seconds=45)
@@ -23,8 +25,12 @@ TWICE_APART = timedelta(seconds=45)
 
 def recheck(observed: Observed, now: datetime) -> Step | None:
     """Row 5: a pool that was there is looked for twice before another one is made."""
-    if observed.hints.pool is None:
+    hint = observed.hints.pool
+    if hint is None:
         return None
+    if hint.state:  # Finding that out may have taken requests that the proof needs.
+        unseen = replace(observed.hints, pool=PoolHint(hint.name))
+        return keep(replace(observed, hints=unseen), now, SOON_SECONDS)
     if observed.listing is None:
         return ListPools()
     doubt = doubt_of(observed)

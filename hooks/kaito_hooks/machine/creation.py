@@ -47,7 +47,7 @@ def under_way(observed: Observed) -> Attempt:
 
 def done(observed: Observed) -> Attempt:
     """The tries so far, once there is a node: what failed before is over."""
-    return replace(under_way(observed), reason="", in_a_row=0)
+    return replace(under_way(observed), reason="", in_a_row=0, failed_pool=None)
 
 
 def refused(observed: Observed, now: datetime) -> Step | None:

@@ -84,12 +84,22 @@ def between(observed: Observed, now: datetime) -> Step | None:
 
 
 def read(observed: Observed, now: datetime) -> Step | None:
-    """Only a deletion under way is watched through the shared list; what comes of it is read in the next call."""
+    """Only a deletion under way is watched through the shared list; what else it shows is read afresh."""
     pool, hint = observed.pool, observed.hints.pool
     if pool is None:
         seen_absent = observed.hints.absent_since is not None
         return ReadPool(fresh=hint is None or hint.state != "Deleting" or seen_absent)
     if observed.is_fresh or isinstance(pool, Unknown):
+        return None
+    is_deleting = isinstance(pool, Ours) and pool.is_deleting
+    return None if is_deleting else ReadPool(fresh=True)
+
+
+def ended(observed: Observed, now: datetime) -> Step | None:
+    """A deletion that was watched has come to something: finding that out took requests, so this call ends here."""
+    pool, hint = observed.pool, observed.hints.pool
+    was_deleting = hint is not None and hint.state == "Deleting"
+    if not was_deleting or isinstance(pool, Unknown) or observed.hints.absent_since:
         return None
     if isinstance(pool, Ours) and pool.is_deleting:
         return None
@@ -151,7 +161,17 @@ def gone(observed: Observed, now: datetime) -> Answer:
     return _leave(observed, now)
 
 
-ROWS: tuple[Row, ...] = (nameless, paused, between, read, unknown, deleting, delete, prove)
+ROWS: tuple[Row, ...] = (
+    nameless,
+    paused,
+    between,
+    read,
+    unknown,
+    ended,
+    deleting,
+    delete,
+    prove,
+)
 
 
 def _leave(observed: Observed, now: datetime) -> Answer:

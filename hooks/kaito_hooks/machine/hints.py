@@ -37,6 +37,8 @@ class Attempt:
     """Why the last try gave no node."""
     in_a_row: int = 0
     """How many tries in a row ended with that reason."""
+    failed_pool: datetime | None = None
+    """When the pool that failed last had been asked for: it is counted once."""
     delays: int = 0
     """How many answers in a row asked to come later."""
     digest: str = ""
@@ -136,6 +138,7 @@ def _attempt(found: Mapping[str, Any]) -> Attempt:
         priority=text(found.get("priority")),
         reason=text(found.get("reason")),
         in_a_row=_count(found.get("inARow")),
+        failed_pool=parse_timestamp(found.get("failedPool")),
         delays=_count(found.get("delays")),
         digest=text(found.get("digest")),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from kaito_hooks.kube import commands
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import namespace
+from kaito_hooks.kube.times import whole_second
 from kaito_hooks.machine import deletion
 from kaito_hooks.machine.denied import NoNode, PoolFailed, SetupFailed
 from kaito_hooks.machine.hints import Attempt, PoolHint
@@ -39,7 +41,7 @@ def delete(observed: Observed, now: datetime, why: ProviderError) -> Step:
         raise TypeError("only a pool that is ours may be deleted")
     if not observed.is_fresh:
         return ReadPool(fresh=True)
-    if observed.outcome is None and (hint is None or hint.state not in (pool.state, "Deleting")):
+    if observed.outcome is None and (hint is None or hint.state != pool.state):
         return _found(observed, now, why)
     step = deletion.next_call(observed, now)
     if not isinstance(step, ProviderError | Deleted):
@@ -72,13 +74,13 @@ def _found(observed: Observed, now: datetime, why: ProviderError) -> Answer:
 
 
 def _deleted(observed: Observed, now: datetime, why: ProviderError) -> Answer:
-    hints = observed.hints
+    attempt, made = observed.hints.attempt, _made(observed)
     if (
-        hints.pool is not None and hints.pool.state == "Deleting"
-    ):  # Counted when that was asked for.
-        attempt = until(hints.attempt, now, why.wait_after(hints.attempt.in_a_row))
+        made is not None and attempt.failed_pool == made
+    ):  # Its deletion failed; it is counted already.
+        attempt = until(attempt, now, why.wait_after(attempt.in_a_row))
     else:
-        attempt = ended(hints.attempt, now, why)
+        attempt = replace(ended(attempt, now, why), failed_pool=made)
     message, has_ended = why.message(observed.machine.size), is_given_up(attempt)
     if has_ended:
         message = f"{_last_word(observed, attempt)} {message}"
@@ -91,6 +93,12 @@ def _deleted(observed: Observed, now: datetime, why: ProviderError) -> Answer:
         attempt=attempt,
         error=last_error(observed, why),
     )
+
+
+def _made(observed: Observed) -> datetime | None:
+    """When the pool was asked for, to the second: it tells one pool from the next of its name."""
+    created = observed.pool.created if isinstance(observed.pool, Ours) else None
+    return whole_second(created) if created else None
 
 
 def _last_word(observed: Observed, attempt: Attempt) -> str:

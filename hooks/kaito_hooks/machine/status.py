@@ -121,6 +121,8 @@ def _attempt(attempt: Attempt | None) -> Manifest:
         found["firstAt"] = timestamp(attempt.first_at)
     if attempt.retry_after:
         found["retryAfter"] = timestamp(attempt.retry_after)
+    if attempt.failed_pool:
+        found["failedPool"] = timestamp(attempt.failed_pool)
     if attempt.retry:
         found["retry"] = attempt.retry
     for key, word in (

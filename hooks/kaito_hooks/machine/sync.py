@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine import absence, creation, joining, reasons, repair, unclear
-from kaito_hooks.machine.hints import PoolHint
 from kaito_hooks.machine.phases import not_launched, ready
 from kaito_hooks.machine.provider import FAILED_STATES, Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer
 from kaito_hooks.machine.steps import Observed, ReadPool, Row, Step
 
-POLL_SECONDS, SOON_SECONDS = 15, 1
+POLL_SECONDS = 15
 SETTLED_SECONDS = 300
 HOPELESS_SECONDS = 600
 SLOW = timedelta(minutes=30)
@@ -49,8 +47,7 @@ def read(observed: Observed, now: datetime) -> Step | None:
     """Polling is answered from the shared list; what may lead to a change is read afresh.
 
     So is a pool that is being created as the list has it, although its node is ready or the pool was
-    seen finished before: the list is the older one. That is done in the next call, since what follows takes
-    requests of its own.
+    seen finished before: the list is the older one.
     """
     pool, hint = observed.pool, observed.hints.pool
     if pool is None:
@@ -62,11 +59,7 @@ def read(observed: Observed, now: datetime) -> Step | None:
     was_finished = joining.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
     is_older = isinstance(pool, Ours) and pool.state == "Creating" and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
-    if is_settled:
-        return None
-    state = pool.state if isinstance(pool, Ours) and pool.is_failed else ""
-    seen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name, state))
-    return unclear.keep(replace(observed, hints=seen), now, SOON_SECONDS)
+    return None if is_settled else ReadPool(fresh=True)
 
 
 def foreign(observed: Observed, now: datetime) -> Step | None:

@@ -158,14 +158,14 @@ class ManagedCluster:
         with self._lock:
             pool = self._pools.by_name[name]
             pool.properties.update(properties)
-            self._pools.touch(pool)
+            self._pools.renew_etag(pool)
 
     def occupy(self, state: str, seconds: float, power: str = "Running") -> None:
         """Let the cluster itself be under way, such as Upgrading, Starting or Stopping."""
         with self._lock:
             self._whole.begin(state, self._clock.seconds() + seconds, power)
             for pool in self._pools.by_name.values():
-                self._pools.touch(pool)
+                self._pools.renew_etag(pool)
 
     def begin_own_operation(self, state: str, seconds: float, pool: str | None = None) -> None:
         """Let AKS itself begin something with one pool, or with the cluster.

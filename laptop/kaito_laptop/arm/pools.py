@@ -30,7 +30,7 @@ class Pools:
         """A pool is there."""
         pool = Pool(name, properties, fate or Fate())
         self.by_name[name] = pool
-        self.touch(pool)
+        self.renew_etag(pool)
         return pool
 
     def create(self, name: str, properties: dict[str, Any], fate: Fate, seconds: float) -> Pool:
@@ -47,7 +47,7 @@ class Pools:
         """Of all pools."""
         return [pool.properties for pool in self.by_name.values()]
 
-    def touch(self, pool: Pool) -> None:
+    def renew_etag(self, pool: Pool) -> None:
         """AKS has written the pool: its eTag is another one."""
         self._etags += 1
         pool.etag = f"00000000-0000-4000-8000-{self._etags:012d}"
@@ -58,7 +58,7 @@ class Pools:
         pool.properties["provisioningState"] = state
         pool.is_own = is_own
         pool.due, pool.halfway = now + seconds, now + seconds / 2
-        self.touch(pool)
+        self.renew_etag(pool)
         if is_own and state in REPLACING and pool.numbers and not _surge(pool):
             self._machines.join(pool, pool.numbers[0], is_ready=False)
 
@@ -80,7 +80,7 @@ class Pools:
 
     def _half(self, pool: Pool) -> None:
         """AKS writes a pool during an operation as well, so that an eTag may be stale at its end."""
-        self.touch(pool)
+        self.renew_etag(pool)
         if not (pool.is_own and pool.state in REPLACING and pool.numbers):
             return
         number = pool.numbers[-1]
@@ -92,7 +92,7 @@ class Pools:
 
     def _end(self, pool: Pool) -> None:
         """The operation of a pool is over."""
-        self.touch(pool)
+        self.renew_etag(pool)
         operation = self._operations.of_pool.get(pool.name)
         if pool.state == "Deleting":
             del self.by_name[pool.name]
