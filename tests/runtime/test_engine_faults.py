@@ -174,7 +174,7 @@ def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answe
 
     engine, _ = running(moment=hang_up_sometimes)
     prompts = [words for words in TROUBLE if "Assert" not in words] + ["x" * (2 * 400)]
-    answered = asked = full = 0
+    asked = full = 0
     while asked < 10_000:
         prompt = "Where" if chance.random() < 0.6 else chance.choice(prompts)
         lengths = chance.choice([{"max_new_tokens": chance.randint(1, 4)},
@@ -186,12 +186,9 @@ def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answe
         except QueueFullError:
             full += 1
             wait(pending[:1], SECONDS)
-        done = [reply for reply in pending if reply.done()]
-        answered += len(done)
         pending[:] = [reply for reply in pending if not reply.done()]
     assert not wait(list(pending), SECONDS).not_done
     assert full > 0
-    assert answered > 9_000
     pending.clear()
     assert_answers(engine)
     engine.stop()
