@@ -715,10 +715,13 @@ def test_14_what_is_not_known_of_the_cluster_loses_no_node():
     assert reason(status) == "False/NodeNotReady"
 
 
-def test_14_a_stopped_pool_says_so():
+def test_14_a_pool_that_someone_stopped_says_so_and_is_not_lost():
     pool = Ours("Succeeded", stopped=True)
-    status = status_of(pool, nodes=[node()], status={"conditions": READY})
-    assert "stopped" in condition(status, "Ready")["message"]
+    for before in (READY, DOWN):
+        status = status_of(pool, nodes=[node()], status={"conditions": before})
+        assert "stopped" in condition(status, "Ready")["message"]
+        assert reason(status) == "False/NodeNotReady"
+        assert reason(status, "NodeUnhealthy") == ""
 
 
 def test_14_a_cordoned_node_stays_ready():

@@ -15,8 +15,6 @@ LONGEST_SECONDS = 300
 """Between two tries, whatever the trouble: a node is paid for meanwhile."""
 MISMATCHES_FOR = timedelta(minutes=2)
 """After that, an etag that never matches, or is not told, must not keep a paid node alive (aks.md F4b)."""
-
-
 UNREADABLE_FOR = timedelta(minutes=10)
 """After that, an identity that may not read the cluster goes by the state of the pool alone."""
 

@@ -56,7 +56,7 @@ def lost(observed: Observed, now: datetime) -> Step | None:
     """Row 14: it was ready and is not; whoever made the Machine may replace it.
 
     Not while Azure itself is at work on the pool or the cluster: such a node comes back, and deleting its pool
-    has left whole clusters in state Failed (kaito-project/kaito#2075).
+    has left whole clusters in state Failed (kaito-project/kaito#2075). Nor while someone has stopped the pool.
     """
     if not observed.hints.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
         return None
@@ -65,16 +65,19 @@ def lost(observed: Observed, now: datetime) -> Step | None:
     if trouble is None:
         return None
     down_for = _down_for(observed, now)
-    at_work = _pool(observed).operation or observed.operation
-    if not at_work and observed.operation is None and not timedelta(0) < down_for < LOST_AFTER:
+    work = _pool(observed).operation or observed.operation
+    if work is None and not timedelta(0) < down_for < LOST_AFTER:
         return ReadOperation()
-    if isinstance(at_work, str) and at_work:
-        says = not_ready_now(reasons.NODE_UPDATING, UPDATING.replace("{state}", at_work))
-    elif down_for >= LOST_AFTER and observed.operation == "":
+    is_known = not isinstance(work, Unknown)
+    if _pool(observed).stopped:  # By a person, who starts it again.
+        says = not_ready_now(*trouble)
+    elif isinstance(work, str) and work:
+        says = not_ready_now(reasons.NODE_UPDATING, UPDATING.replace("{state}", work))
+    elif down_for >= LOST_AFTER and is_known:
         words = f"{trouble[1]} It has been so for more than ten minutes: replace the Machine."
         says = not_ready_now(reasons.NODE_LOST, words, unhealthy=True)
     else:
-        says = not_ready_now(*trouble, unhealthy=not isinstance(at_work, Unknown) or bool(down_for))
+        says = not_ready_now(*trouble, unhealthy=is_known or bool(down_for))
     return answer(
         observed,
         now,

@@ -75,9 +75,8 @@ def _found(observed: Observed, now: datetime, why: ProviderError) -> Answer:
 
 def _deleted(observed: Observed, now: datetime, why: ProviderError) -> Answer:
     attempt, made = observed.hints.attempt, _made(observed)
-    if (
-        made is not None and attempt.failed_pool == made
-    ):  # Its deletion failed; it is counted already.
+    if made is not None and attempt.failed_pool == made:
+        # Its deletion has failed: it is counted already.
         attempt = until(attempt, now, why.wait_after(attempt.in_a_row))
     else:
         attempt = replace(ended(attempt, now, why), failed_pool=made)
