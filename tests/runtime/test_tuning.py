@@ -210,8 +210,9 @@ def test_changing_one_document_leaves_the_logits_of_the_others(network):
     passes_for(network)
 
     def logits(first: int) -> torch.Tensor:
-        ids = torch.tensor([[first, 11, 12, 13, 20, 21, 22]])
-        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]])
+        on = network.device
+        ids = torch.tensor([[first, 11, 12, 13, 20, 21, 22]], device=on)
+        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=on)
         with torch.no_grad():
             return network(
                 input_ids=ids, position_ids=positions, use_cache=False, document_lengths=[4, 3]
