@@ -258,6 +258,28 @@ def test_a_machine_that_goes_while_aks_is_at_work_waits_for_its_end(of_cluster: 
         assert (cluster.preempted, life.pools) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("properties", "goes"),
+    [
+        ({"provisioningState": "Succeeded"}, True),
+        ({"provisioningState": "Failed", "powerState": {"code": "Running"}}, True),
+        ({"provisioningState": "Succeeded", "powerState": {"code": "Stopped"}}, False),
+        ({"powerState": {"code": "Running"}}, False),
+        ({}, False),
+    ],
+)
+def test_a_cluster_that_says_little_of_itself_is_read_with_care(
+    properties: dict[str, Any], goes: bool
+) -> None:
+    with story() as life:
+        life.until_ready()
+        told = {"id": life.arm.cluster.id, "properties": properties}
+        life.faults.always("CLUSTER", Fault(200, json.dumps(told).encode()))
+        life.delete()
+        life.until(lambda it: it.is_gone or it.clock.seconds() > 2000)
+        assert life.is_gone == goes
+
+
 # Pace
 
 

@@ -90,8 +90,11 @@ class AksProvider:
         if text(reply.json.get("id")).lower() != arm.cluster_path(self._settings).lower():
             return Unknown(Unreadable(detail="The answer is another cluster, or none."))
         properties = mapping(reply.json.get("properties"))
+        state = text(properties.get("provisioningState"))
+        if not state:
+            return Unknown(Unreadable(detail="The cluster does not say its state."))
         return AzureCluster(
-            state=text(properties.get("provisioningState")),
+            state=state,
             power=text(get_in(properties, "powerState", "code")),
             node_group=text(properties.get("nodeResourceGroup")),
             has_hosted_system=get_in(properties, "hostedSystemProfile", "enabled") is True,

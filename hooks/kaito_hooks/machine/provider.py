@@ -160,8 +160,8 @@ class AzureCluster:
     def operation(self) -> str:
         """What it is in the middle of, in Azure's word; empty when it runs and is at rest."""
         if self.state not in ("Succeeded", "Failed", "Canceled"):
-            return self.state or "Unknown"
-        return "" if self.power == "Running" else self.power or "Unknown"
+            return self.state
+        return "" if self.power in ("Running", "") else self.power
 
 
 class Provider(Protocol):

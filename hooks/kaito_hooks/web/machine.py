@@ -187,7 +187,7 @@ class MachineCalls:
             case ReadQuotas():
                 came = then.quotas
             case ReadOperation():
-                came = then.operation
+                came = then.operation if isinstance(then.operation, Unknown) else then
             case _:
                 came = then.outcome
         error = came.error if isinstance(came, Unknown | Ours) else came
