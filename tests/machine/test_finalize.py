@@ -194,7 +194,9 @@ def test_f5_a_deletion_that_failed_is_asked_for_again():
     hint = {"pool": {"name": NAME, "provisioningState": "Deleting"}}
     assert finalize(Ours("Failed"), fresh=False, status=hint) == ReadPool(fresh=True)
     seen = finalize(Ours("Failed"), status=hint)
-    assert finalize(fresh=False, status=seen.status) == ReadPool(fresh=True)
+    assert reason(seen.status, "ProviderTrouble") == "True/DeletionFailed"
+    assert seen.resync_seconds >= 15
+    assert finalize(fresh=False, status=seen.status).status == seen.status
     assert finalize(Ours("Failed", "e2"), status=seen.status) == DeletePool("e2")
 
 

@@ -150,8 +150,8 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
     dump(answer.status)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(parents(), pools, listings, nodes, st.booleans(), operations)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.just(machine()) | parents(), pools, listings, nodes, st.booleans(), operations)
 def test_the_answer_fed_back_is_the_answer(parent, pool, listing, related, finalizing, operation):
     """Else the status that is written causes a sync that writes a status, without end."""
     decide = finalize.decide if finalizing else sync.decide

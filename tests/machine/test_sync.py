@@ -533,12 +533,14 @@ def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(wh
     assert decide(seen(Absent(), status=given_up.status, metadata=again), later).resync_seconds <= 2
 
 
-def test_8_a_deletion_that_failed_is_not_another_node():
+def test_8_a_deletion_that_failed_is_asked_for_again_after_a_while_and_is_not_another_node():
     made = NOW - timedelta(minutes=20)
     pool = Ours("Failed", "e1", denied.SetupFailed(), created=made)
     first = sync(pool, outcome=Deleted(), status=pool_hint("Failed"))
     found = sync(pool, status=first.status)
-    assert found.resync_seconds <= 2
+    assert reason(found.status, "ProviderTrouble") == "True/DeletionFailed"
+    assert reason(found.status) == "False/NodeSetupFailed"
+    assert isinstance(sync(fresh=False, status=found.status), Answer)
     again = sync(pool, outcome=Deleted(), status=found.status)
     assert again.status["attempt"]["inARow"] == 1
     other = replace(pool, created=NOW)

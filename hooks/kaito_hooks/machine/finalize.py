@@ -24,7 +24,7 @@ from kaito_hooks.machine.steps import (
     Row,
     Step,
 )
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine.trouble import DeletionFailed, ProviderError
 
 POLL_SECONDS = 15
 SHORTEST_SECONDS = 5
@@ -101,14 +101,13 @@ def ended(observed: Observed, now: datetime) -> Step | None:
     was_deleting = hint is not None and hint.state == "Deleting"
     if not was_deleting or isinstance(pool, Unknown) or observed.hints.absent_since:
         return None
-    if isinstance(pool, Ours) and pool.is_deleting:
-        return None
-    state = pool.state if isinstance(pool, Ours) else ""
-    seen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name, state))
-    watched = replace(observed, pool=None, hints=seen)
-    return _wait(
-        watched, now, SHORTEST_SECONDS, "It is looked at once more what became of the node."
-    )
+    if isinstance(pool, Ours):
+        failed = DeletionFailed(detail=f"Its state is {pool.state}.")
+        is_asked = pool.is_deleting or observed.outcome is not None
+        return None if is_asked else _troubled(observed, now, failed)
+    unseen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name))
+    watched = replace(observed, pool=None, hints=unseen)
+    return _wait(watched, now, SHORTEST_SECONDS, "It is looked at once more that the node is gone.")
 
 
 def unknown(observed: Observed, now: datetime) -> Step | None:

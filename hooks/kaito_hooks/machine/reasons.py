@@ -109,6 +109,9 @@ ALREADY_EXISTS = "AlreadyExists"
 ETAG_MISMATCH = "EtagMismatch"
 """The pool changed between reading and deleting it."""
 
+DELETION_FAILED = "DeletionFailed"
+"""A deletion was accepted, and the pool is not being deleted."""
+
 UNREACHABLE = "ProviderUnreachable"
 """No connection to Azure."""
 UNANSWERED = "ProviderUnanswered"

@@ -17,7 +17,7 @@ from kaito_hooks.machine.phases import as_before, not_launched
 from kaito_hooks.machine.provider import Ours
 from kaito_hooks.machine.status import answer, ended, last_error, until
 from kaito_hooks.machine.steps import Answer, Deleted, Observed, ReadPool, Step
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine.trouble import DeletionFailed, ProviderError
 
 POLL_SECONDS, SOON_SECONDS = 30, 1
 MOST_TRIES = {kind.reason: kind.most_tries for kind in (NoNode, SetupFailed)}
@@ -42,21 +42,26 @@ def delete(observed: Observed, now: datetime, why: ProviderError) -> Step:
     if not observed.is_fresh:
         return ReadPool(fresh=True)
     if observed.outcome is None and (hint is None or hint.state != pool.state):
+        if hint is not None and hint.state == "Deleting":
+            return _troubled(observed, now, DeletionFailed(detail=f"Its state is {pool.state}."))
         return _found(observed, now, why)
     step = deletion.next_call(observed, now)
-    if not isinstance(step, ProviderError | Deleted):
-        return step
     if isinstance(step, Deleted):
         return _deleted(observed, now, why)
-    seconds = deletion.seconds_until_next(observed, step)
+    return _troubled(observed, now, step) if isinstance(step, ProviderError) else step
+
+
+def _troubled(observed: Observed, now: datetime, error: ProviderError) -> Answer:
+    """The reason stays, the trouble is told beside it, and nothing is asked for a while."""
+    seconds = deletion.seconds_until_next(observed, error)
     return answer(
         observed,
         now,
         seconds,
-        as_before(observed, step),
-        pool=pool,
+        as_before(observed, error),
+        pool=observed.pool if isinstance(observed.pool, Ours) else None,
         attempt=until(observed.hints.attempt, now, seconds),
-        error=last_error(observed, step),
+        error=last_error(observed, error),
     )
 
 

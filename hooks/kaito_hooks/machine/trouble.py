@@ -3,7 +3,7 @@
 - ProviderError
     - Denied: there is no node, and why (`denied.py`)
     - Delayed: nothing is wrong, only not now
-        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, NoNodesMade
+        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, DeletionFailed, NoNodesMade
     - Unclear: nothing is known, and "unknown" is never "absent"
         - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError,
           MadeElsewhere
@@ -124,6 +124,13 @@ class EtagMismatch(Delayed):
     reason = reasons.ETAG_MISMATCH
     wait_seconds = 1
     remedy = "The agent pool changed while it was to be deleted; it is looked at again."
+
+
+class DeletionFailed(Delayed):
+    """A deletion was accepted, and the pool is not being deleted."""
+
+    reason = reasons.DELETION_FAILED
+    remedy = "Azure accepted to delete the node and does not; it is asked for again."
 
 
 class NoNodesMade(Delayed):
