@@ -136,7 +136,13 @@ def test_the_owner_is_told_and_then_the_node_is_given_back(
     assert f"given back at {at(NOW + timedelta(minutes=30))}" in ready(answer)[2]
     assert 1 <= answer["resyncAfterSeconds"] <= 1801
     assert "Machine" in dict(kinds(hook.sees(children, pods(children), after=29)))
-    over = hook.sees(children, pods(children), after=1)
+    told = hook.sees(children, pods(children), after=1)
+    assert told["status"]["nodesReleased"]["time"] == at(hook.now)
+    assert "Machine" in dict(
+        kinds(told)
+    )  # It goes once the status is read back: else it might be bought again.
+    over = hook.sees(children, pods(children))
+    assert ready(told)[:2] == ready(over)[:2]
     assert ready(over)[1] == "IdleNodesReleased"
     assert f"kubectl annotate workspace {NAME} -n ml-team kaito.sh/retry=" in ready(over)[2]
     assert "Machine" not in dict(kinds(over))

@@ -36,8 +36,10 @@ def sync(observed: Observed, context: Context) -> SyncResponse:
         scene = Scene(observed, context, workspace, chosen, released)
         plan = _plan(scene)
         if idle.ends_now(plan.idle, stages.missing(plan.stages, plan.required), context.now):
-            released = idle.release(observed, workspace.retry, context.now)
-            plan = _plan(replace(scene, released=released))
+            # The nodes go once this is read back from the status. Were they dropped now, a call that does not
+            # see the status yet would buy another one.
+            told = idle.release(observed, workspace.retry, context.now)
+            plan = replace(plan, idle=replace(plan.idle, released=told))
         require_makeable(scene, plan)
     except InvalidObject as problem:
         return _stalled(observed, context, problem)
