@@ -215,6 +215,26 @@ def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left():
         assert it.life.arm.count("DELETE") == 0
 
 
+@pytest.mark.parametrize("state", ["Upgrading", "Updating", "Starting"])
+def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state):
+    with sweeping() as it:
+        it.add(minutes=600)
+        it.sweep_for(10)
+        it.life.arm.cluster.begin_own_operation(state, 5 * MINUTE, "wsorphan0001")
+        assert it.sweep().failed == [f"wsorphan0001 (Azure is at work on it: {state})"]
+        assert (it.life.arm.count("DELETE"), it.life.arm.cluster.preempted) == (0, [])
+        it.life.pass_time(6 * MINUTE)
+        assert it.sweep().message == "deleted wsorphan0001"
+
+
+@pytest.mark.parametrize("cluster", [{"hosted_system": True}, {"hides_etags": True}])
+def test_an_orphan_goes_where_aks_hosts_the_system_nodes_and_where_no_etag_is_told(cluster):
+    with sweeping(**cluster) as it:
+        it.add(minutes=600)
+        it.sweep_for(10)
+        assert it.sweep().message == "deleted wsorphan0001"
+
+
 def test_what_azure_refuses_is_told():
     with sweeping() as it:
         it.add(minutes=600)

@@ -258,3 +258,20 @@ def test_a_workspace_that_prefers_spot_gets_a_regular_node_when_there_is_none() 
         world.apply(resource(spot="prefer"))
         world.nodes_come(SERVED)
         world.deleted(SERVED)
+
+
+def test_who_required_spot_gets_a_regular_node_as_the_message_says() -> None:
+    with story() as world:
+        world.arm.compute.free[f"spot/{SIZE}"] = 0
+        world.apply(resource(spot="require"))
+        world.run_until(lambda: said(world) == "InsufficientCapacity")
+        assert "set the Workspace's `resource.spot` to `prefer` and delete this Machine" in said(
+            world, "message"
+        )
+        world.edit("Workspace", SERVED, lambda item: item["resource"].update(spot="prefer"))
+        (machine,) = world.machines()
+        world.delete("Machine", machine)
+        world.nodes_come(SERVED)
+        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+        assert "kubernetes.azure.com/scalesetpriority" not in node["metadata"]["labels"]
+        world.deleted(SERVED)

@@ -81,6 +81,7 @@ class Cloud:
         if lagging is not None:
             return Handled(lagging)
         before, preempted = self._uids(pool), len(self.arm.preempted)
+        throttled = self.arm.throttle.refused_puts
         fault = self.weather.fault(verb, now)
         if fault is not None:
             self.arm.faults.add(verb, fault)  # type: ignore[arg-type]
@@ -89,11 +90,7 @@ class Cloud:
             self._witness(verb, pool, request, before)
         for _, name, state in self.arm.preempted[preempted:]:
             self.wrong.append(("delete during an operation of AKS", f"{name} {state}"))
-        if (
-            handled.answer is not None
-            and verb == "PUT"
-            and b"PutAgentPoolHandler" in handled.answer.body
-        ):
+        if self.arm.throttle.refused_puts > throttled:
             self.wrong.append(("PUT above AKS' budget", pool))
         self._note_births()
         return handled

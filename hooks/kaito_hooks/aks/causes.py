@@ -96,17 +96,15 @@ def _quoted(message: str, depth: int) -> Iterator[Cause]:
         inner = mapping(value)
         found.append((at, causes_in(inner.get("error") or inner, depth + 1)))
         at = end
-    read = tuple(_GO.finditer(message)), tuple(_LABELLED.finditer(message)), _PAIR.finditer(message)
-    for matches in read:
-        for match in matches:
+    for form in (_GO, _LABELLED, _PAIR):
+        for match in form.finditer(message):
             found.append((match.start(), _in_words(match, message, depth)))
     for _, causes in sorted(found, key=lambda item: item[0]):
         yield from causes
 
 
 def _in_words(match: re.Match[str], message: str, depth: int) -> Iterator[Cause]:
-    groups = match.groupdict()
-    said = groups.get("message")
+    said = match.groupdict().get("message")
     yield match["code"], scrub(message if said is None else said)
-    if said and "message" in match.re.groupindex and depth < _DEPTH:
+    if said and depth < _DEPTH:
         yield from _quoted(said, depth + 1)

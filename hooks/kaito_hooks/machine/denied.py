@@ -51,8 +51,8 @@ class SpotRefused(Refused):
 
     reason = reasons.SPOT_REFUSED
     remedy = (
-        "Azure makes no spot node of {size} here: set `resource.spot` to `prefer`, which takes a "
-        "regular node instead, or to `never`."
+        "Azure makes no spot node of {size} here: set the Workspace's `resource.spot` to `prefer` or "
+        "`never` and delete this Machine, which is then made again."
     )
 
 
@@ -159,8 +159,9 @@ class SpotShortage(InsufficientCapacity):
     """Azure has no such virtual machine on spot at the moment, which changes by the hour."""
 
     remedy = (
-        "Azure has no spot node of {size} in this region at the moment: it is tried again every hour; "
-        "`resource.spot: prefer` takes a regular node instead."
+        "Azure has no spot node of {size} in this region at the moment: it is tried again every hour. "
+        "For a regular node, set the Workspace's `resource.spot` to `prefer` and delete this Machine, "
+        "which is then made again."
     )
 
 

@@ -123,7 +123,7 @@ def _delete(azure: Azure, pool: ListedPool) -> str:
     if not isinstance(found, Ours):
         return "it has changed since it was listed"
     if found.operation:
-        return f"Azure is in the middle of {found.operation} it"
+        return f"Azure is at work on it: {found.operation}"
     try:
         azure.delete(ref, found.etag)
     except ProviderError as error:
