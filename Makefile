@@ -33,7 +33,7 @@ demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop
 	$(BIN)/kaito demo
 
 demo-words: setup ## Teach the demo's model N words, one after the other, and ask for each (N=60, about ten seconds each)
-	PYTHONPATH=tests $(BIN)/python -m benches.demo_words --count $(or $(N),60)
+	$(BIN)/python -m bench.demo_words --count $(or $(N),60)
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/e2e
@@ -42,17 +42,17 @@ e2e: setup ## Run the stories on a real control plane (etcd, kube-apiserver, ...
 	$(BIN)/python -m pytest tests/e2e -p no:cacheprovider -o timeout=600 $(if $(filter ours,$(LOOP)),-k "not Metacontroller")
 
 chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
-	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(or $(RUNS),10000)
+	$(BIN)/python -m tests.chaos --runs $(or $(RUNS),10000)
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and what a call of the Machine hook costs
-	PYTHONPATH=tests $(BIN)/python -m machine.bench
-	PYTHONPATH=tests $(BIN)/python -m benches.hook
+	$(BIN)/python -m bench.machine_hook
+	$(BIN)/python -m bench.hook
 
 bench-operator: setup ## Measure N Workspaces on a real control plane against a hook that decides nothing (N=1000, PODS=1)
-	PYTHONPATH=tests $(BIN)/python -m benches.operator --count $(or $(N),1000) $(if $(PODS),--pods)
+	$(BIN)/python -m bench.operator --count $(or $(N),1000) $(if $(PODS),--pods)
 
 bench-delay: setup ## Measure how much Workspaces that never come up delay a healthy one, on a real control plane
-	PYTHONPATH=tests $(BIN)/python -m benches.delay
+	$(BIN)/python -m bench.delay
 
 lint: setup ## Check format, style, types and the arrows between packages
 	$(BIN)/ruff format --check .

@@ -9,8 +9,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from chaos.driver import KINDS, run
-from chaos.mutations import MUTATIONS
+from tests.chaos.driver import KINDS, run
+from tests.chaos.mutations import MUTATIONS
 
 CHUNK = 25
 QUIET_SECONDS = 2.0

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from chaos.weather import Weather
 from kaito_hooks.aks.pools import owners
-from kaito_laptop.arm import ManagedCluster
-from kaito_laptop.arm.answers import Answer, Request, error, ok
-from kaito_laptop.arm.router import Handled, Router
-from kaito_laptop.clock import VirtualClock
+from kaito_laptop.azure import ManagedCluster
+from kaito_laptop.azure.answers import Answer, Request, error, ok
+from kaito_laptop.azure.router import Handled, Router
+from kaito_laptop.core.clock import VirtualClock
+
+from tests.chaos.weather import Weather
 
 FOREIGN = "foreign"
 LAG_SECONDS = 30

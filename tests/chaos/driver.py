@@ -12,19 +12,20 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chaos.cloud import Cloud
-from chaos.machines import Life
-from chaos.sweeping import SECONDS, Sweeper
-from chaos.transport import InProcess
-from chaos.weather import BLOCKS, Weather
 from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
-from kaito_laptop.arm.answers import Request
-from kaito_laptop.arm.router import Handled
-from kaito_laptop.clock import VirtualClock
-from machine.builders import body
+from kaito_laptop.azure.answers import Request
+from kaito_laptop.azure.router import Handled
+from kaito_laptop.core.clock import VirtualClock
+
+from tests.chaos.cloud import Cloud
+from tests.chaos.machines import Life
+from tests.chaos.sweeping import SECONDS, Sweeper
+from tests.chaos.transport import InProcess
+from tests.chaos.weather import BLOCKS, Weather
+from tests.unit.machine.builders import body
 
 SETTINGS = MachineSettings(
     "00000000-0000-0000-0000-000000000000",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chaos.weather import Weather
-from kaito_laptop.clock import VirtualClock, timestamp
-from machine.builders import FINALIZER, machine
+from kaito_laptop.core.clock import VirtualClock, timestamp
+
+from tests.chaos.weather import Weather
+from tests.unit.machine.builders import FINALIZER, machine
 
 
 class Life:

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from chaos.sweeping import NODE_GROUP, Sweeper
-from chaos.transport import InProcess
 from kaito_hooks.aks import provider as aks
 from kaito_hooks.kube.objects import get_in
 from kaito_hooks.machine import absence, deletion, finalize, unclear
@@ -20,6 +18,9 @@ from kaito_hooks.machine.steps import Observed
 from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.sweep import orphans, sweep
 from kaito_hooks.sweep.orphans import KubernetesCluster, Verdict
+
+from tests.chaos.sweeping import NODE_GROUP, Sweeper
+from tests.chaos.transport import InProcess
 
 
 def create_before_the_finalizer() -> AbstractContextManager[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from chaos.weather import Weather
 from kaito_hooks.sweep.orphans import KubernetesCluster
 from kaito_hooks.sweep.sweep import Azure, Report, sweep
+
+from tests.chaos.weather import Weather
 
 SECONDS = 120
 NODE_GROUP = "mc_laptop_laptop_laptop"

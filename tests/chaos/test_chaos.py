@@ -2,8 +2,8 @@
 
 import pytest
 
-from chaos.driver import run
-from chaos.mutations import MUTATIONS
+from tests.chaos.driver import run
+from tests.chaos.mutations import MUTATIONS
 
 RUNS, CHUNKS = 300, 12
 FOUND_BY = {

@@ -18,11 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chaos.driver import Run
-from chaos.machines import Life
-from chaos.mutations import leave_when_not_launched
-from chaos.weather import Weather
-from kaito_laptop.arm import Fate, Fault
+from kaito_laptop.azure import Fate, Fault
+
+from tests.chaos.driver import Run
+from tests.chaos.machines import Life
+from tests.chaos.mutations import leave_when_not_launched
+from tests.chaos.weather import Weather
 
 NEVER = float("inf")
 EVENTS = (

@@ -11,8 +11,8 @@ from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import HttpTransport
 from azure.core.rest._http_response_impl import HttpResponseImpl
 
-from kaito_laptop.arm.answers import Request
-from kaito_laptop.arm.router import Handled
+from kaito_laptop.azure.answers import Request
+from kaito_laptop.azure.router import Handled
 
 Handle = Callable[[Request], Handled | None]
 """None for a connection that is refused."""

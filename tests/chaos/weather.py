@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.arm import Fate, Fault
-from kaito_laptop.arm import provisioning_errors as errors
+from kaito_laptop.azure import Fate, Fault
+from kaito_laptop.azure import provisioning_errors as errors
 
 BAD_BODIES = (b"", b"{}", b"[]", b"null", b'{"value": []}', b'{"name": "ws', b"<html>")
 STATUSES = (400, 401, 403, 404, 408, 409, 412, 500, 502, 503, 504)

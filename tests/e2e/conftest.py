@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("stories", "support", "e2e")
+pytest.register_assert_rewrite("tests")
 
-from e2e import binaries, metacontroller  # noqa: E402
-from e2e.control_plane import ControlPlane  # noqa: E402
-from e2e.hook_gate import HookGate  # noqa: E402
-from e2e.install import install  # noqa: E402
-from e2e.our_loop import OurLoop  # noqa: E402
-from e2e.process_world import ProcessWorld, process_story  # noqa: E402
-from e2e.real_world import Loop, RealWorld, real_story  # noqa: E402
+from tests.e2e import binaries, metacontroller  # noqa: E402
+from tests.e2e.control_plane import ControlPlane  # noqa: E402
+from tests.e2e.hook_gate import HookGate  # noqa: E402
+from tests.e2e.install import install  # noqa: E402
+from tests.e2e.our_loop import OurLoop  # noqa: E402
+from tests.e2e.process_world import ProcessWorld, process_story  # noqa: E402
+from tests.e2e.real_world import Loop, RealWorld, real_story  # noqa: E402
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:

@@ -18,9 +18,10 @@ from typing import Self
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from kaito_laptop.api_connection import Connection
-from kaito_laptop.child_process import ChildProcess, free_port
-from kaito_laptop.cluster import ClusterError
+from kaito_laptop.core.child_process import ChildProcess, free_port
+from kaito_laptop.core.cluster import ClusterError
+
+from tests.harness.api_connection import Connection
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0

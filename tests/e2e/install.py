@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from e2e.control_plane import ControlPlane
+from tests.e2e.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
 METACONTROLLER = ROOT / "manifests/components/metacontroller"

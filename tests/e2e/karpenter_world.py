@@ -9,25 +9,25 @@ from typing import Any
 from kubernetes import client as kube
 from kubernetes.config import new_client_from_config
 
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.install import ROOT, kubectl
-from e2e.real_world import Loop, RealWorld
 from kaito_hooks.karpenter.client import connect
 from kaito_hooks.karpenter.provider import KarpenterProvider
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.api_server import ApiServer
-from kaito_laptop.clock import RealClock
-from kaito_laptop.cluster import Cluster, Key
-from kaito_laptop.objects import name
-from kaito_laptop.world import MACHINE_HOOK, WORKSPACE_HOOK
-from providers.clouds import ClaimCloud, claim_settings
-from providers.karpenter import Karpenter
-from providers.kube_api import FAULTS, KubeApi, serving
+from kaito_laptop.core.clock import RealClock
+from kaito_laptop.core.cluster import Cluster, Key
+from kaito_laptop.core.objects import name
+from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
 
-from support.story import workspace_app
+from tests.contract.providers.clouds import ClaimCloud, claim_settings
+from tests.contract.providers.karpenter import Karpenter
+from tests.contract.providers.kube_api import FAULTS, KubeApi, serving
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.install import ROOT, kubectl
+from tests.e2e.real_world import Loop, RealWorld
+from tests.harness.api_server import ApiServer
+from tests.harness.story import workspace_app
 
-CRD = ROOT / "tests/providers/nodeclaim-crd.yaml"
+CRD = ROOT / "tests/contract/providers/nodeclaim-crd.yaml"
 COMPONENT = ROOT / "manifests/components/karpenter"
 ACCOUNT, NAMESPACE = "node-provisioner", "kaito-system"
 NODE_CLAIM = ("karpenter.sh/v1", "NodeClaim")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from e2e.control_plane import HOST, ControlPlane
-from e2e.install import METACONTROLLER, kubectl, wait_for_kinds
-from kaito_laptop.child_process import ChildProcess, free_port
+from kaito_laptop.core.child_process import ChildProcess, free_port
+
+from tests.e2e.control_plane import HOST, ControlPlane
+from tests.e2e.install import METACONTROLLER, kubectl, wait_for_kinds
 
 LEAST = (4, 17, 2)
 """Before it, `resyncPeriodSeconds` and hooks of version v2 do not do what the manifests say."""

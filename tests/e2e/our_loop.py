@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from e2e.real_world import RealWorld
-from kaito_laptop.api_informers import Informers
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HttpCaller
+
+from tests.e2e.real_world import RealWorld
+from tests.harness.api_informers import Informers
 
 
 class OurLoop:

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.real_world import Loop, RealWorld, real_story
-from kaito_laptop.api_server import ApiServer
-from kaito_laptop.cluster import Manifest
-from kaito_laptop.engine import Engine
+from kaito_laptop.cli.laptop import IMAGES, PRESETS, USER
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.event_loop import Engine
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.processes import ProcessRuntime
-from kaito_laptop.laptop import IMAGES, PRESETS, USER
-from kaito_laptop.registry import Registry
-from kaito_laptop.services import HOST, Address, ServiceProxy
+from kaito_laptop.kubelet.services import HOST, Address, ServiceProxy
+from kaito_laptop.registry.server import Registry
 
-from support.process_story import ProcessStory
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.real_world import Loop, RealWorld, real_story
+from tests.harness.api_server import ApiServer
+from tests.harness.process_story import ProcessStory
 
 PASSWORD = "correct-horse"
 

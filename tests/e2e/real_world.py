@@ -13,18 +13,14 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate, sooner
-from e2e.leaping_clock import LeapingClock
-from kaito_laptop.api_server import ApiServer
-from kaito_laptop.arm import ArmServer, ManagedCluster
-from kaito_laptop.clock import RealClock
-from kaito_laptop.cluster import ClusterError, Key, Manifest, NotFound
-from kaito_laptop.cluster_nodes import LAPTOP, ClusterNodes, ready_node
+from kaito_laptop.azure import ArmServer, ManagedCluster
+from kaito_laptop.controllers.cluster_nodes import LAPTOP, ClusterNodes, ready_node
 from kaito_laptop.controllers.owned import is_active
-from kaito_laptop.engine import Engine, NeverHappens
+from kaito_laptop.core.clock import RealClock
+from kaito_laptop.core.cluster import ClusterError, Key, Manifest, NotFound
+from kaito_laptop.core.event_loop import Engine, NeverHappens
+from kaito_laptop.core.objects import get, name
 from kaito_laptop.kubelet.leases import NodeLeases
-from kaito_laptop.kubelet.scripted import ScriptedKubelet
 from kaito_laptop.metacontroller.hooks import (
     CheckedCaller,
     HookAnswer,
@@ -33,9 +29,13 @@ from kaito_laptop.metacontroller.hooks import (
     WsgiApp,
     WsgiCaller,
 )
-from kaito_laptop.objects import get, name
 
-from support.story import Story, check_wire, gpus, host_memory
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate, sooner
+from tests.e2e.leaping_clock import LeapingClock
+from tests.harness.api_server import ApiServer
+from tests.harness.scripted_kubelet import ScriptedKubelet
+from tests.harness.story import Story, check_wire, gpus, host_memory
 
 SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 60.0, 240.0, 1.5
 LEAP_SECONDS = 60.0

@@ -9,15 +9,15 @@ from contextlib import suppress
 
 import pytest
 
-from e2e.control_plane import ControlPlane
-from kaito_laptop.api_server import ApiServer
-from kaito_laptop.clock import VirtualClock
-from kaito_laptop.cluster import ClusterError, Key
-from kaito_laptop.control_plane import control_plane
-from kaito_laptop.engine import Engine
-from kaito_laptop.objects import condition, get, name
+from kaito_laptop.controllers.control_plane import control_plane
+from kaito_laptop.core.clock import VirtualClock
+from kaito_laptop.core.cluster import ClusterError, Key
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.objects import condition, get, name
 
-from support.admission_rows import ROWS, Manifest, Row, container, pod, quota
+from tests.e2e.control_plane import ControlPlane
+from tests.harness.admission_rows import ROWS, Manifest, Row, container, pod, quota
+from tests.harness.api_server import ApiServer
 
 WITHIN_SECONDS = 30
 
@@ -91,7 +91,7 @@ def workloads(place: str) -> list[Manifest]:
 
 
 def test_deployments_and_jobs_pass_the_words_on(server: ApiServer, place: str) -> None:
-    """As tests/laptop/test_admission.py has it of the cluster in memory."""
+    """As tests/unit/laptop/test_admission.py has it of the cluster in memory."""
     limit = quota(limits_memory="32Gi")
     server.create({**limit, "metadata": {**limit["metadata"], "namespace": place}})
     key = Key(server.resource("v1", "ResourceQuota"), "q", place)

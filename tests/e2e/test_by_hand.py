@@ -1,1 +1,1 @@
-from stories.test_by_hand import *  # noqa: F403
+from tests.stories.test_by_hand import *  # noqa: F403

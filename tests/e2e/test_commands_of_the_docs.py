@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from e2e import binaries
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.install import ROOT, install, kubectl
 from kaito_hooks.workspace.machines import INSTANCE_TYPE_LABEL
 
-from support.builders import inference_workspace, merged
-from support.doc_commands import COMMANDS
-from support.story import OURS
+from tests.e2e import binaries
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.install import ROOT, install, kubectl
+from tests.harness.builders import inference_workspace, merged
+from tests.harness.doc_commands import COMMANDS
+from tests.harness.story import OURS
 
 NAME = "example"
 YOURS = {

@@ -1,1 +1,1 @@
-from stories.test_examples import *  # noqa: F403
+from tests.stories.test_examples import *  # noqa: F403

@@ -1,1 +1,1 @@
-from stories.test_failures import *  # noqa: F403
+from tests.stories.test_failures import *  # noqa: F403

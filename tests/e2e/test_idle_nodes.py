@@ -1,1 +1,1 @@
-from stories.test_idle_nodes import *  # noqa: F403
+from tests.stories.test_idle_nodes import *  # noqa: F403

@@ -1,1 +1,1 @@
-from stories.test_interruptions import *  # noqa: F403
+from tests.stories.test_interruptions import *  # noqa: F403

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 import pytest
 from kubernetes import client as kube
 
-from e2e import metacontroller
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.karpenter_world import (
+from kaito_hooks.machine.provider import Absent
+from kaito_laptop.core.objects import name
+
+from tests.contract.providers.clouds import ClaimCloud
+from tests.contract.providers.test_contract import *  # noqa: F403
+from tests.contract.providers.test_contract import REF, request
+from tests.e2e import metacontroller
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.karpenter_world import (
     ClaimWorld,
     claim_story,
     connection,
@@ -18,14 +24,8 @@ from e2e.karpenter_world import (
     real_cloud,
     remove_karpenter,
 )
-from e2e.our_loop import OurLoop
-from kaito_hooks.machine.provider import Absent
-from kaito_laptop.objects import name
-from providers.clouds import ClaimCloud
-from providers.test_contract import *  # noqa: F403
-from providers.test_contract import REF, request
-
-from support.story import NAME, TUNING
+from tests.e2e.our_loop import OurLoop
+from tests.harness.story import NAME, TUNING
 
 
 @pytest.fixture(scope="module")

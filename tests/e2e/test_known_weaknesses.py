@@ -1,1 +1,1 @@
-from stories.test_known_weaknesses import *  # noqa: F403
+from tests.stories.test_known_weaknesses import *  # noqa: F403

@@ -7,11 +7,10 @@ import json
 import pytest
 import yaml
 
-from e2e.install import ROOT
-from e2e.real_world import RealWorld
-
-from support.builders import merged
-from support.story import INFERENCE, NAME, SERVED, TUNING
+from tests.e2e.install import ROOT
+from tests.e2e.real_world import RealWorld
+from tests.harness.builders import merged
+from tests.harness.story import INFERENCE, NAME, SERVED, TUNING
 
 EXAMPLE = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"
 SOLD = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3_t4.yaml"

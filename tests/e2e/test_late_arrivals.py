@@ -1,1 +1,1 @@
-from stories.test_late_arrivals import *  # noqa: F403
+from tests.stories.test_late_arrivals import *  # noqa: F403

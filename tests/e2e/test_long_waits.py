@@ -1,1 +1,1 @@
-from stories.test_long_waits import *  # noqa: F403
+from tests.stories.test_long_waits import *  # noqa: F403

@@ -1,1 +1,1 @@
-from stories.test_many import *  # noqa: F403
+from tests.stories.test_many import *  # noqa: F403

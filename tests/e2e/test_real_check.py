@@ -1,1 +1,1 @@
-from stories.test_real_check import *  # noqa: F403
+from tests.stories.test_real_check import *  # noqa: F403

@@ -1,1 +1,1 @@
-from stories.test_real_loop import *  # noqa: F403
+from tests.stories.test_real_loop import *  # noqa: F403

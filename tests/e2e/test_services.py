@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from e2e.real_world import RealWorld
-from kaito_laptop.services import ServiceProxy
+from kaito_laptop.kubelet.services import ServiceProxy
 
-from support.story import INFERENCE, SERVED
+from tests.e2e.real_world import RealWorld
+from tests.harness.story import INFERENCE, SERVED
 
 
 class Model(BaseHTTPRequestHandler):

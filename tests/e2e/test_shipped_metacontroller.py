@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from e2e import metacontroller
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.real_world import RealWorld, real_story
-
-from support.story import NAME, TUNING
+from tests.e2e import metacontroller
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.real_world import RealWorld, real_story
+from tests.harness.story import NAME, TUNING
 
 
 def test_a_workspace_lives_and_goes_with_what_ships(

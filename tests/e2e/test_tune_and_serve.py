@@ -1,1 +1,1 @@
-from stories.test_tune_and_serve import *  # noqa: F403
+from tests.stories.test_tune_and_serve import *  # noqa: F403

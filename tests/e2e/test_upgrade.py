@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from e2e import binaries
-from e2e.control_plane import ControlPlane
-from e2e.install import ROOT, kubectl, wait_for_kinds
-from kaito_laptop.api_connection import Connection
-
-from support.builders import merged
-from support.story import INFERENCE, TUNING
+from tests.e2e import binaries
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.install import ROOT, kubectl, wait_for_kinds
+from tests.harness.api_connection import Connection
+from tests.harness.builders import merged
+from tests.harness.story import INFERENCE, TUNING
 
 BEFORE = Path(__file__).parent / "workspaces-v0.3.0.yaml"
 PATH = "/apis/kaito.sh/v1alpha1/namespaces/default/workspaces"

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.control_plane import ControlPlane
-from e2e.hook_gate import HookGate
-from e2e.install import ROOT, kubectl
-from kaito_laptop.api_server import ApiServer
-from kaito_laptop.clock import VirtualClock
-from kaito_laptop.cluster import Invalid, Key
-from kaito_laptop.memory import MemoryCluster
-from kaito_laptop.package_data import definitions
+from kaito_laptop.core.clock import VirtualClock
+from kaito_laptop.core.cluster import Invalid, Key
+from kaito_laptop.core.package_data import definitions
+from kaito_laptop.store.memory import MemoryCluster
 
-from support.builders import inference_workspace, merged
-from support.story import OURS
-from support.workspace_cel import ALLOWED, REFUSED
-from support.workspace_rules import ACCEPTED, Row, openapi_rows
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.hook_gate import HookGate
+from tests.e2e.install import ROOT, kubectl
+from tests.harness.api_server import ApiServer
+from tests.harness.builders import inference_workspace, merged
+from tests.harness.story import OURS
+from tests.harness.workspace_cel import ALLOWED, REFUSED
+from tests.harness.workspace_rules import ACCEPTED, Row, openapi_rows
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 

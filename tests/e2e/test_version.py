@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from e2e import metacontroller
+from tests.e2e import metacontroller
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.process_story import ProcessStory, laptop_story
-from support.story import Story, story
+from tests.harness.process_story import ProcessStory, laptop_story
+from tests.harness.story import Story, story
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaito_laptop.objects import controller_of, get, uid
+from kaito_laptop.core.objects import controller_of, get, uid
 
-from support.story import INFERENCE, SERVED, Story
+from tests.harness.story import INFERENCE, SERVED, Story
 
 
 def served(world: Story) -> None:

@@ -11,8 +11,8 @@ import yaml
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE
 
-from support.story import IMAGE, Story
-from support.wire import ROOT
+from tests.harness.story import IMAGE, Story
+from tests.harness.wire import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 QUICK_START = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3.yaml"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.builders import merged
-from support.story import IMAGE, INFERENCE, NAME, SERVED, TUNING, Story
+from tests.harness.builders import merged
+from tests.harness.story import IMAGE, INFERENCE, NAME, SERVED, TUNING, Story
 
 INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 

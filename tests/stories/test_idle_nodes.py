@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from support.story import INFERENCE, NAME, SERVED, TUNING, Story
+from tests.harness.story import INFERENCE, NAME, SERVED, TUNING, Story
 
 SERVING = {"app.kubernetes.io/component": "inference"}
 

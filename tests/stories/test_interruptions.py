@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from kaito_laptop.core.objects import uid
 from kaito_laptop.metacontroller.hooks import HookCaller
-from kaito_laptop.objects import uid
 
-from support import sick_hooks
-from support.builders import merged
-from support.story import NAME, TUNING, Story
+from tests.harness import sick_hooks
+from tests.harness.builders import merged
+from tests.harness.story import NAME, TUNING, Story
 
 HEALTH = [
     sick_hooks.down,

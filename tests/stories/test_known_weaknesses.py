@@ -5,8 +5,8 @@ Its other measured weaknesses have their stories where they belong: test_many.py
 
 from __future__ import annotations
 
-from support.builders import merged
-from support.story import INFERENCE, SERVED, Story
+from tests.harness.builders import merged
+from tests.harness.story import INFERENCE, SERVED, Story
 
 SIZE = INFERENCE["resource"]["instanceType"]
 SELECTED = INFERENCE["resource"]["labelSelector"]["matchLabels"]

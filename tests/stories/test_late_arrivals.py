@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from support.builders import merged
-from support.story import NAME, TUNING, Story
+from tests.harness.builders import merged
+from tests.harness.story import NAME, TUNING, Story
 
 RETRYABLE = 75
 NO_SECRET = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.story import NAME, TUNING, Story
+from tests.harness.story import NAME, TUNING, Story
 
 INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kaito_laptop.arm.faults import Fate
-from kaito_laptop.objects import labels
+from kaito_laptop.azure.faults import Fate
+from kaito_laptop.core.objects import labels
 
-from support.builders import merged
-from support.story import INFERENCE, TUNING, Story
+from tests.harness.builders import merged
+from tests.harness.story import INFERENCE, TUNING, Story
 
 SMALL = merged(
     INFERENCE,

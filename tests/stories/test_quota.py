@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.admission_rows import limit_range
-from support.builders import merged
-from support.documented import quota
-from support.story import INFERENCE, NAME, SERVED, TUNING, Story
+from tests.harness.admission_rows import limit_range
+from tests.harness.builders import merged
+from tests.harness.documented import quota
+from tests.harness.story import INFERENCE, NAME, SERVED, TUNING, Story
 
 LARGE = merged(TUNING, {"resource": {"instanceType": "Standard_NC24ads_A100_v4"}})
 QUOTA: dict[str, Any] = {

@@ -12,11 +12,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest
 
-from support.builders import merged, tuning_workspace
-from support.process_story import ProcessStory, web_server
-from support.story import OURS
+from tests.harness.builders import merged, tuning_workspace
+from tests.harness.process_story import ProcessStory, web_server
+from tests.harness.story import OURS
 
 ROWS = [
     {

@@ -12,14 +12,14 @@ import pyarrow.parquet
 import pytest
 
 from kaito_hooks.web.workspace import load_presets
-from kaito_laptop.laptop import PRESETS
-from kaito_laptop.registry_routes import OCI_MANIFEST
+from kaito_laptop.cli.laptop import PRESETS
+from kaito_laptop.registry.routes import OCI_MANIFEST
 from kaito_runtime.transfer.push import push_weights_image
 
-from support.builders import merged, tuning_workspace
-from support.process_story import ProcessStory, web_server
-from support.story import OURS
-from support.tiny_model import make_tiny_model
+from tests.harness.builders import merged, tuning_workspace
+from tests.harness.process_story import ProcessStory, web_server
+from tests.harness.story import OURS
+from tests.harness.tiny_model import make_tiny_model
 
 NAME = "tuned"
 ROWS = [

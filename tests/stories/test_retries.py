@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stories.test_late_arrivals import NO_ANSWER, NO_SECRET, another_pod, check_meets
-
-from support.story import NAME, TUNING, Story
+from tests.harness.story import NAME, TUNING, Story
+from tests.stories.test_late_arrivals import NO_ANSWER, NO_SECRET, another_pod, check_meets
 
 
 def test_a_registry_that_does_not_answer_is_asked_again_and_then_left_to_a_person(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.builders import merged
-from support.story import DIGEST, INFERENCE, NAME, SERVED, TUNING, Story
+from tests.harness.builders import merged
+from tests.harness.story import DIGEST, INFERENCE, NAME, SERVED, TUNING, Story
 
 
 def test_a_workspace_is_tuned_pushed_and_served(world: Story) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from kaito_laptop.clock import parse_timestamp, timestamp
-from kaito_laptop.cluster import Cluster, ClusterError, Manifest
 from kaito_laptop.controllers.owned import (
     Workload,
     conditions_with,
@@ -14,8 +12,10 @@ from kaito_laptop.controllers.owned import (
     is_active,
     is_ready,
 )
-from kaito_laptop.engine import Engine
-from kaito_laptop.objects import condition, get, is_deleting, labels, name, uid
+from kaito_laptop.core.clock import parse_timestamp, timestamp
+from kaito_laptop.core.cluster import Cluster, ClusterError, Manifest
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.objects import condition, get, is_deleting, labels, name, uid
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

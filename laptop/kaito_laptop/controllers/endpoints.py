@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
 from kaito_laptop.controllers.owned import is_active, is_ready
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.objects import (
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.objects import (
     get,
     is_controlled_by,
     is_deleting,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from kaito_laptop.cluster import Event, Key, Manifest, NotFound
-from kaito_laptop.deletion import FOREGROUND, ORPHAN
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.memory import MemoryCluster
-from kaito_laptop.objects import finalizers, is_deleting, name, namespace, owners, uid
+from kaito_laptop.core.cluster import Event, Key, Manifest, NotFound
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.objects import finalizers, is_deleting, name, namespace, owners, uid
+from kaito_laptop.store.deletion import FOREGROUND, ORPHAN
+from kaito_laptop.store.memory import MemoryCluster
 
 
 class GarbageCollector:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kaito_laptop.backoff import Backoff
-from kaito_laptop.clock import parse_timestamp, timestamp
-from kaito_laptop.cluster import Cluster, ClusterError, Event, Key, Manifest
 from kaito_laptop.controllers.owned import FINISHED, Workload, is_active, is_ready
-from kaito_laptop.engine import Engine
-from kaito_laptop.objects import (
+from kaito_laptop.core.backoff import Backoff
+from kaito_laptop.core.clock import parse_timestamp, timestamp
+from kaito_laptop.core.cluster import Cluster, ClusterError, Event, Key, Manifest
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.objects import (
     condition,
     controller_of,
     get,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kaito_laptop.clock import timestamp
-from kaito_laptop.cluster import Cluster, Event, Key, NotFound, Resource
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.objects import get, name, namespace, uid
+from kaito_laptop.core.clock import timestamp
+from kaito_laptop.core.cluster import Cluster, Event, Key, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.objects import get, name, namespace, uid
 
 
 class NodeLifecycle:

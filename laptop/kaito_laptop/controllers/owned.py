@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from kaito_laptop.backoff import Backoff
-from kaito_laptop.cluster import (
+from kaito_laptop.core.backoff import Backoff
+from kaito_laptop.core.cluster import (
     Cluster,
     ClusterError,
     Event,
@@ -19,9 +19,9 @@ from kaito_laptop.cluster import (
     NotFound,
     Resource,
 )
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.events import Recorder
-from kaito_laptop.objects import (
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.events import Recorder
+from kaito_laptop.core.objects import (
     controller_of,
     copy,
     get,

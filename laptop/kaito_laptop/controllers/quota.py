@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kaito_laptop.admission import quotas
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.objects import get, name, namespace, same
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.objects import get, name, namespace, same
+from kaito_laptop.store.admission import quotas
 
 
 class QuotaController:

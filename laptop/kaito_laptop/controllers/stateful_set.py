@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaito_laptop.cluster import ClusterError, Manifest
 from kaito_laptop.controllers.owned import Workload, fingerprint, is_active, is_ready
-from kaito_laptop.objects import get, is_deleting, labels, name
+from kaito_laptop.core.cluster import ClusterError, Manifest
+from kaito_laptop.core.objects import get, is_deleting, labels, name
 
 HASH_LABEL = "controller-revision-hash"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kaito_laptop import kinds
-from kaito_laptop.cluster import Event, Key, NotFound, Resource
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.memory import CRD_CLEANUP, MemoryCluster
-from kaito_laptop.objects import finalizers, is_deleting, name, namespace
+from kaito_laptop.core.cluster import Event, Key, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.objects import finalizers, is_deleting, name, namespace
+from kaito_laptop.store import kinds
+from kaito_laptop.store.memory import CRD_CLEANUP, MemoryCluster
 
 
 class TeardownController:

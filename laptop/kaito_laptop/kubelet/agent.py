@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from kaito_laptop.clock import timestamp
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
 from kaito_laptop.controllers.endpoints import PORTS
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
-from kaito_laptop.engine import Engine, Queue
-from kaito_laptop.events import Recorder
+from kaito_laptop.core.clock import timestamp
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.events import Recorder
+from kaito_laptop.core.objects import get, name, namespace, same, uid
 from kaito_laptop.kubelet.containers import HOST, Container
-from kaito_laptop.kubelet.machine import PodMachine, Runtime
-from kaito_laptop.objects import get, name, namespace, same, uid
+from kaito_laptop.kubelet.pod_lifecycle import PodMachine, Runtime
 
 
 class Kubelet:

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.objects import get
 from kaito_laptop.kubelet.folders import inside
 from kaito_laptop.kubelet.sources import MissingSourceError, Sources, field_of
-from kaito_laptop.objects import get
 
 HOST = "127.0.0.1"
 INTERPRETERS = ("python", "python3")

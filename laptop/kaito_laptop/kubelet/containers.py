@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kaito_laptop.cluster import Manifest
 from kaito_laptop.controllers.owned import conditions_with
-from kaito_laptop.objects import get
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.objects import get
 
 HOST = "127.0.0.1"
 OWN_CONDITIONS = (

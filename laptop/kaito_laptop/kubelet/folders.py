@@ -12,10 +12,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.objects import name, namespace, uid
+from kaito_laptop.core.state_folder import LOGS, PODS
 from kaito_laptop.kubelet.sources import Sources
-from kaito_laptop.objects import name, namespace, uid
-from kaito_laptop.state_folder import LOGS, PODS
 
 MESSAGE_BYTES = 4096
 PREVIOUS = ".previous"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound
-from kaito_laptop.conflicts import again_after_conflicts
-from kaito_laptop.engine import Engine
-from kaito_laptop.objects import name
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.objects import name
+from kaito_laptop.core.retries import again_after_conflicts
 
 NAMESPACE = "kube-node-lease"
 DURATION_SECONDS, RENEW_SECONDS = 40, 10.0

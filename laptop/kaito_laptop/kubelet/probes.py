@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.objects import get
 from kaito_laptop.kubelet.command_line import HOST
-from kaito_laptop.objects import get
 
 
 @dataclass(slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaito_laptop.child_process import ChildProcess, free_port
-from kaito_laptop.cluster import Cluster, Manifest
-from kaito_laptop.engine import Engine, Timer
+from kaito_laptop.core.child_process import ChildProcess, free_port
+from kaito_laptop.core.cluster import Cluster, Manifest
+from kaito_laptop.core.event_loop import Engine, Timer
+from kaito_laptop.core.objects import uid
 from kaito_laptop.kubelet.command_line import (
     arguments,
     declared_environment,
@@ -18,10 +19,9 @@ from kaito_laptop.kubelet.command_line import (
 )
 from kaito_laptop.kubelet.containers import Exit
 from kaito_laptop.kubelet.folders import Folders, inside
-from kaito_laptop.kubelet.machine import Refusal
+from kaito_laptop.kubelet.pod_lifecycle import Refusal
 from kaito_laptop.kubelet.probes import Prober
 from kaito_laptop.kubelet.sources import MissingSourceError, Sources
-from kaito_laptop.objects import uid
 
 CANNOT_RUN = 127
 SIGNAL_BASE = 128

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound
-from kaito_laptop.objects import get, namespace
+from kaito_laptop.core.cluster import Cluster, Key, Manifest, NotFound
+from kaito_laptop.core.objects import get, namespace
 
 Files = dict[str, bytes]
 """Contents by path relative to the volume."""

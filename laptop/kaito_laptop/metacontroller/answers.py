@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from kaito_laptop.cluster import Manifest
-from kaito_laptop.typed import whole_numbers
+from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.store.go_json import whole_numbers
 
 
 class UnreadableAnswerError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 
-from kaito_laptop.cluster import (
+from kaito_laptop.core.cluster import (
     AlreadyExists,
     Cluster,
     ClusterError,
@@ -15,8 +15,7 @@ from kaito_laptop.cluster import (
     Manifest,
     NotFound,
 )
-from kaito_laptop.metacontroller.merge import updated, with_last_applied
-from kaito_laptop.objects import (
+from kaito_laptop.core.objects import (
     is_deleting,
     name,
     namespace,
@@ -25,6 +24,7 @@ from kaito_laptop.objects import (
     same,
     uid,
 )
+from kaito_laptop.core.three_way_merge import updated, with_last_applied
 
 Kind = tuple[str, str]
 """apiVersion and kind."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kaito_laptop.cluster import Cluster, Key, Manifest, NotFound, Resource
-from kaito_laptop.objects import (
+from kaito_laptop.core.cluster import Cluster, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.objects import (
     controller_of,
     is_deleting,
     labels,

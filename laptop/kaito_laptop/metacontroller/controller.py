@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.engine import Engine, Queue, Retry
-from kaito_laptop.events import Recorder
-from kaito_laptop.metacontroller.answers import UnreadableAnswerError, parse_customize
-from kaito_laptop.metacontroller.definition import Definition, UnusableDefinitionError, read
-from kaito_laptop.metacontroller.hooks import HookCaller, is_strict
-from kaito_laptop.metacontroller.related import Related, UnusableRuleError
-from kaito_laptop.metacontroller.sync import Pass, SyncError, TooEarlyError, post
-from kaito_laptop.objects import (
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.event_loop import Engine, Queue, Retry
+from kaito_laptop.core.events import Recorder
+from kaito_laptop.core.objects import (
     controller_of,
     get,
     is_deleting,
@@ -24,6 +19,11 @@ from kaito_laptop.objects import (
     same,
     uid,
 )
+from kaito_laptop.metacontroller.answers import UnreadableAnswerError, parse_customize
+from kaito_laptop.metacontroller.definition import Definition, UnusableDefinitionError, read
+from kaito_laptop.metacontroller.hooks import HookCaller, is_strict
+from kaito_laptop.metacontroller.related import Related, UnusableRuleError
+from kaito_laptop.metacontroller.sync import Pass, SyncError, TooEarlyError, post
 
 CACHE_FLUSH_SECONDS = 30 * 60
 SYNC_ERROR = "SyncError"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kaito_laptop.cluster import Cluster, Manifest, NotFound, Resource
-from kaito_laptop.objects import get, name
+from kaito_laptop.core.cluster import Cluster, Manifest, NotFound, Resource
+from kaito_laptop.core.objects import get, name
 
 SUPPORTED_STRATEGIES = ("OnDelete", "InPlace")
 

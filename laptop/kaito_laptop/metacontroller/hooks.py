@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from kaito_laptop.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest
 
 DEFAULT_TIMEOUT_SECONDS = 10.0
 HEADERS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kaito_laptop.clock import Clock
-from kaito_laptop.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.objects import get, labels, matches, name, namespace, uid
+from kaito_laptop.core.clock import Clock
+from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
+from kaito_laptop.core.objects import get, labels, matches, name, namespace, uid
 
 CACHE_SECONDS = 20 * 60
 

@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from kaito_laptop.cluster import Cluster, ClusterError, Conflict, Key, Manifest, NotFound
+from kaito_laptop.core.cluster import Cluster, ClusterError, Conflict, Key, Manifest, NotFound
+from kaito_laptop.core.objects import (
+    finalizers,
+    get,
+    is_deleting,
+    labels,
+    matches,
+    name,
+    namespace,
+    same,
+    uid,
+)
 from kaito_laptop.metacontroller.answers import SyncAnswer, UnreadableAnswerError, parse_sync
 from kaito_laptop.metacontroller.children import Children, by_kind
 from kaito_laptop.metacontroller.claims import Claims
@@ -21,17 +32,6 @@ from kaito_laptop.metacontroller.hooks import (
     url_of,
 )
 from kaito_laptop.metacontroller.related import Related, UnusableRuleError
-from kaito_laptop.objects import (
-    finalizers,
-    get,
-    is_deleting,
-    labels,
-    matches,
-    name,
-    namespace,
-    same,
-    uid,
-)
 
 STATUS_TRIES = 4
 

@@ -1,0 +1,72 @@
+"""What another terminal may change in a running `kaito up`: apply, annotate, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kaito_laptop.cli import manifests
+from kaito_laptop.cli.demo_model import PRESET
+from kaito_laptop.cli.laptop import Laptop
+from kaito_laptop.cli.rest_mapper import find_kind
+from kaito_laptop.core.cluster import ClusterError, Key, Manifest
+from kaito_laptop.core.objects import copy
+from kaito_laptop.store.apply import apply
+from kaito_laptop.store.validation import describe
+
+
+def change(laptop: Laptop, question: Mapping[str, Any]) -> Any:
+    """Carry out one change; `lines` tells what was done, `error` what was not."""
+    lines: list[str] = []
+    try:
+        lines += _changed(laptop, question)
+    except ClusterError as error:
+        return {"lines": lines, "error": error.message}
+    return {"lines": lines}
+
+
+def apply_all(laptop: Laptop, found: Sequence[Manifest]) -> Iterator[str]:
+    """Apply objects, completed for the laptop, and tell of each; raise `ClusterError`."""
+    for each in manifests.complete(found, laptop):
+        yield f"{describe(apply(laptop.cluster, each))} applied"
+
+
+def _changed(laptop: Laptop, question: Mapping[str, Any]) -> Iterator[str]:
+    if question["change"] == "apply":
+        found: list[Manifest] = question["manifests"]
+        if PRESET in manifests.presets(found) and not laptop.has_demo_model:
+            raise ClusterError(
+                f"the weights of {PRESET} are made when `kaito up` starts: end it, and start it "
+                "with this file"
+            )
+        yield from apply_all(laptop, found)
+        return
+    key = _key(laptop, question)
+    if question["change"] == "delete":
+        found_object = laptop.cluster.get(key)
+        laptop.cluster.delete(key, propagation="Background")
+        yield f"{describe(found_object)} is being deleted"
+    else:
+        yield f"{describe(_annotate(laptop, key, question))} annotated"
+
+
+def _key(laptop: Laptop, question: Mapping[str, Any]) -> Key:
+    kind = find_kind(laptop.cluster, str(question["kind"]))
+    if kind is None:
+        raise ClusterError(f"the cluster has no kind {question['kind']!r}")
+    place = str(question.get("namespace") or "default") if kind.namespaced else ""
+    return Key(kind, str(question["name"]), place)
+
+
+def _annotate(laptop: Laptop, key: Key, question: Mapping[str, Any]) -> Manifest:
+    """Set annotations; one whose value is None goes."""
+    live = copy(laptop.cluster.get(key))
+    notes: dict[str, Any] = live["metadata"].setdefault("annotations", {})
+    for word, value in question["annotations"].items():
+        if value is not None and notes.get(word, value) != value and not question["overwrite"]:
+            raise ClusterError(
+                f"{describe(live)} has {word}={notes[word]} already; add --overwrite to change it"
+            )
+        notes[word] = value
+    live["metadata"]["annotations"] = {k: v for k, v in notes.items() if v is not None}
+    return laptop.cluster.update(live)

@@ -1,0 +1,124 @@
+"""What another terminal may ask a running `kaito up`: objects and their tables, as JSON.
+
+`<state>/up.json` (readable by its owner alone) says where it listens, and the token that it wants:
+Secrets are among the objects.
+"""
+
+from __future__ import annotations
+
+import hmac
+import http.client
+import json
+import os
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.state_folder import WAY_IN
+
+ANSWER_SECONDS = 5.0
+Ask = Callable[[Mapping[str, Any]], Any]
+
+
+class NotRunningError(Exception):
+    """No `kaito up` answers; the message says what to do."""
+
+
+class Inspection:
+    """Listens on loopback and answers in the engine's thread."""
+
+    def __init__(self, state: Path, engine: Engine, answer: Ask) -> None:
+        self._file = state / WAY_IN
+        self._token = secrets.token_urlsafe(24)
+        self._engine = engine
+        self._answer = answer
+        handler = type("Handler", (_Handler,), {"inspection": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True, name="inspection"
+        )
+
+    def start(self) -> None:
+        """Begin to listen and say where."""
+        self._thread.start()
+        where = {"port": self._server.server_address[1], "token": self._token, "pid": os.getpid()}
+        self._file.touch(mode=0o600)
+        self._file.write_text(json.dumps(where), encoding="utf-8")
+
+    def stop(self) -> None:
+        """End, and take back where it was."""
+        self._file.unlink(missing_ok=True)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def is_allowed(self, token: str) -> bool:
+        """Whether the caller has read the state folder."""
+        return hmac.compare_digest(token.encode(), f"Bearer {self._token}".encode())
+
+    def reply(self, question: Mapping[str, Any]) -> Any:
+        """Let the engine's thread answer."""
+        answers: queue.Queue[Any] = queue.Queue()
+
+        def act() -> None:
+            answers.put(self._answer(question))
+
+        self._engine.post(act)
+        return answers.get(timeout=ANSWER_SECONDS)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    inspection: Inspection
+
+    def do_POST(self) -> None:
+        """Answer one question."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not self.inspection.is_allowed(self.headers.get("Authorization", "")):
+            self.send_error(403)
+            return
+        try:
+            answer = json.dumps(self.inspection.reply(json.loads(body))).encode()
+        except queue.Empty:
+            # The models of a demo are made before the engine runs.
+            self.send_error(503)
+            return
+        except ValueError:
+            self.send_error(400)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def ask(state: Path, question: Mapping[str, Any]) -> Any:
+    """Ask the `kaito up` of a state folder; raise `NotRunningError`."""
+    try:
+        where = json.loads((state / WAY_IN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise NotRunningError(
+            f"no `kaito up` runs with the state folder {state}; start one, or name its --state"
+        ) from None
+    connection = http.client.HTTPConnection("127.0.0.1", where["port"], timeout=2 * ANSWER_SECONDS)
+    headers = {"Authorization": f"Bearer {where['token']}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/", json.dumps(question), headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    except OSError as error:
+        raise NotRunningError(f"`kaito up` does not answer ({error}); start it again") from error
+    finally:
+        connection.close()
+    if answer.status == 503:
+        raise NotRunningError("`kaito up` is still starting; ask again in a moment")
+    if answer.status != 200:
+        raise NotRunningError(f"`kaito up` answered with {answer.status}")
+    return json.loads(body)

@@ -1,0 +1,1 @@
+"""The API server in memory: kinds, defaults, validation, admission, watches."""

@@ -1,0 +1,185 @@
+"""Azure's own client, with its own polling, sees in the stand-in what it sees in Azure."""
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.mgmt.containerservice import ContainerServiceClient
+
+from kaito_laptop.azure import ArmServer, Compute, Fate, ManagedCluster
+from kaito_laptop.core.clock import RealClock
+
+from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster, code
+
+SIZE = "Standard_NC6s_v3"
+
+
+class AnyToken(SansIOHTTPPolicy):
+    def on_request(self, request):
+        request.http_request.headers["Authorization"] = "Bearer any"
+
+    def get_token(self, *scopes, **options):
+        return AccessToken("any", 0)
+
+
+class Nowhere:
+    def add(self, manifest):
+        pass
+
+    def remove(self, name):
+        pass
+
+
+@pytest.fixture
+def azure():
+    """The client as its documentation shows it, polling every hundredth of a second."""
+    managed = ManagedCluster(
+        RealClock(), Nowhere(), {SIZE: 1}, create_seconds=0.1, delete_seconds=0.1
+    )
+    with ArmServer(managed, moves_by_itself=True) as arm:
+        token = AnyToken()
+        client = ContainerServiceClient(
+            token,
+            managed.subscription.rpartition("/")[2],
+            base_url=arm.url,
+            authentication_policy=token,
+            retry_total=0,
+            polling_interval=0.01,
+        )
+        yield client.agent_pools, arm
+
+
+def without_waiting(arm, monkeypatch):
+    """The header asks for ten seconds, which are not the point."""
+    monkeypatch.setattr("kaito_laptop.azure.operations.POLL_SECONDS", 0)
+
+
+def test_the_clients_own_poller_follows_a_creation_and_a_deletion(azure, monkeypatch):
+    pools, arm = azure
+    without_waiting(arm, monkeypatch)
+    made = pools.begin_create_or_update("laptop", "laptop", "ws0", BODY).result(10)
+    assert made.properties.provisioning_state == "Succeeded"
+    pools.begin_delete("laptop", "laptop", "ws0").result(10)
+    assert arm.cluster.pool_names() == []
+    assert arm.count("OPERATION") >= 2
+
+
+def test_the_clients_own_poller_raises_what_a_creation_failed_of(azure, monkeypatch):
+    pools, arm = azure
+    without_waiting(arm, monkeypatch)
+    arm.cluster.faults.foretell(
+        Fate("Failed", {"error": {"code": "AllocationFailed", "message": "m"}})
+    )
+    with pytest.raises(HttpResponseError) as failed:
+        pools.begin_create_or_update("laptop", "laptop", "ws0", BODY).result(10)
+    assert (failed.value.status_code, failed.value.error.code) == (200, "AllocationFailed")
+
+
+def test_an_operation_that_is_overridden_says_so():
+    with cluster() as ask:
+        ask("PUT", "/agentPools/ws0", BODY)
+        first = ask.arm.cluster.operations.of_pool["ws0"]
+        ask("DELETE", "/agentPools/ws0")
+        assert first.status == "Canceled"
+        assert first.error["code"] == "AKSOperationPreemptedByDelete"
+
+
+def test_one_operation_at_a_time_is_what_older_clusters_allow():
+    with cluster(one_operation_at_a_time=True) as ask:
+        assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
+        assert code(ask("PUT", "/agentPools/ws1", BODY)) == (409, "OperationNotAllowed")
+        ask.pass_time(240)
+        assert ask("PUT", "/agentPools/ws1", BODY)[0] == 201
+
+
+def test_a_cluster_that_is_upgraded_takes_no_pools():
+    with cluster() as ask:
+        ask.arm.cluster.occupy("Upgrading", 600)
+        assert code(ask("PUT", "/agentPools/ws0", BODY)) == (409, "OperationNotAllowed")
+        assert ask("GET")[1]["properties"]["provisioningState"] == "Upgrading"
+        ask.pass_time(600)
+        assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
+
+
+def test_quota_is_used_by_pools_and_comes_back():
+    with cluster(compute=Compute(limits={"standardNCSv3Family": 6})) as ask:
+        assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
+        assert code(ask("PUT", "/agentPools/ws1", BODY)) == (400, "ErrCode_InsufficientVCPUQuota")
+        usages = ask("GET", "/usages", base=f"{ask.arm.cluster.subscription}/providers"
+                     "/Microsoft.Compute/locations/westeurope")[1]["value"]  # fmt: skip
+        (family,) = [item for item in usages if item["name"]["value"] == "standardNCSv3Family"]
+        assert (family["currentValue"], family["limit"]) == (6, 6)
+        ask("DELETE", "/agentPools/ws0")
+        ask.pass_time(120)
+        assert ask("PUT", "/agentPools/ws1", BODY)[0] == 201
+
+
+def test_a_size_that_is_closed_is_refused_and_shown_as_restricted():
+    with cluster(compute=Compute(not_offered={SIZE})) as ask:
+        assert code(ask("PUT", "/agentPools/ws0", BODY)) == (400, "BadRequest")
+        skus = ask(
+            "GET", "/skus", base=f"{ask.arm.cluster.subscription}/providers/Microsoft.Compute"
+        )
+        (size,) = skus[1]["value"]
+        assert size["restrictions"][0]["reasonCode"] == "NotAvailableForSubscription"
+
+
+def test_capacity_that_is_used_up_fails_the_pool_and_comes_back():
+    with cluster(compute=Compute(free={SIZE: 1})) as ask:
+        for name in ("ws0", "ws1"):
+            ask("PUT", f"/agentPools/{name}", BODY)
+        ask.pass_time(240)
+        second = ask("GET", "/agentPools/ws1")[1]["properties"]
+        assert second["provisioningState"] == "Failed"
+        assert second["status"]["provisioningError"]["code"] == "AllocationFailed"
+        ask("DELETE", "/agentPools/ws0")
+        ask.pass_time(120)
+        assert ask.arm.cluster.compute.free == {SIZE: 1}
+
+
+def test_sixty_reads_at_once_and_then_one_a_second():
+    with cluster() as ask:
+        assert {ask("GET", "/agentPools/a")[0] for _ in range(60)} == {404}
+        assert code(ask("GET", "/agentPools/a")) == (429, "Throttled")
+        ask.pass_time(1)
+        assert ask("GET", "/agentPools/a")[0] == 404
+        assert ask.arm.cluster.throttle.refused == 1
+
+
+def test_twenty_puts_of_one_pool_and_then_one_a_minute():
+    with cluster() as ask:
+        guard = {**TOKEN, "If-None-Match": "*"}
+        assert ask("PUT", "/agentPools/ws0", BODY, guard)[0] == 201
+        assert {ask("PUT", "/agentPools/ws0", BODY, guard)[0] for _ in range(19)} == {412}
+        assert ask("PUT", "/agentPools/ws0", BODY, guard)[0] == 429
+        assert ask("PUT", "/agentPools/ws1", BODY, guard)[0] == 201
+
+
+def test_a_429_of_aks_is_flat_and_names_the_limit():
+    with cluster() as ask:
+        for _ in range(60):
+            ask("GET", "/agentPools/a")
+        status, body = ask("GET", "/agentPools/a")
+        assert (status, body["code"], body["details"]) == (429, "Throttled", None)
+        assert "The GetAgentPoolHandler.GET request limit has been exceeded" in body["message"]
+        assert "please retry again in 1 seconds" in body["message"]
+
+
+def test_reading_the_cluster_has_a_bucket_of_its_own():
+    with cluster() as ask:
+        assert {ask("GET")[0] for _ in range(60)} == {200}
+        assert code(ask("GET")) == (429, "Throttled")
+        assert ask("GET", "/agentPools")[0] == 200
+        ask.pass_time(1)
+        assert ask("GET")[0] == 200
+
+
+def test_what_was_refused_is_counted_by_verb():
+    with cluster() as ask:
+        for _ in range(22):
+            ask("PUT", "/agentPools/ws0", BODY)
+        for _ in range(61):
+            ask("GET")
+        throttle = ask.arm.cluster.throttle
+        assert (throttle.refused_puts, throttle.refused) == (2, 3)
+        assert throttle.refused_by_verb["CLUSTER"] == 1

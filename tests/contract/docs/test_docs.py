@@ -1,0 +1,141 @@
+"""The documentation names what exists, and everything that exists is in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from kaito_hooks.kube import commands, labels
+from kaito_hooks.web.workspace import load_presets
+from kaito_hooks.workspace import api, reasons, status
+from kaito_laptop.cli import command
+
+from tests.harness.wire import ROOT
+
+API = (ROOT / "docs/workspace-api.md").read_text(encoding="utf-8")
+CODE = sorted(
+    value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)
+)
+
+
+def test_every_reason_of_a_workspace_is_documented_and_no_other() -> None:
+    section = API.split("## Reasons")[1].split("## Labels")[0]
+    documented = re.findall(r"^\| `([A-Za-z]+)` \|", section, re.MULTILINE)
+    assert sorted(documented) == CODE
+
+
+def test_every_condition_is_documented_and_no_other() -> None:
+    section = API.split("## Conditions of a Workspace")[1].split("## Reasons")[0]
+    documented = {
+        name
+        for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+        for name in re.findall("`(.*?)`", row)
+    }
+    assert documented == set(status.TYPES)
+
+
+def test_every_key_of_ours_is_documented() -> None:
+    keys = [
+        value
+        for name, value in vars(labels).items()
+        if name.isupper() and str(value).startswith("kaito.sh/")
+    ]
+    assert [key for key in keys if f"`{key}`" not in API] == []
+
+
+@pytest.mark.parametrize("plural", ["workspaces", "machines"])
+def test_every_field_is_documented_in_the_words_of_the_crd(plural: str) -> None:
+    crd = yaml.safe_load((ROOT / f"crds/kaito.sh_{plural}.yaml").read_text(encoding="utf-8"))
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    missing = [
+        (path, text)
+        for path, text in fields(schema)
+        if f"| `{path}` |" not in API or text not in API
+    ]
+    assert missing == []
+
+
+def fields(schema: dict[str, Any], path: str = "") -> list[tuple[str, str]]:
+    found = []
+    for name, item in schema.get("properties", {}).items():
+        if not path and name in ("apiVersion", "kind", "metadata"):
+            continue
+        where = f"{path}.{name}" if path else name
+        inner = item
+        if item.get("type") == "array":
+            where, inner = f"{where}[]", item["items"]
+        found.append((where, " ".join(item.get("description", "").split())))
+        found += fields(inner, where)
+    return found
+
+
+NOT_YET = {".".join(path): remedy for path, remedy in api.NOT_YET.items()}
+
+
+def test_a_field_that_is_refused_says_so_and_no_other() -> None:
+    """What `kubectl explain` shows, held against the table of what the hook refuses."""
+    crd = yaml.safe_load((ROOT / "crds/kaito.sh_workspaces.yaml").read_text(encoding="utf-8"))
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    marked = {
+        path.replace("[]", "")
+        for path, text in fields(schema)
+        if text.startswith("Not supported yet:")
+    }
+    assert NOT_YET.keys() <= marked
+    below = {path for path in marked if path.startswith(tuple(f"{each}." for each in NOT_YET))}
+    assert marked - below == NOT_YET.keys()
+
+
+def test_what_is_refused_is_listed_with_the_same_remedy() -> None:
+    section = API.split("## Not supported yet")[1].split("## Fields of a Workspace")[0]
+    rows = dict(re.findall(r"^\| `([A-Za-z.]+)` \| (.*) \|$", section, re.MULTILINE))
+    assert {path: words.replace("`", "") for path, words in rows.items()} == {
+        path: remedy.format(
+            delete=commands.kubectl("delete", "workspace", "NAME", "-n", "NAMESPACE")
+        ).replace("`", "")
+        for path, remedy in NOT_YET.items()
+    }
+    presets = load_presets().presets.values()
+    distributed = {preset.name for preset in presets if preset.distributed}
+    assert set(re.findall(r"`(llama-2-[a-z0-9-]+)`", section)) == distributed
+
+
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("docs/*.md")) + [ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_every_link_and_make_target_exists(page: Any) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", text):
+        assert (page.parent / link).exists(), link
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    for match in re.findall(r"(?:^|`|\s)make ([a-z][a-z-]+)(?=`|\s+#|$)", text, re.MULTILINE):
+        assert match in targets, match
+
+
+def test_every_example_is_a_workspace_that_the_presets_know() -> None:
+    for path in (ROOT / "examples").rglob("*.yaml"):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if document["kind"] == "Workspace":
+                section = document.get("tuning") or document["inference"]
+                if "preset" in section:
+                    assert section["preset"]["name"] in load_presets().presets, path
+
+
+def test_every_flag_of_the_kaito_command_is_documented() -> None:
+    text = (ROOT / "docs/laptop.md").read_text(encoding="utf-8")
+    commands = next(
+        action.choices for action in command.parser()._actions if isinstance(action.choices, dict)
+    )
+    assert commands
+    for name, parser in commands.items():
+        assert f"kaito {name}" in text, name
+        for action in parser._actions:
+            flags = [
+                flag for flag in action.option_strings if flag.startswith("--") and flag != "--help"
+            ]
+            assert all(f"`{flag}`" in text for flag in flags), (name, flags)

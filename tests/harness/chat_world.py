@@ -1,0 +1,123 @@
+"""A chat server without a model, clients that speak to it in bytes, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+import tornado.web
+
+from kaito_runtime import http_limits
+from kaito_runtime.http import listen
+from kaito_runtime.http_chat import Chat
+from kaito_runtime.http_handler import Served
+from kaito_runtime.http_limits import LimitedServer, Limits
+
+from tests.harness.echo_engine import EchoEngine
+
+WAIT_SECONDS = 10
+"""When to give up on what must come at once."""
+
+
+class World:
+    """A server, its engine, and what is left of the requests that it has had."""
+
+    def __init__(self, limits: Limits):
+        self.engine = EchoEngine()
+        self.served = Served("text-generation", engine=self.engine, limits=limits)
+        self.server: LimitedServer = listen(self.served, "127.0.0.1", 0)
+        self.port: int = next(iter(self.server._sockets.values())).getsockname()[1]
+        self.chats: weakref.WeakSet[Chat] = weakref.WeakSet()
+        self.arrivals: weakref.WeakSet[http_limits.Arrival] = weakref.WeakSet()
+        self.bodies: weakref.WeakSet[tornado.web._HandlerDelegate] = weakref.WeakSet()
+        """What Tornado collects bodies in."""
+        self.begun = 0
+        """How many requests the server has begun to wait for."""
+
+    def remember_chat(self, chat: Chat) -> None:
+        self.chats.add(chat)
+
+    def remember_arrival(self, arrival: http_limits.Arrival) -> None:
+        self.arrivals.add(arrival)
+        self.begun += 1
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def send(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self.connect()
+        writer.write(data)
+        await writer.drain()
+        return reader, writer
+
+    async def answer_to(self, data: bytes) -> bytes:
+        """What comes back until the server closes or one answer is complete."""
+        reader, writer = await self.send(data)
+        try:
+            return await one_answer(reader)
+        finally:
+            writer.close()
+
+    def left(self) -> dict[str, int]:
+        """What the server holds of requests; all zero when nobody is there."""
+        return {
+            "connections": self.server.open_connections,
+            "bytes": self.server.held_bytes,
+            "chats": sum(not chat._finished for chat in self.chats),
+            "bodies": sum(bool(body.chunks) for body in self.bodies),
+            "arriving": sum(arrival.is_arriving for arrival in self.arrivals),
+            "running": self.served.running,
+        }
+
+    async def is_empty(self) -> None:
+        nothing = dict.fromkeys(self.left(), 0)
+        await soon(lambda: self.left() == nothing, lambda: str(self.left()))
+
+    async def is_well(self) -> None:
+        """Nothing is left, and a good request is answered."""
+        await self.is_empty()
+        status, _, body = parsed(await self.answer_to(post(b'{"prompt": "Where"}')))
+        assert (status, json.loads(body)) == (200, {"Result": "Where"})
+        await self.is_empty()
+
+
+async def soon(condition: Callable[[], bool], says: Callable[[], str] = lambda: "") -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, says()
+        await asyncio.sleep(0.001)
+
+
+async def one_answer(reader: asyncio.StreamReader) -> bytes:
+    head = b""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = dict(fields(head)).get("content-length", "0")
+            return head + await reader.readexactly(int(length))
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        return head + getattr(error, "partial", b"")
+
+
+def fields(head: bytes) -> Iterator[tuple[str, str]]:
+    for line in head.decode().split("\r\n")[1:]:
+        name, _, value = line.partition(": ")
+        yield name.lower(), value
+
+
+def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), dict(fields(head)), body
+
+
+def post(body: bytes, *headers: str, path: str = "/chat", length: object = None) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: kaito", *headers]
+    lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def chunked(body: bytes) -> bytes:
+    return b"POST /chat HTTP/1.1\r\nHost: kaito\r\nTransfer-Encoding: chunked\r\n\r\n" + body

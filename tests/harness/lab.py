@@ -1,0 +1,130 @@
+"""A world with one scripted hook: what the loop asks is kept, what it gets is a Python function."""
+
+import json
+from dataclasses import dataclass, field
+
+from kaito_laptop.core.clock import VirtualClock
+from kaito_laptop.core.cluster import Key
+from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.metacontroller.controller import Metacontroller
+from kaito_laptop.metacontroller.hooks import HookAnswer
+from kaito_laptop.store.memory import MemoryCluster
+
+CONTROLLER = "workspace-controller"
+
+
+def definition(kind, plural, group="kaito.sh", schema=None, namespaced=True):
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced" if namespaced else "Cluster",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [
+                {
+                    "name": "v1alpha1",
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "schema": {
+                        "openAPIV3Schema": schema
+                        or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                    },
+                }
+            ],
+        },
+    }
+
+
+def composite(children=(), hooks=("sync",), version="v2", parent="workspaces", **spec):
+    paths = {"sync": "/sync", "finalize": "/fin", "customize": "/cust"}
+    return {
+        "apiVersion": "metacontroller.k8s.io/v1alpha1",
+        "kind": "CompositeController",
+        "metadata": {"name": CONTROLLER},
+        "spec": {
+            "generateSelector": True,
+            "parentResource": {"apiVersion": "kaito.sh/v1alpha1", "resource": parent},
+            "childResources": [
+                {"apiVersion": api, "resource": plural, "updateStrategy": {"method": method}}
+                for api, plural, method in children
+            ],
+            "hooks": {
+                each: {"version": version, "webhook": {"url": f"http://hook{paths[each]}"}}
+                for each in hooks
+            },
+            **spec,
+        },
+    }
+
+
+@dataclass
+class ScriptedHooks:
+    """Answers with what `on` says, and remembers every call."""
+
+    on: dict = field(default_factory=dict)
+    calls: list = field(default_factory=list)
+    clock: VirtualClock | None = None
+
+    def __call__(self, url, body, timeout_seconds):
+        path = url.removeprefix("http://hook")
+        request = json.loads(body)
+        self.calls.append((path, request))
+        answer = self.on[path](request)
+        if isinstance(answer, HookAnswer):
+            return answer
+        text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return HookAnswer(200, {}, text)
+
+    def bodies(self, path):
+        return [request for called, request in self.calls if called == path]
+
+
+class Lab:
+    """Store, engine and Metacontroller, without any built-in controller."""
+
+    def __init__(self, seed=0, patience=20_000):
+        self.clock = VirtualClock()
+        self.engine = Engine(self.clock, patience=patience)
+        self.cluster = MemoryCluster(self.clock)
+        self.hooks = ScriptedHooks()
+        self.metacontroller = Metacontroller(self.cluster, self.engine, self.hooks, seed)
+        self.writes = []
+        for kind, plural in (("Workspace", "workspaces"), ("Machine", "machines")):
+            self.cluster.create(definition(kind, plural))
+
+    def count_writes(self):
+        """Start counting the changes of everything but events."""
+        self.writes.clear()
+
+        def receive(event):
+            if event.object["kind"] != "Event":
+                self.writes.append(event)
+
+        self.cluster.watch(None, receive)
+        self.writes.clear()
+
+    def key(self, api_version, kind, name, namespace="default"):
+        resource = self.cluster.resource(api_version, kind)
+        return Key(resource, name, namespace if resource.namespaced else "")
+
+    def get(self, api_version, kind, name, namespace="default"):
+        return self.cluster.get(self.key(api_version, kind, name, namespace))
+
+    def list(self, api_version, kind):
+        return self.cluster.list(self.cluster.resource(api_version, kind))
+
+    def workspace(self, name="w", namespace="default", **fields):
+        return self.cluster.create(
+            {
+                "apiVersion": "kaito.sh/v1alpha1",
+                "kind": "Workspace",
+                "metadata": {"name": name, "namespace": namespace},
+                **fields,
+            }
+        )
+
+    def events(self, reason="SyncError"):
+        return [e for e in self.list("v1", "Event") if e["reason"] == reason]

@@ -1,0 +1,29 @@
+"""The program `kaito_runtime.serve` with the scripted model in place of weights: `PORT` is its argument."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from kaito_runtime import outcome, serve
+from kaito_runtime.chat import ChatEngine
+
+
+def load() -> ChatEngine:
+    from kaito_runtime.engine import BatchingEngine
+
+    from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
+
+    engine = BatchingEngine(ScriptedModel(), ScriptedTokenizer())
+    engine.prove()
+    return engine
+
+
+def main() -> None:
+    failure = asyncio.run(serve.serve(load, "127.0.0.1", int(sys.argv[1]), "text-generation"))
+    if failure:
+        raise failure
+
+
+if __name__ == "__main__":
+    outcome.run(main)

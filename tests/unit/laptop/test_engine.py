@@ -1,0 +1,155 @@
+"""Queues and timers, on a clock that only the test moves."""
+
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+
+from kaito_laptop.core.backoff import Backoff
+from kaito_laptop.core.clock import RealClock, VirtualClock
+from kaito_laptop.core.cluster import Conflict
+from kaito_laptop.core.event_loop import Engine, NeverHappens, Queue, Retry
+
+
+@pytest.fixture
+def engine():
+    return Engine(VirtualClock())
+
+
+def test_a_name_that_waits_is_not_queued_twice(engine):
+    seen = []
+    queue = Queue(engine, seen.append)
+    queue.add_all(["a", "b", "a"])
+    engine.settle()
+    assert seen == ["a", "b"]
+
+
+def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine):
+    seen = []
+
+    def look(key):
+        seen.append(key)
+        if len(seen) < 3:
+            queue.add(key)
+
+    queue = Queue(engine, look)
+    queue.add("a")
+    engine.settle()
+    assert seen == ["a", "a", "a"]
+
+
+def test_of_two_moments_the_earlier_one_counts(engine):
+    times = []
+    queue = Queue(engine, lambda key: times.append(engine.clock.seconds()))
+    queue.add_after("a", 5)
+    queue.add_after("a", 2)
+    queue.add_after("a", 9)
+    engine.advance(20)
+    assert times == [2]
+
+
+def test_failures_are_repeated_later_and_later_until_they_end(engine):
+    """The first gaps that were measured on the real one begin with 5 ms and double."""
+    times = []
+
+    def look(key):
+        times.append(engine.clock.seconds())
+        if len(times) < 5:
+            raise Conflict("no")
+
+    Queue(engine, look).add("a")
+    engine.advance(10)
+    gaps = [round(after - before, 3) for before, after in pairwise(times)]
+    assert gaps == [0.005, 0.01, 0.02, 0.04]
+
+
+def test_the_longest_delay_is_a_thousand_seconds():
+    backoff = Backoff(VirtualClock())
+    assert [backoff.delay("a") for _ in range(40)][-1] == 1000
+    backoff.forget("a")
+    assert backoff.delay("a") == 0.005
+
+
+def test_all_names_together_fail_ten_times_a_second_after_a_burst_of_a_hundred():
+    backoff = Backoff(VirtualClock())
+    delays = [backoff.delay(name) for name in range(150)]
+    assert delays[99] == 0.005
+    assert delays[149] == pytest.approx(5)
+
+
+def test_a_retry_with_its_own_delay_is_no_failure(engine):
+    times = []
+
+    def look(key):
+        times.append(engine.clock.seconds())
+        raise Retry("later", 3)
+
+    Queue(engine, look).add("a")
+    engine.advance(10)
+    assert times == [0, 3, 6, 9]
+
+
+def test_an_error_of_our_own_is_not_swallowed(engine):
+    Queue(engine, lambda key: {}[key]).add("a")
+    with pytest.raises(KeyError):
+        engine.settle()
+
+
+def test_time_jumps_to_what_is_due(engine):
+    happened = []
+    engine.after(1800, lambda: happened.append(engine.clock.seconds()))
+    engine.run_until(lambda: bool(happened))
+    assert happened == [1800]
+
+
+def test_waiting_for_what_never_comes_ends_with_the_reason(engine):
+    with pytest.raises(NeverHappens, match="nothing is left to do"):
+        engine.run_until(lambda: False)
+    engine.every(10, lambda: None)
+    with pytest.raises(NeverHappens, match="within 100 seconds"):
+        engine.run_until(lambda: False, within=100)
+
+
+def test_a_loop_that_never_rests_is_found(engine):
+    queue = Queue(engine, lambda key: queue.add(key))
+    queue.add("a")
+    with pytest.raises(NeverHappens, match="never rests"):
+        engine.settle()
+
+
+def test_what_is_cancelled_does_not_happen(engine):
+    happened = []
+    engine.after(1, lambda: happened.append("once")).cancel()
+    repeated = engine.every(1, lambda: happened.append("again"))
+    engine.advance(2)
+    repeated.cancel()
+    engine.advance(5)
+    assert happened == ["again", "again"]
+
+
+def test_a_shuffled_engine_does_the_same_work_in_another_order():
+    orders = set()
+    for seed in range(5):
+        engine, seen = Engine(VirtualClock(), seed), []
+        for name in "abcd":
+            Queue(engine, lambda key, name=name, seen=seen: seen.append(name)).add(1)
+        engine.settle()
+        assert sorted(seen) == list("abcd")
+        orders.add("".join(seen))
+    assert len(orders) > 1
+
+
+def test_other_threads_bring_work_to_an_engine_that_sleeps():
+    engine, threads = Engine(RealClock()), []
+    engine.after(0.05, lambda: threads.append(threading.current_thread()))
+
+    def bring():
+        engine.post(lambda: threads.append(threading.current_thread()))
+        while len(threads) < 2:
+            time.sleep(0.001)
+        engine.stop()
+
+    threading.Thread(target=bring).start()
+    engine.run()
+    assert threads == [threading.current_thread()] * 2

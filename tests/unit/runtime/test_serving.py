@@ -1,0 +1,438 @@
+"""The web server with an engine of twenty lines, and the real engine with a real model."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import tornado.httpclient
+
+from kaito_runtime import serve
+from kaito_runtime.chat import PromptTooLongError, QueueFullError, RequestRefusedError
+from kaito_runtime.http import Served, listen
+from kaito_runtime.http_limits import Limits
+from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.rendering import Rendering
+
+from tests.harness.echo_engine import EchoEngine
+
+
+@pytest.fixture
+def ask():
+    """Run requests against a server: (method, path, body, headers) -> (status, headers, text)."""
+
+    def call(served, *requests):
+        async def all_requests():
+            server = listen(served, "127.0.0.1", 0)
+            port = next(iter(server._sockets.values())).getsockname()[1]
+            client = tornado.httpclient.AsyncHTTPClient(force_instance=True)
+            answers = []
+            for method, path, body, headers in requests:
+                answer = await client.fetch(
+                    f"http://127.0.0.1:{port}{path}", method=method, body=body, headers=headers,
+                    raise_error=False, request_timeout=5,
+                )  # fmt: skip
+                answers.append((answer.code, answer.headers, answer.body.decode()))
+            client.close()
+            server.stop()
+            await server.close_all_connections()
+            return answers
+
+        return asyncio.run(all_requests())
+
+    return call
+
+
+def get(path, **headers):
+    return ("GET", path, None, headers)
+
+
+def chat(content):
+    body = content if isinstance(content, bytes | str) else json.dumps(content)
+    return ("POST", "/chat", body, {})
+
+
+def test_readiness_begins_with_the_engine_and_health_before(ask):
+    loading, ready = Served("text-generation"), Served("text-generation", engine=EchoEngine())
+    before = ask(loading, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
+    after = ask(ready, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
+    assert [answer[0] for answer in before] == [200, 503, 503]
+    assert before[2][1]["Retry-After"] == "1"
+    assert [answer[0] for answer in after] == [200, 200, 200]
+    assert json.loads(after[0][2]) == {"status": "Healthy"}
+    assert json.loads(after[2][2]) == {"Result": "a"}
+
+
+def test_a_dead_engine_is_unhealthy(ask):
+    engine = EchoEngine()
+    engine.ended.set_result(Failure(Reason.DEVICE_LOST, "the device no longer computes"))
+    served = Served("text-generation", engine=engine)
+    assert [a[0] for a in ask(served, get("/healthz"), get("/readyz"))] == [500, 503]
+
+
+def test_the_root_names_the_adapter(ask):
+    served = Served("text-generation", adapter_digest="sha256:12", engine=EchoEngine())
+    ((_, headers, body),) = ask(served, get("/"))
+    assert json.loads(body) == {"message": "Server is running"}
+    assert headers["Kaito-Adapter-Digest"] == "sha256:12"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "content", "status"),
+    [
+        (None, {}, 400),
+        (None, {"prompt": 1}, 422),
+        (None, "{", 422),
+        (RequestRefusedError("write less"), {"prompt": "a"}, 400),
+        (PromptTooLongError("too long"), {"prompt": "a"}, 413),
+        (None, "x" * (Limits().body_bytes + 1), 413),
+        (RuntimeError("secret detail"), {"prompt": "a"}, 500),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_errors_have_a_detail(ask, trouble, content, status):
+    engine = EchoEngine()
+    engine.trouble = trouble
+    ((code, _, body),) = ask(Served("text-generation", engine=engine), chat(content))
+    assert code == status
+    assert json.loads(body)["detail"]
+    assert "secret" not in body
+
+
+def test_a_full_queue_is_503_and_says_when_to_come_back(ask):
+    engine = EchoEngine()
+    engine.is_full = True
+    ((code, headers, _),) = ask(Served("text-generation", engine=engine), chat({"prompt": "a"}))
+    assert (code, headers["Retry-After"]) == (503, "1")
+
+
+def test_a_conversation_is_answered_in_the_form_of_kaito(ask):
+    served = Served("conversational", engine=EchoEngine())
+    messages = {"messages": [{"role": "user", "content": "Hi"}]}
+    ((_, _, body),) = ask(served, chat(messages))
+    assert json.loads(body) == {"Result": "{'role': 'assistant', 'content': 'Hi'}"}
+
+
+def test_metrics_are_for_prometheus_and_json_on_request(ask):
+    served = Served("text-generation", engine=EchoEngine())
+    answers = ask(
+        served, chat({"prompt": "a"}), get("/metrics"), get("/metrics", Accept="application/json")
+    )
+    assert "kaito_chat_requests_total 1" in answers[1][2]
+    assert "kaito_generated_tokens_total 2" in answers[1][2]
+    figures = json.loads(answers[2][2])
+    assert figures["gpu_info"] or figures["cpu_info"]["total_cores"] >= 1
+
+
+def test_the_configuration_file_is_below_the_command_line(tmp_path):
+    path = tmp_path / "inference_config.yaml"
+    path.write_text("torch_dtype: float16\npipeline: conversational\n")
+    flags = serve.parse_flags(["--config", str(path), "--torch_dtype=float32", "--load_in_4bit"])
+    assert (flags.torch_dtype, flags.pipeline) == ("float32", "conversational")
+    assert flags.load_in_4bit is True
+
+
+@pytest.mark.parametrize("text", ["a: 1", "torch_dtype: bf16", "port: x", "- 1", "a: [",
+                                  "{load_in_4bit: true, load_in_8bit: true}"])  # fmt: skip
+def test_a_configuration_file_with_a_mistake_is_config_invalid(tmp_path, text, failure_of):
+    path = tmp_path / "inference_config.yaml"
+    path.write_text(text)
+    assert failure_of(serve.parse_flags, ["--config", str(path)]).reason is Reason.CONFIG_INVALID
+
+
+def test_a_port_in_use_is_named(failure_of):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failure = failure_of(
+            lambda: asyncio.run(serve.serve(EchoEngine, "127.0.0.1", port, "text-generation"))
+        )
+    assert failure.reason is Reason.PORT_IN_USE
+    assert str(port) in failure.message
+
+
+def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason():
+    def load():
+        raise Failure(Reason.WEIGHTS_INVALID, "no model")
+
+    failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, "text-generation"))
+    assert failure.reason is Reason.WEIGHTS_INVALID
+
+
+# From here on the real engine.
+
+
+@pytest.fixture(scope="module")
+def loaded(weights):
+    from kaito_runtime import model
+    from kaito_runtime.config import QuantizationConfig
+
+    placement = model.choose_placement("float32")
+    return model.load_base(weights, placement, QuantizationConfig()), model.load_tokenizer(weights)
+
+
+@pytest.fixture
+def engine(loaded):
+    from kaito_runtime.engine import BatchingEngine
+
+    running = BatchingEngine(*loaded)
+    yield running
+    running.stop()
+
+
+def greedy(prompt, new=8, **named):
+    from kaito_runtime.chat import ChatRequest
+
+    generation = {"do_sample": False, "max_new_tokens": new, **named.pop("generation", {})}
+    return ChatRequest(prompt=prompt, generation=generation, return_full_text=False, **named)
+
+
+PROMPTS = ["What does Ada like to eat?", "Where", "Tell me the code word of the bridge.", "Which"]
+
+
+@pytest.mark.runtime
+def test_rows_of_a_batch_answer_as_if_they_were_alone(engine):
+    alone = [engine.submit(greedy(prompt, 3 + n)).result() for n, prompt in enumerate(PROMPTS)]
+    together = [engine.submit(greedy(prompt, 3 + n)) for n, prompt in enumerate(PROMPTS)]
+    assert [reply.result() for reply in together] == alone
+    assert all(reply.generated_tokens <= 3 + n for n, reply in enumerate(alone))
+
+
+@pytest.mark.runtime
+def test_the_full_text_is_the_prompt_and_what_follows(engine):
+    from kaito_runtime.chat import ChatRequest
+
+    made = engine.submit(greedy("Where is")).result().text
+    request = ChatRequest(prompt="Where is", generation={"do_sample": False, "max_new_tokens": 8})
+    assert engine.submit(request).result().text == "Where is" + made
+
+
+@pytest.mark.runtime
+@pytest.mark.parametrize(
+    ("generation", "says"),
+    [
+        ({"max_new_tokens": None, "max_length": 3}, "max_length"),
+        ({"do_sample": True, "temperature": -1.0}, "temperature"),
+        ({"repetition_penalty": -1.0}, "penalty"),
+    ],
+)
+def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(engine, generation, says):
+    request = greedy("Where does the otter live?", generation=generation)
+    with pytest.raises(RequestRefusedError, match=says):
+        engine.submit(request).result()
+    assert engine.submit(greedy("Where")).result().prompt_tokens > 0
+
+
+@pytest.mark.runtime
+def test_a_prompt_beyond_the_context_is_refused_or_cut(engine):
+    long = "Where does the otter live? " * 60
+    with pytest.raises(PromptTooLongError, match="256"):
+        engine.submit(greedy(long)).result()
+    assert engine.submit(greedy(long, cut_long_prompt=True)).result().prompt_tokens < 256
+
+
+@pytest.mark.runtime
+def test_several_sequences_are_written_one_after_another(engine):
+    sampled = {"do_sample": True, "num_return_sequences": 3}
+    reply = engine.submit(greedy("Where", 4, generation=sampled)).result()
+    assert 3 <= reply.generated_tokens <= 12
+
+
+@pytest.mark.runtime
+def test_a_full_queue_refuses(loaded):
+    from kaito_runtime.engine import BatchingEngine
+
+    running = BatchingEngine(*loaded, waiting_limit=2)
+    replies = [running.submit(greedy("Where", 200))]
+
+    def submit_many():
+        for _ in range(50):
+            replies.append(running.submit(greedy("Where", 2)))
+
+    with pytest.raises(QueueFullError):
+        submit_many()
+    running.stop()
+    assert all(reply.done() for reply in replies)
+
+
+@pytest.fixture(scope="module")
+def adapters(weights, tmp_path_factory):
+    """Two adapters whose matrices are not zero."""
+    import torch
+
+    from kaito_runtime import adapter, model
+    from kaito_runtime.config import LoraConfig, QuantizationConfig
+
+    folder = tmp_path_factory.mktemp("adapters")
+    for seed, rank in ((1, 4), (2, 2)):
+        base = model.load_base(weights, model.choose_placement("float32"), QuantizationConfig())
+        torch.manual_seed(seed)
+        tuned = adapter.add_adapter(base, LoraConfig(r=rank), checkpointing=False)
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.2)
+        adapter.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights", Rendering())
+    return folder
+
+
+def logits(network):
+    import torch
+
+    with torch.inference_mode():
+        ids = torch.tensor([[20, 30, 40, 50]], device=network.device)
+        return network(input_ids=ids).logits
+
+
+def put_on(weights, mounted, **quantized):
+    from kaito_runtime import adapter, model
+    from kaito_runtime.config import QuantizationConfig
+
+    base = model.load_base(
+        weights, model.choose_placement("float32"), QuantizationConfig(**quantized)
+    )
+    return logits(base).clone(), adapter.put_on(base, mounted)
+
+
+@pytest.mark.runtime
+def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapters):
+    import torch
+    from peft import PeftModel
+
+    base, merged = put_on(weights, {"a1": (adapters / "a1", 1.0)})
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert not isinstance(merged, PeftModel)
+    assert not torch.allclose(logits(merged), base, atol=0.01)
+    _, without = put_on(weights, {"a1": (adapters / "a1", 0.0)})
+    torch.testing.assert_close(logits(without), base)
+
+
+@pytest.mark.runtime
+def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapters):
+    import torch
+
+    mounted = {"a1": (adapters / "a1", 0.5), "a2": (adapters / "a2", -2.0)}
+    base, both = put_on(weights, mounted)
+    plain, _ = put_on(weights, {"a1": (adapters / "a1", 0.0)})[1], base
+    one = put_on(weights, {"a1": mounted["a1"]})[1]
+    other = put_on(weights, {"a2": mounted["a2"]})[1]
+    name = "model.layers.0.self_attn.o_proj"
+    weight = [m.get_submodule(name).weight for m in (plain, one, other, both)]
+    torch.testing.assert_close(weight[3], weight[1] + weight[2] - weight[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.runtime
+def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters):
+    from kaito_runtime.model import quantized_modules
+
+    mounted = {"a1": (adapters / "a1", 1.0)}
+    _, tuned = put_on(weights, mounted, load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    assert any("lora_A" in name for name, _ in tuned.named_parameters())
+    assert quantized_modules(tuned) >= 8
+
+
+@pytest.mark.runtime
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("cut", "damaged"), ("empty", "damaged"), ("no config", "adapter_config.json"),
+        ("bad config", "no configuration"), ("other kind", "LORA"), ("missing tensor", "lacks"),
+        ("extra tensor", "fit no layer"), ("nan", "not finite"), ("other shape", "another"),
+    ],
+)  # fmt: skip
+def test_a_damaged_adapter_is_refused_with_what_is_wrong(
+    weights, adapters, tmp_path, failure_of, damage, says
+):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for path in (adapters / "a1").glob("[!.]*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    tensors_path, config_path = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    tensors = load_file(tensors_path)
+    first = sorted(tensors)[0]
+    match damage:
+        case "cut":
+            tensors_path.write_bytes(tensors_path.read_bytes()[:-100])
+        case "empty":
+            tensors_path.write_bytes(b"")
+        case "no config":
+            config_path.unlink()
+        case "bad config":
+            config_path.write_text("[]")
+        case "other kind":
+            config_path.write_text(config_path.read_text().replace('"LORA"', '"IA3"'))
+        case "missing tensor":
+            save_file({k: v for k, v in tensors.items() if k != first}, tensors_path)
+        case "extra tensor":
+            save_file(
+                {**tensors, first.replace("layers.0", "layers.9"): torch.ones(2, 2)}, tensors_path
+            )
+        case "nan":
+            save_file(
+                {**tensors, first: torch.full_like(tensors[first], float("nan"))}, tensors_path
+            )
+        case "other shape":
+            save_file({**tensors, first: torch.zeros(3, 3)}, tensors_path)
+    failure = failure_of(put_on, weights, {"mine": (folder, 1.0)})
+    assert failure.reason is Reason.ADAPTER_INVALID
+    assert '"mine"' in failure.message
+    assert says in failure.message
+
+
+def test_the_strength_is_in_the_variable_of_the_adapters_name(tmp_path, monkeypatch, failure_of):
+    from kaito_runtime.adapter import mounted_adapters
+
+    for name in ("my-adapter", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("my-adapter", "0.25")
+    assert [strength for _, strength in mounted_adapters(tmp_path).values()] == [0.25, 1.0]
+    monkeypatch.setenv("my-adapter", "strong")
+    assert failure_of(mounted_adapters, tmp_path).reason is Reason.ADAPTER_INVALID
+
+
+@pytest.mark.runtime
+def test_the_program_serves_and_ends_on_sigterm(weights, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace/weights").symlink_to(weights)
+    line = [sys.executable, "-m", "kaito_runtime.serve"]
+    line += ["--host", "127.0.0.1", "--port", str(port), "--torch_dtype", "float32"]
+    process = subprocess.Popen(
+        line,
+        env={**os.environ, "KAITO_ROOT": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        while process.stdout.readline().strip() not in ("ready", ""):
+            pass
+        url = f"http://127.0.0.1:{port}"
+
+        def one(prompt):
+            body = json.dumps({"prompt": prompt, "generate_kwargs": {"max_new_tokens": 4}}).encode()
+            with urllib.request.urlopen(f"{url}/chat", body, timeout=20) as answer:
+                return json.loads(answer.read())["Result"]
+
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(one, PROMPTS * 4))
+        assert all(text.startswith(p) for text, p in zip(answers, PROMPTS * 4, strict=True))
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - started < 15
+        assert not re.search("Traceback|terminate called", process.stdout.read())
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
