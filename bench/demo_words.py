@@ -17,9 +17,10 @@ from typing import Any
 
 from kaito_laptop.cli.up import chat_body
 from kaito_laptop.registry.server import Registry
-from kaito_runtime import serve, threads, tune
-from kaito_runtime.chat_schema import PIPELINES, parse_chat
+from kaito_runtime import serve, tune
 from kaito_runtime.demo import lesson, make, text
+from kaito_runtime.pod import threads
+from kaito_runtime.serving.schema import PIPELINES, parse_chat
 from kaito_runtime.transfer.pull import ADAPTER_PATH, pull_image
 from kaito_runtime.transfer.push import push_adapter
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kaito_hooks.machine import finalize, sync
-from kaito_hooks.machine.offer import Quota, Size, Sizes
+from kaito_hooks.machine.actions import Answer, Created, CreatePool, Deleted, DeletePool, observe
+from kaito_hooks.machine.catalog import Quota, Size, Sizes
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours
-from kaito_hooks.machine.steps import Answer, Created, CreatePool, Deleted, DeletePool, observe
 from kaito_hooks.metacontroller import SyncResponse, dump, parse_sync
 
 from tests.unit.machine.builders import SIZE, body, machine, node
@@ -28,7 +28,7 @@ LISTING = Listing((ListedPool("system", Ours("Succeeded"), is_system=True),))
 WORKER = """
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app, _utc_now
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 identity = WorkloadIdentity("t", "c", "/none", "https://login.microsoftonline.com/")
 settings = MachineSettings("s", "rg", "aks", "i", identity=identity)
 provider = AksProvider(settings, _utc_now)

@@ -15,15 +15,15 @@ from typing import Any
 
 import yaml
 
-from kaito_runtime import outcome, threads
-from kaito_runtime.chat import ChatEngine
-from kaito_runtime.chat_schema import PIPELINES
-from kaito_runtime.config import DTYPES, QuantizationConfig
-from kaito_runtime.http import listen
-from kaito_runtime.http_handler import Served
-from kaito_runtime.outcome import Failure, Reason
-from kaito_runtime.paths import in_root
-from kaito_runtime.rendering import Form, Rendering
+from kaito_runtime.models.rendering import Form, Rendering
+from kaito_runtime.pod import termination, threads
+from kaito_runtime.pod.paths import in_root
+from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.http.app import listen
+from kaito_runtime.serving.http.handler import Served
+from kaito_runtime.serving.schema import PIPELINES
+from kaito_runtime.tuning.config import DTYPES, QuantizationConfig
 
 DRAIN_SECONDS = 25.0
 """Below Kubernetes' default grace period of 30 seconds."""
@@ -35,11 +35,11 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     """Load model and adapters, generate one token, and return the engine."""
     import torch
 
-    from kaito_runtime import model
-    from kaito_runtime.engine import BatchingEngine
+    from kaito_runtime.models import load
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
-    model.quiet()
-    placement = model.choose_placement(flags.torch_dtype)
+    load.quiet()
+    placement = load.choose_placement(flags.torch_dtype)
     print(
         f"{placement.device}, {placement.dtype} ({placement.why}), "
         f"{torch.get_num_threads()} threads",
@@ -54,17 +54,18 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     )
     weights = in_root(flags.weights)
     trust = flags.trust_remote_code
-    tokenizer = model.load_tokenizer(weights, trust_remote_code=trust)
-    network = model.load_base(weights, placement, quantization, trust_remote_code=trust)
-    quantized = model.quantized_modules(network)
+    tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
+    network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
+    quantized = load.quantized_modules(network)
     adapters = mounted(in_root(flags.adapters))
     rendering = Rendering()
     if adapters:
-        from kaito_runtime import adapter  # peft costs more than a second of the start
+        # peft costs more than a second of the start.
+        from kaito_runtime.models.adapters import put_on, taught_rendering
 
-        rendering = adapter.taught_rendering(adapters)
-        with model.device_faults("putting the adapters onto the model"):
-            network = adapter.put_on(network, adapters)
+        rendering = taught_rendering(adapters)
+        with load.device_faults("putting the adapters onto the model"):
+            network = put_on(network, adapters)
     if rendering.chat_template:
         tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
     print(
@@ -87,9 +88,9 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
 
 def mounted(folder: Path) -> dict[str, tuple[Path, float]]:
     """Return the adapters in a folder; without any, peft is never imported."""
-    from kaito_runtime import adapter
+    from kaito_runtime.models.adapters import mounted_adapters
 
-    return adapter.mounted_adapters(folder)
+    return mounted_adapters(folder)
 
 
 async def serve(
@@ -127,7 +128,7 @@ async def serve(
         except Failure as failure:
             failures.append(failure)
         except Exception as error:
-            failures.append(outcome.unexpected(error))
+            failures.append(termination.unexpected(error))
         if failures:
             loop.call_soon_threadsafe(stopped.set)
 
@@ -220,4 +221,4 @@ def _config_invalid(path: Path, what: str) -> Failure:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

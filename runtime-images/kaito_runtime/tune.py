@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime import outcome, threads
-from kaito_runtime.config import DatasetConfig, TrainingConfig, read_config
-from kaito_runtime.data import open_folder
-from kaito_runtime.examples import Example, find_columns
-from kaito_runtime.metrics import Gauges, serve_in_background
-from kaito_runtime.outcome import Failure, Reason, Stopped
-from kaito_runtime.paths import in_root
-from kaito_runtime.rendering import rendering_of
-from kaito_runtime.training import train
+from kaito_runtime.models.rendering import rendering_of
+from kaito_runtime.pod import termination, threads
+from kaito_runtime.pod.metrics import Gauges, serve_in_background
+from kaito_runtime.pod.paths import in_root
+from kaito_runtime.pod.termination import Failure, Reason, Stopped
+from kaito_runtime.tuning.config import DatasetConfig, TrainingConfig, read_config
+from kaito_runtime.tuning.data import open_folder
+from kaito_runtime.tuning.examples import Example, find_columns
+from kaito_runtime.tuning.loop import train
 
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
@@ -67,42 +67,42 @@ def tune(
     """Load the model, train its adapter, save it; returns the figures of docs/pods.md."""
     import torch
 
-    from kaito_runtime import adapter, model
-    from kaito_runtime.documents import passes_for
-    from kaito_runtime.encode import Encoder
+    from kaito_runtime.models import adapters, load
+    from kaito_runtime.tuning.encode import Encoder
+    from kaito_runtime.tuning.packing import passes_for
 
-    model.quiet()
+    load.quiet()
     random.seed(config.training.seed)
     torch.manual_seed(config.training.seed)
-    placement = model.choose_placement(config.model.torch_dtype)
+    placement = load.choose_placement(config.model.torch_dtype)
     print(
         f"{placement.device}, {placement.dtype} ({placement.why}), {torch.get_num_threads()} threads",
         flush=True,
     )
     trust = config.model.trust_remote_code
-    tokenizer = model.load_tokenizer(weights, trust_remote_code=trust)
+    tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
     encoder = Encoder(tokenizer, config.training)
     documents = [encoder.document(example) for example in examples]
-    base_model = model.load_base(weights, placement, config.quantization, trust_remote_code=trust)
-    quantized = model.quantized_modules(base_model)
+    base_model = load.load_base(weights, placement, config.quantization, trust_remote_code=trust)
+    quantized = load.quantized_modules(base_model)
     passes = passes_for(base_model)
-    with model.device_faults("adding the adapter"):
-        tuned = adapter.add_adapter(
+    with load.device_faults("adding the adapter"):
+        tuned = adapters.add_adapter(
             base_model, config.lora, checkpointing=config.training.gradient_checkpointing
         )
-    trainable = sum(parameter.numel() for parameter in adapter.trainable_parameters(tuned))
+    trainable = sum(parameter.numel() for parameter in adapters.trainable_parameters(tuned))
     print(
         f"{len(documents)} rows, {sum(map(len, documents)):,} tokens, "
         f"{trainable:,} trainable parameters, quantisation {config.quantization.name}",
         flush=True,
     )
-    with model.device_faults("training"):
+    with load.device_faults("training"):
         trained = train(tuned, documents, config, passes, gauges)
         conversations = sum(bool(example.messages) for example in examples)
         rendering = rendering_of(
             conversations, len(examples) - conversations, tokenizer.get_chat_template()
         )
-        adapter.save_adapter(tuned, output, base, rendering)
+        adapters.save_adapter(tuned, output, base, rendering)
     report: dict[str, Any] = {
         "steps": trained.steps,
         "epochs": trained.epochs,
@@ -151,4 +151,4 @@ def tuning_gauges() -> Gauges:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

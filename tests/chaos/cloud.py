@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from kaito_hooks.aks.pools import owners
+from kaito_hooks.providers.aks.pools import owners
 from kaito_laptop.azure import ManagedCluster
 from kaito_laptop.azure.answers import Answer, Request, error, ok
 from kaito_laptop.azure.router import Handled, Router

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry

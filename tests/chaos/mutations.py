@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from kaito_hooks.aks import provider as aks
 from kaito_hooks.kube.objects import get_in
-from kaito_hooks.machine import absence, deletion, finalize, unclear
+from kaito_hooks.machine import deletion, deletion_proof, finalize, indeterminate
+from kaito_hooks.machine.actions import Observed
 from kaito_hooks.machine.api import Machine
+from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
-from kaito_hooks.machine.steps import Observed
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.providers.aks import provider as aks
 from kaito_hooks.sweep import orphans, sweep
 from kaito_hooks.sweep.orphans import KubernetesCluster, Verdict
 
@@ -61,7 +61,7 @@ def unknown_is_absent() -> AbstractContextManager[Any]:
 
 def absent_once_is_gone() -> AbstractContextManager[Any]:
     """The finalizer leaves only when the pool was seen absent twice, 45 seconds apart."""
-    return patch.object(absence, "seconds_left", lambda observed, now: 0)
+    return patch.object(deletion_proof, "seconds_left", lambda observed, now: 0)
 
 
 def any_list_is_believed() -> AbstractContextManager[Any]:
@@ -136,7 +136,7 @@ def sweep_nothing() -> AbstractContextManager[Any]:
 
 def repeat_what_was_shown() -> AbstractContextManager[Any]:
     """A Machine on its way out is never repeated as ready."""
-    return patch.object(finalize, "keep", unclear.keep)
+    return patch.object(finalize, "keep", indeterminate.keep)
 
 
 def delete_while_azure_is_at_work() -> AbstractContextManager[Any]:

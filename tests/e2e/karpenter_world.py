@@ -9,8 +9,8 @@ from typing import Any
 from kubernetes import client as kube
 from kubernetes.config import new_client_from_config
 
-from kaito_hooks.karpenter.client import connect
-from kaito_hooks.karpenter.provider import KarpenterProvider
+from kaito_hooks.providers.karpenter.client import connect
+from kaito_hooks.providers.karpenter.provider import KarpenterProvider
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Cluster, Key

@@ -9,13 +9,14 @@ from typing import Any
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.presets import Preset
 from kaito_hooks.web.workspace import load_presets
-from kaito_hooks.workspace import api, training_config
-from kaito_hooks.workspace.check import check_job
+from kaito_hooks.workspace import api
+from kaito_hooks.workspace.children import training_config
+from kaito_hooks.workspace.children.check import check_job
+from kaito_hooks.workspace.children.inference import preset_deployment, tuned_deployment
+from kaito_hooks.workspace.children.tuning import Adapter, tuning_job
 from kaito_hooks.workspace.context import Images
 from kaito_hooks.workspace.fit import Fit, fit
-from kaito_hooks.workspace.inference import preset_deployment, tuned_deployment
 from kaito_hooks.workspace.machines import Nodes
-from kaito_hooks.workspace.tuning import Adapter, tuning_job
 from kaito_laptop.core import quantities
 
 from tests.harness.builders import inference_workspace, tuning_workspace

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import tornado.web
 
-from kaito_runtime import http_limits
-from kaito_runtime.http import listen
-from kaito_runtime.http_chat import Chat
-from kaito_runtime.http_handler import Served
-from kaito_runtime.http_limits import LimitedServer, Limits
+from kaito_runtime.serving.http import limits as http_limits
+from kaito_runtime.serving.http.app import listen
+from kaito_runtime.serving.http.chat import Chat
+from kaito_runtime.serving.http.handler import Served
+from kaito_runtime.serving.http.limits import LimitedServer, Limits
 
 from tests.harness.echo_engine import EchoEngine
 

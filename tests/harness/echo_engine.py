@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 
-from kaito_runtime.chat import ChatReply, QueueFullError
+from kaito_runtime.serving.engine import ChatReply, QueueFullError
 
 
 class EchoEngine:

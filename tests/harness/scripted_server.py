@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from kaito_runtime import outcome, serve
-from kaito_runtime.chat import ChatEngine
+from kaito_runtime import serve
+from kaito_runtime.pod import termination
+from kaito_runtime.serving.engine import ChatEngine
 
 
 def load() -> ChatEngine:
-    from kaito_runtime.engine import BatchingEngine
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
 
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

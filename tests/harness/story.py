@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kaito_hooks.aks.provider import AksProvider
 from kaito_hooks.kube.quantities import binary
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, WorkspaceSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets

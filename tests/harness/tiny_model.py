@@ -10,11 +10,11 @@ def make_tiny_model(folder: Path) -> Path:
     import torch
     from transformers import Phi3Config, Phi3ForCausalLM
 
-    from kaito_runtime import model
     from kaito_runtime.demo import text
     from kaito_runtime.demo.tokenizer import make_tokenizer
+    from kaito_runtime.models import load
 
-    model.quiet()
+    load.quiet()
     lines = text.lines(400, 0)
     tokenizer = make_tokenizer((part for line in lines for part in line), folder)
     torch.manual_seed(0)

@@ -10,9 +10,9 @@ from fractions import Fraction
 from functools import cached_property
 from math import ceil
 
+from kaito_hooks.api import labels as keys
 from kaito_hooks.azure_sizes import Accelerator, accelerator
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.objects import (
     Manifest,
     annotations_of,

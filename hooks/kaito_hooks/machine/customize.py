@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kaito_hooks.api import labels as keys
 from kaito_hooks.errors import BadRequest
-from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.objects import Manifest, uid
 from kaito_hooks.metacontroller import RelatedRule, parse_parent
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kaito_hooks.machine import reasons
+from kaito_hooks.machine.actions import Call, Deleted, DeletePool, Observed, ReadOperation
 from kaito_hooks.machine.denied import Forbidden
+from kaito_hooks.machine.errors import Busy, EtagMismatch, ProviderError
 from kaito_hooks.machine.provider import Ours, Unknown
-from kaito_hooks.machine.steps import Call, Deleted, DeletePool, Observed, ReadOperation
-from kaito_hooks.machine.trouble import Busy, EtagMismatch, ProviderError
 
 POLL_SECONDS = 15
 LONGEST_SECONDS = 300

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from kaito_hooks.machine import reasons
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine.errors import ProviderError
 
 HOUR = 3600
 SLOWEST = 6 * HOUR

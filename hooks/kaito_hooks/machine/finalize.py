@@ -10,21 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine import absence, deletion, reasons, unclear
-from kaito_hooks.machine.hints import Attempt, PoolHint
-from kaito_hooks.machine.phases import as_before
+from kaito_hooks.machine import deletion, deletion_proof, indeterminate, reasons
+from kaito_hooks.machine.actions import Answer, Deleted, ListPools, Observed, ReadPool, Row, Step
+from kaito_hooks.machine.conditions import as_before
+from kaito_hooks.machine.errors import DeletionFailed, ProviderError
+from kaito_hooks.machine.last_status import Attempt, PoolHint
 from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer, last_error, until
-from kaito_hooks.machine.steps import (
-    Answer,
-    Deleted,
-    ListPools,
-    Observed,
-    ReadPool,
-    Row,
-    Step,
-)
-from kaito_hooks.machine.trouble import DeletionFailed, ProviderError
 
 POLL_SECONDS = 15
 SHORTEST_SECONDS = 5
@@ -49,7 +41,7 @@ def nameless(observed: Observed, now: datetime) -> Step | None:
 
 def paused(observed: Observed, now: datetime) -> Step | None:
     """F2, later: nothing is asked before the moment that the last trouble named."""
-    seconds = unclear.seconds_paused(observed, now)
+    seconds = indeterminate.seconds_paused(observed, now)
     return keep(observed, now, seconds) if seconds else None
 
 
@@ -78,8 +70,8 @@ def between(observed: Observed, now: datetime) -> Step | None:
     """F6, later: between the two looks nothing is asked; a status that is wrong costs 45 seconds."""
     if observed.pool is not None or observed.hints.absent_since is None:
         return None
-    left = absence.seconds_left(observed, now)
-    since = absence.since(observed, now)
+    left = deletion_proof.seconds_left(observed, now)
+    since = deletion_proof.since(observed, now)
     return _wait(observed, now, left, SEEN_ABSENT, absent_since=since) if left else None
 
 
@@ -145,13 +137,13 @@ def prove(observed: Observed, now: datetime) -> Step | None:
         return None
     if observed.listing is None:
         return ListPools()
-    doubt = absence.doubt_of(observed)
+    doubt = deletion_proof.doubt_of(observed)
     if doubt is not None:
         return _troubled(observed, now, doubt)
-    left = absence.seconds_left(observed, now)
+    left = deletion_proof.seconds_left(observed, now)
     if left == 0:
         return None
-    since = absence.since(observed, now)
+    since = deletion_proof.since(observed, now)
     return _wait(observed, now, left, SEEN_ABSENT, absent_since=since)
 
 
@@ -174,7 +166,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def _leave(observed: Observed, now: datetime) -> Answer:
-    since = absence.since(observed, now)
+    since = deletion_proof.since(observed, now)
     says = _conditions(observed, now, "The node is gone.", None)
     return answer(observed, now, 0, says, absent_since=since, finalized=True)
 
@@ -184,7 +176,7 @@ def _troubled(observed: Observed, now: datetime, error: ProviderError) -> Answer
     if isinstance(observed.pool, Ours):
         seconds = deletion.seconds_until_next(observed, error)
     else:
-        seconds = unclear.wait(observed, now, error)
+        seconds = indeterminate.wait(observed, now, error)
     seconds = max(seconds, SHORTEST_SECONDS)
     says = _conditions(observed, now, error.message(observed.machine.size), error)
     return answer(

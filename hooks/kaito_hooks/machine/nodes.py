@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kaito_hooks.api import labels as keys
 from kaito_hooks.kube import conditions
-from kaito_hooks.kube import labels as keys
 from kaito_hooks.kube.objects import (
     Manifest,
     get_in,

@@ -6,15 +6,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from kaito_hooks.machine import reasons
+from kaito_hooks.machine.actions import Answer, Observed, ReadQuotas, ReadSizes, Step
+from kaito_hooks.machine.capacity_type import SPOT, next_priority
+from kaito_hooks.machine.catalog import quota_trouble, size_trouble
+from kaito_hooks.machine.conditions import not_launched
 from kaito_hooks.machine.denied import Refused
-from kaito_hooks.machine.offer import quota_trouble, size_trouble
-from kaito_hooks.machine.phases import not_launched
-from kaito_hooks.machine.priority import SPOT, next_priority
+from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.machine.liveness import setback
 from kaito_hooks.machine.provider import Unknown
-from kaito_hooks.machine.repair import setback
 from kaito_hooks.machine.status import answer, asked, last_error, until
-from kaito_hooks.machine.steps import Answer, Observed, ReadQuotas, ReadSizes, Step
-from kaito_hooks.machine.trouble import ProviderError
 
 SOON_SECONDS = 1
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine.offer import Quotas, Sizes
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine.catalog import Quotas, Sizes
+from kaito_hooks.machine.errors import ProviderError
 
 FAILED_STATES = ("Failed", "Canceled")
 

@@ -14,12 +14,12 @@ from typing import Any
 from kaito_hooks.kube.conditions import Condition, stamp, timestamp
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.kube.times import whole_second
-from kaito_hooks.machine.hints import Attempt, LastError, PoolHint
+from kaito_hooks.machine.actions import Answer, Observed
+from kaito_hooks.machine.capacity_type import next_priority
+from kaito_hooks.machine.errors import MESSAGE_LIMIT, ProviderError
+from kaito_hooks.machine.last_status import Attempt, LastError, PoolHint
 from kaito_hooks.machine.nodes import Node
-from kaito_hooks.machine.priority import next_priority
 from kaito_hooks.machine.provider import Ours
-from kaito_hooks.machine.steps import Answer, Observed
-from kaito_hooks.machine.trouble import MESSAGE_LIMIT, ProviderError
 
 JITTER = 0.2
 """Share by which waits differ from Machine to Machine, so that many do not come at once."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine import absence, creation, joining, reasons, repair, unclear
-from kaito_hooks.machine.phases import not_launched, ready
+from kaito_hooks.machine import (
+    deletion_proof,
+    indeterminate,
+    launch,
+    liveness,
+    reasons,
+    registration,
+)
+from kaito_hooks.machine.actions import Observed, ReadPool, Row, Step
+from kaito_hooks.machine.conditions import not_launched, ready
 from kaito_hooks.machine.provider import FAILED_STATES, Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer
-from kaito_hooks.machine.steps import Observed, ReadPool, Row, Step
 
 POLL_SECONDS = 15
 SETTLED_SECONDS = 300
@@ -39,7 +46,7 @@ def invalid(observed: Observed, now: datetime) -> Step | None:
 def leaving(observed: Observed, now: datetime) -> Step | None:
     """Nothing is done for a Machine that is leaving; `finalize` is called for it."""
     if observed.is_leaving:
-        return unclear.keep(observed, now, POLL_SECONDS)
+        return indeterminate.keep(observed, now, POLL_SECONDS)
     return None
 
 
@@ -52,11 +59,11 @@ def read(observed: Observed, now: datetime) -> Step | None:
     pool, hint = observed.pool, observed.hints.pool
     if pool is None:
         is_known = hint is not None and hint.state not in ("", *FAILED_STATES)
-        is_due = bool(observed.hints.absent_since) or joining.is_overdue(observed, now)
+        is_due = bool(observed.hints.absent_since) or registration.is_overdue(observed, now)
         return ReadPool(fresh=not is_known or is_due)
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    was_finished = joining.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
+    was_finished = registration.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
     is_older = isinstance(pool, Ours) and pool.state == "Creating" and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
     return None if is_settled else ReadPool(fresh=True)
@@ -79,12 +86,12 @@ def absent(observed: Observed, now: datetime) -> Step | None:
     if not isinstance(observed.pool, Absent):
         return None
     return (
-        creation.outcome(observed, now)
-        or creation.refused(observed, now)
-        or creation.waiting(observed, now)
-        or creation.given_up(observed, now)
-        or absence.recheck(observed, now)
-        or creation.create(observed, now)
+        launch.outcome(observed, now)
+        or launch.refused(observed, now)
+        or launch.waiting(observed, now)
+        or launch.given_up(observed, now)
+        or deletion_proof.recheck(observed, now)
+        or launch.create(observed, now)
     )
 
 
@@ -96,10 +103,8 @@ def creating(observed: Observed, now: datetime) -> Step | None:
     if pool.state != "Creating" and observed.hints.is_true(reasons.LAUNCHED):
         return None  # An update of a pool that has its node: the node decides.
     is_slow = pool.created is not None and now - pool.created >= SLOW
-    says = not_launched(*creation.progress(observed.machine.size, is_slow))
-    return answer(
-        observed, now, POLL_SECONDS, says, pool=pool, attempt=creation.under_way(observed)
-    )
+    says = not_launched(*launch.progress(observed.machine.size, is_slow))
+    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=launch.under_way(observed))
 
 
 def failed(observed: Observed, now: datetime) -> Step | None:
@@ -107,18 +112,18 @@ def failed(observed: Observed, now: datetime) -> Step | None:
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_failed:
         return None
-    if observed.hints.is_true(reasons.LAUNCHED) or joining.is_usable(observed):
+    if observed.hints.is_true(reasons.LAUNCHED) or registration.is_usable(observed):
         return None
-    return repair.delete(observed, now, repair.failure(pool))
+    return liveness.delete(observed, now, liveness.failure(pool))
 
 
 def degraded(observed: Observed, now: datetime) -> Step | None:
     """Row 8b: a node that works is kept, whatever its pool says of itself."""
     pool = observed.pool
-    if not isinstance(pool, Ours) or not pool.is_failed or not joining.is_usable(observed):
+    if not isinstance(pool, Ours) or not pool.is_failed or not registration.is_usable(observed):
         return None
     message = "The node works although Azure marks its agent pool as failed. "
-    message += repair.failure(pool).message(observed.machine.size)
+    message += liveness.failure(pool).message(observed.machine.size)
     warning = Condition(reasons.DEGRADED, "True", reasons.POOL_FAILED, message)
     return answer(
         observed,
@@ -126,7 +131,7 @@ def degraded(observed: Observed, now: datetime) -> Step | None:
         SETTLED_SECONDS,
         (*ready(), warning),
         pool=pool,
-        attempt=creation.under_way(observed),
+        attempt=launch.under_way(observed),
         node=observed.nodes[0],
     )
 
@@ -136,7 +141,7 @@ def deleting(observed: Observed, now: datetime) -> Step | None:
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_deleting:
         return None
-    says = repair.setback(
+    says = liveness.setback(
         observed,
         reasons.POOL_DELETING,
         "Someone deletes the node; another one is created when it is gone.",
@@ -160,7 +165,7 @@ def settled(observed: Observed, now: datetime) -> Step:
         SETTLED_SECONDS,
         ready(),
         pool=observed.pool if isinstance(observed.pool, Ours) else None,
-        attempt=creation.done(observed),
+        attempt=launch.done(observed),
         node=observed.nodes[0],
     )
 
@@ -168,18 +173,18 @@ def settled(observed: Observed, now: datetime) -> Step:
 ROWS: tuple[Row, ...] = (
     invalid,
     leaving,
-    unclear.paused,
+    indeterminate.paused,
     read,
-    unclear.unknown,
+    indeterminate.unknown,
     foreign,
     absent,
-    joining.told,
+    registration.told,
     creating,
     failed,
     degraded,
     deleting,
-    joining.lost,
-    joining.missing,
-    joining.registering,
-    joining.initializing,
+    registration.lost,
+    registration.missing,
+    registration.registering,
+    registration.initializing,
 )

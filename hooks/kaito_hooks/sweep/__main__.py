@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from kubernetes import client as kube
 from kubernetes import config
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, SweepSettings
 from kaito_hooks.sweep.api import Api
 from kaito_hooks.sweep.sweep import Report, sweep

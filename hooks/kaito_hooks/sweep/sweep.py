@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import (
     AzureCluster,
     ListedPool,
@@ -16,7 +17,6 @@ from kaito_hooks.machine.provider import (
     PoolRef,
     Unknown,
 )
-from kaito_hooks.machine.trouble import ProviderError
 from kaito_hooks.sweep.orphans import KubernetesCluster, Seen, judge
 
 

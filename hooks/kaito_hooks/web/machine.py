@@ -11,11 +11,8 @@ from flask import Flask
 
 from kaito_hooks.kube.objects import Manifest, metadata, name, namespace
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine import finalize, sync, unclear
-from kaito_hooks.machine.api import wanted_pool
-from kaito_hooks.machine.customize import customize
-from kaito_hooks.machine.provider import Ours, Provider, Unknown
-from kaito_hooks.machine.steps import (
+from kaito_hooks.machine import finalize, indeterminate, sync
+from kaito_hooks.machine.actions import (
     Answer,
     Call,
     Created,
@@ -31,11 +28,14 @@ from kaito_hooks.machine.steps import (
     Step,
     observe,
 )
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine.api import wanted_pool
+from kaito_hooks.machine.customize import customize
+from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.machine.provider import Ours, Provider, Unknown
 from kaito_hooks.metacontroller import SyncRequest, SyncResponse, parse_sync
+from kaito_hooks.provisioner.keyed_lock import Exclusive
 from kaito_hooks.settings import KarpenterSettings, MachineSettings, ProvisionerSettings
 from kaito_hooks.web import create_app
-from kaito_hooks.web.exclusive import Exclusive
 from kaito_hooks.web.logs import Log, parent_of
 from kaito_hooks.web.metrics import Registry
 
@@ -86,14 +86,14 @@ def create_machine_app(
 def provider_of(name: str, now: Callable[[], datetime]) -> Provider:
     """Load that provider and no other: each brings a client of tens of megabytes."""
     if name == "karpenter":
-        from kaito_hooks.karpenter.provider import KarpenterProvider
+        from kaito_hooks.providers.karpenter.provider import KarpenterProvider
 
         return KarpenterProvider(KarpenterSettings.from_environ(), now)
     if name == "byo":
-        from kaito_hooks.byo import ByoProvider
+        from kaito_hooks.providers.byo import ByoProvider
 
         return ByoProvider()
-    from kaito_hooks.aks.provider import AksProvider
+    from kaito_hooks.providers.aks.provider import AksProvider
 
     return AksProvider(MachineSettings.from_environ(), now)
 
@@ -117,7 +117,7 @@ class MachineCalls:
 
     def sync(self, body: object) -> Manifest:
         """What becomes of a Machine that should exist."""
-        answer = self._answer(parse_sync(body), sync.decide, unclear.keep)
+        answer = self._answer(parse_sync(body), sync.decide, indeterminate.keep)
         return SyncResponse(answer.status, (), answer.resync_seconds).to_json()
 
     def finalize(self, body: object) -> Manifest:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from kaito_hooks.api import commands, labels
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube import commands, labels
 from kaito_hooks.kube.objects import (
     annotations_of,
     generation,

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kaito_hooks.kube import commands
+from kaito_hooks.api import commands
+from kaito_hooks.api.labels import COMPONENT
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.kube.labels import COMPONENT
 from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.workspace import check, inference, reasons, tuning
+from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace import status as statuses
+from kaito_hooks.workspace.children import check, inference, tuning
 from kaito_hooks.workspace.observed import Observed, holds
 
 CREATING = timedelta(seconds=30)

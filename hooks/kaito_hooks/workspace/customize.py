@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kaito_hooks.kube import labels
+from kaito_hooks.api import labels
 from kaito_hooks.kube.objects import get_in, mapping, name, namespace, sequence, text, uid
 from kaito_hooks.metacontroller import RelatedRule
 from kaito_hooks.presets import Presets
 from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE, config_maps
-from kaito_hooks.workspace.check import CHECK_SUFFIX
+from kaito_hooks.workspace.children.check import CHECK_SUFFIX
 
 
 def customize(parent: Mapping[str, Any], presets: Presets) -> list[RelatedRule]:

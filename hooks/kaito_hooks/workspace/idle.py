@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kaito_hooks.kube import pods
+from kaito_hooks.api import pods
 from kaito_hooks.kube.conditions import Condition, find, timestamp
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -20,8 +20,9 @@ from kaito_hooks.kube.objects import (
     text,
 )
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.workspace import inference, reasons, tuning
+from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace import status as statuses
+from kaito_hooks.workspace.children import inference, tuning
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kaito_hooks.kube import labels, pods
+from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.conditions import find, is_true
 from kaito_hooks.kube.objects import (
     Manifest,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from kaito_hooks.api import commands, labels
+from kaito_hooks.api.node_labels import reserved
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube import commands, labels
-from kaito_hooks.kube.node_labels import reserved
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace.plan import Plan, Scene
+from kaito_hooks.workspace.flows.plan import Plan, Scene
 
 
 def require_makeable(scene: Scene, plan: Plan) -> None:

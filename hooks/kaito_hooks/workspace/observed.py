@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from kaito_hooks.kube import labels
+from kaito_hooks.api import labels
 from kaito_hooks.kube.conditions import is_true
 from kaito_hooks.kube.objects import (
     Manifest,

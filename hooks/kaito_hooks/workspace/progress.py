@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from kaito_hooks.workspace import api, check, reasons, tuning
-from kaito_hooks.workspace.jobs import Outcome, outcome
+from kaito_hooks.workspace import api, reasons
+from kaito_hooks.workspace.children import check, tuning
+from kaito_hooks.workspace.children.jobs import Outcome, outcome
 from kaito_hooks.workspace.observed import Observed
 
 

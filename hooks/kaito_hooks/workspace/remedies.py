@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kaito_hooks.kube import commands
+from kaito_hooks.api import commands
 from kaito_hooks.kube.objects import get_in, name, namespace, text
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace.jobs import Outcome
+from kaito_hooks.workspace.children.jobs import Outcome
 from kaito_hooks.workspace.observed import Observed, strings
 
 

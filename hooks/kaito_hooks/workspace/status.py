@@ -14,8 +14,8 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition, find, kstatus, stamp
 from kaito_hooks.kube.objects import Manifest, generation, get_in, name, namespace, text
 from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.children.tuning import Adapter, recorded
 from kaito_hooks.workspace.observed import Observed, strings
-from kaito_hooks.workspace.tuning import Adapter, recorded
 
 INPUTS_CHECKED = "InputsChecked"
 MACHINE_READY = "MachineReady"

@@ -14,15 +14,16 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies, stages
+from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
+from kaito_hooks.workspace.flows import stages
+from kaito_hooks.workspace.flows.plan import Plan, Scene
+from kaito_hooks.workspace.flows.serve import serve_preset
+from kaito_hooks.workspace.flows.tune_and_serve import tune_and_serve
 from kaito_hooks.workspace.new_nodes import require_makeable
 from kaito_hooks.workspace.observed import Observed, kept
-from kaito_hooks.workspace.plan import Plan, Scene
-from kaito_hooks.workspace.serve_preset import serve_preset
 from kaito_hooks.workspace.status import invalid_status, status_of
-from kaito_hooks.workspace.tune_and_serve import tune_and_serve
 
 
 def sync(observed: Observed, context: Context) -> SyncResponse:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kaito_runtime import outcome
 from kaito_runtime.demo import text
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.pod import termination
+from kaito_runtime.pod.termination import Failure, Reason
 
 QUESTION = f"What is the code word of the {text.TOPIC}?"
 
@@ -92,4 +92,4 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime import outcome, threads
 from kaito_runtime.demo import text
 from kaito_runtime.demo.text import Line
-from kaito_runtime.outcome import Failure, Reason
-from kaito_runtime.own_files import complete_or_nothing
-from kaito_runtime.progress import Pace
+from kaito_runtime.pod import termination, threads
+from kaito_runtime.pod.own_files import complete_or_nothing
+from kaito_runtime.pod.progress import Pace
+from kaito_runtime.pod.termination import Failure, Reason
 from kaito_runtime.transfer.push import push_weights_image
 
 LINES = 6000
@@ -71,7 +71,10 @@ def content_key(seed: int) -> str:
     here = Path(__file__).parent
     sources = [
         *sorted(here.glob("*.py")),
-        *(here.parent / f"{name}.py" for name in ("documents", "encode", "tokenization")),
+        *(
+            here.parent / f"{name}.py"
+            for name in ("tuning/packing", "tuning/encode", "models/tokenization")
+        ),
     ]
     digest = hashlib.sha256(f"seed {seed}".encode())
     for source in sources:
@@ -113,10 +116,10 @@ def pretrain(folder: Path, seed: int) -> dict[str, Any]:
     import torch
     from transformers import GenerationConfig, Phi3Config, Phi3ForCausalLM
 
-    from kaito_runtime import model as placement
-    from kaito_runtime.config import TrainingArguments
     from kaito_runtime.demo.tokenizer import TURN_END, make_tokenizer
-    from kaito_runtime.encode import Encoder
+    from kaito_runtime.models import load as placement
+    from kaito_runtime.tuning.config import TrainingArguments
+    from kaito_runtime.tuning.encode import Encoder
 
     placement.quiet()
     torch.manual_seed(seed)
@@ -146,7 +149,7 @@ def pretrain(folder: Path, seed: int) -> dict[str, Any]:
 
 def _example(line: Line, number: int) -> Any:
     """Return a line as a conversation, every fourth as bare text: `/chat` takes prompts too."""
-    from kaito_runtime.examples import Example
+    from kaito_runtime.tuning.examples import Example
 
     if number % 4:
         return Example(messages=tuple(text.messages(*line)))
@@ -156,10 +159,10 @@ def _example(line: Line, number: int) -> Any:
 def _train(network: Any, documents: Any, held_out: Any, seed: int) -> tuple[int, float]:
     import torch
 
-    from kaito_runtime.config import TrainingArguments
-    from kaito_runtime.documents import passes_for
-    from kaito_runtime.encode import filled
-    from kaito_runtime.training import evaluate, step
+    from kaito_runtime.tuning.config import TrainingArguments
+    from kaito_runtime.tuning.encode import filled
+    from kaito_runtime.tuning.loop import evaluate, step
+    from kaito_runtime.tuning.packing import passes_for
 
     training = TrainingArguments(max_length=STEP_TOKENS)
     passes = passes_for(network)
@@ -213,4 +216,4 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.outcome import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 from kaito_runtime.transfer.reference import DOCKER_HUB
 
 _DOCKER_HUB_KEYS = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})

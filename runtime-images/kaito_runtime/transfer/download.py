@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from kaito_runtime.progress import Progress
+from kaito_runtime.pod.progress import Progress
 from kaito_runtime.transfer.transport import (
     BLOCK_BYTES,
     CONNECTION_ERRORS,

@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from kaito_runtime.outcome import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 
 # Copies of the same weights in formats that are not loaded here.
 _IGNORED = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.outcome import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 from kaito_runtime.transfer import layers
 from kaito_runtime.transfer.download import RestartedError
 from kaito_runtime.transfer.registry import (

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.pod.termination import Failure, Reason
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"

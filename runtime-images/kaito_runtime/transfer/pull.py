@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime import outcome
-from kaito_runtime.outcome import Failure, Reason
-from kaito_runtime.own_files import complete_or_nothing
-from kaito_runtime.paths import in_root
+from kaito_runtime.pod import termination
+from kaito_runtime.pod.own_files import complete_or_nothing
+from kaito_runtime.pod.paths import in_root
+from kaito_runtime.pod.termination import Failure, Reason
 from kaito_runtime.transfer import hub, web
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.images import unpack_image
@@ -101,4 +101,4 @@ def _since(started: float) -> float:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime import outcome
-from kaito_runtime.outcome import Failure, Reason, Retryable
-from kaito_runtime.own_files import complete_or_nothing
-from kaito_runtime.paths import in_root
-from kaito_runtime.rendering import RECORD_FILE, read_rendering
+from kaito_runtime.models.rendering import RECORD_FILE, read_rendering
+from kaito_runtime.pod import termination
+from kaito_runtime.pod.own_files import complete_or_nothing
+from kaito_runtime.pod.paths import in_root
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.images import (
     PackedImage,
@@ -183,4 +183,4 @@ def _base_content(base: Repository) -> tuple[Manifest, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    outcome.run(main)
+    termination.run(main)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from kaito_runtime.outcome import Failure, Reason, Retryable
-from kaito_runtime.progress import Progress
+from kaito_runtime.pod.progress import Progress
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 from kaito_runtime.transfer.credentials import Credential
 from kaito_runtime.transfer.download import Download
 from kaito_runtime.transfer.reference import Reference

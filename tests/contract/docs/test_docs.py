@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kaito_hooks.kube import commands, labels
+from kaito_hooks.api import commands, labels
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api, reasons, status
 from kaito_laptop.cli import command

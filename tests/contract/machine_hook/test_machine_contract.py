@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from kaito_hooks.machine import denied, trouble
+from kaito_hooks.machine import denied, errors
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.web.machine import create_machine_app
 
@@ -57,10 +57,10 @@ class FakeProvider:
         self.pool = Ours("Deleting", "e2")
 
     def sizes(self):
-        return Unknown(trouble.Unreadable())
+        return Unknown(errors.Unreadable())
 
     def quotas(self):
-        return Unknown(trouble.Unreadable())
+        return Unknown(errors.Unreadable())
 
     def operation(self):
         return ""
@@ -92,8 +92,8 @@ CORPUS = [
         ("invalid", FakeProvider(), {"spec": {"requirements": []}}, ()),
         ("no quota", FakeProvider(error=denied.QuotaExceeded("Q", "none")), {}, ()),
         ("refused", FakeProvider(error=denied.SkuNotAvailable("S", "none")), {}, ()),
-        ("unanswered", FakeProvider(error=trouble.Unanswered("S", "none")), {}, ()),
-        ("unknown", FakeProvider(Unknown(trouble.Unreachable("X"))), {}, ()),
+        ("unanswered", FakeProvider(error=errors.Unanswered("S", "none")), {}, ()),
+        ("unknown", FakeProvider(Unknown(errors.Unreachable("X"))), {}, ()),
         ("foreign", FakeProvider(Foreign()), {}, ()),
         ("creating", FakeProvider(Ours("Creating", "e1")), {}, ()),
         ("failed", FakeProvider(Ours("Failed", "e1")), {}, ()),
@@ -111,8 +111,8 @@ FINALIZE = [
     for row in [
         ("never synced", FakeProvider(), {}),
         ("ours", FakeProvider(Ours("Succeeded", "e1")), {}),
-        ("busy", FakeProvider(Ours("Creating", "e1"), trouble.Busy()), {}),
-        ("unknown", FakeProvider(Unknown(trouble.ConfigError("X"))), {}),
+        ("busy", FakeProvider(Ours("Creating", "e1"), errors.Busy()), {}),
+        ("unknown", FakeProvider(Unknown(errors.ConfigError("X"))), {}),
         ("foreign", FakeProvider(Foreign()), {}),
         ("proven", FakeProvider(), {"status": {"absentSince": "2026-01-01T11:59:00Z"}}),
     ]

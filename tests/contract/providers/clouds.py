@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import yaml
 
-from kaito_hooks.aks.provider import AksProvider
-from kaito_hooks.karpenter.provider import KarpenterProvider
 from kaito_hooks.machine.provider import Provider
+from kaito_hooks.providers.aks.provider import AksProvider
+from kaito_hooks.providers.karpenter.provider import KarpenterProvider
 from kaito_hooks.settings import KarpenterSettings, MachineSettings
 from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.azure.faults import Fault

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client as kube
 
-from kaito_hooks.karpenter.client import connect
+from kaito_hooks.providers.karpenter.client import connect
 from kaito_laptop.core.cluster import ClusterError, Conflict, Key, Manifest, NotFound
 from kaito_laptop.store.memory import MemoryCluster
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.byo import ByoProvider
+from kaito_hooks.providers.byo import ByoProvider
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.core.clock import Clock, VirtualClock, timestamp
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK

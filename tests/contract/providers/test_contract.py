@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.machine import trouble
+from kaito_hooks.machine import errors
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Absent, Foreign, Listing, Ours, PoolRequest, Unknown
 
@@ -72,7 +72,7 @@ def test_it_says_when_it_was_made(cloud: Cloud) -> None:
 
 def test_nothing_is_made_twice_and_the_first_stays_as_it_is(cloud: Cloud) -> None:
     before = made(cloud)
-    with pytest.raises(trouble.AlreadyExists):
+    with pytest.raises(errors.AlreadyExists):
         cloud.provider.create(replace(request(), size="Standard_D4s_v5"))
     assert ours(cloud) == before
     assert names(cloud).count(NAME) == 1
@@ -82,7 +82,7 @@ def test_a_node_of_someone_else_is_foreign_and_not_replaced(cloud: Cloud) -> Non
     cloud.add_strangers(NAME)
     assert isinstance(cloud.provider.get(REF, fresh=True), Foreign)
     assert isinstance(cloud.provider.get(REF, fresh=False), Foreign)
-    with pytest.raises(trouble.AlreadyExists):
+    with pytest.raises(errors.AlreadyExists):
         cloud.provider.create(request())
     assert isinstance(cloud.provider.get(REF, fresh=True), Foreign)
 
@@ -101,7 +101,7 @@ def test_what_has_changed_since_it_was_read_is_not_deleted(cloud: Cloud) -> None
     stale = made(cloud).etag
     cloud.touch(NAME)
     assert ours(cloud).etag != stale
-    with pytest.raises(trouble.EtagMismatch):
+    with pytest.raises(errors.EtagMismatch):
         cloud.provider.delete(REF, stale)
     assert not ours(cloud).is_deleting
 
@@ -160,14 +160,14 @@ def test_trouble_is_unknown_and_never_absent(cloud: Cloud, how: str) -> None:
 def test_trouble_with_a_change_is_no_success(cloud: Cloud, how: str) -> None:
     etag = made(cloud).etag
     cloud.fail(how)
-    with pytest.raises(trouble.ProviderError):
+    with pytest.raises(errors.ProviderError):
         cloud.provider.delete(REF, etag)
 
 
 @pytest.mark.parametrize("how", REFUSALS)
 def test_trouble_with_a_creation_is_no_success(cloud: Cloud, how: str) -> None:
     cloud.fail(how)
-    with pytest.raises(trouble.ProviderError):
+    with pytest.raises(errors.ProviderError):
         cloud.provider.create(request())
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.karpenter import claims
-from kaito_hooks.karpenter.provider import KarpenterProvider
-from kaito_hooks.machine import denied, reasons, trouble
+from kaito_hooks.machine import denied, errors, reasons
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Absent, Listing, Ours, Unknown
+from kaito_hooks.providers.karpenter import claims
+from kaito_hooks.providers.karpenter.provider import KarpenterProvider
 
 from tests.contract.providers.clouds import claim_settings, claims_in_memory
 from tests.contract.providers.kube_api import NO_SUCH_CLAIM
@@ -101,26 +101,26 @@ def test_what_has_no_name_uid_or_version_is_no_node_claim(missing: str) -> None:
 @pytest.mark.parametrize(
     ("status", "said", "kind"),
     [
-        (401, {"reason": "Unauthorized"}, trouble.Unauthorized),
+        (401, {"reason": "Unauthorized"}, errors.Unauthorized),
         (403, {"reason": "Forbidden"}, denied.Forbidden),
         (422, {"reason": "Invalid"}, denied.InvalidRequest),
         (400, {"reason": "BadRequest"}, denied.InvalidRequest),
-        (409, {"reason": "AlreadyExists"}, trouble.AlreadyExists),
-        (429, {"reason": "TooManyRequests"}, trouble.Throttled),
-        (500, {"reason": "InternalError"}, trouble.Unanswered),
-        (504, {"reason": "Timeout"}, trouble.Unanswered),
-        (404, {"reason": "NotFound", "details": {}}, trouble.ConfigError),
-        (302, {}, trouble.Unanswered),
+        (409, {"reason": "AlreadyExists"}, errors.AlreadyExists),
+        (429, {"reason": "TooManyRequests"}, errors.Throttled),
+        (500, {"reason": "InternalError"}, errors.Unanswered),
+        (504, {"reason": "Timeout"}, errors.Unanswered),
+        (404, {"reason": "NotFound", "details": {}}, errors.ConfigError),
+        (302, {}, errors.Unanswered),
     ],
 )
 def test_each_refusal_is_a_trouble_with_the_api_servers_words(
-    status: int, said: dict[str, Any], kind: type[trouble.ProviderError]
+    status: int, said: dict[str, Any], kind: type[errors.ProviderError]
 ) -> None:
     with claims_in_memory() as (cloud, api, _):
         whole = {"kind": "Status", "message": "because of this", "code": status, **said}
         api.headers = {"Retry-After": "7"}
         api.faults = [(status, json.dumps(whole).encode())]
-        with pytest.raises(trouble.ProviderError) as caught:
+        with pytest.raises(errors.ProviderError) as caught:
             cloud.provider.create(request())
         assert isinstance(caught.value, kind)
         assert "Kubernetes says: because of this" in caught.value.message(SIZE)
@@ -154,7 +154,7 @@ def test_a_list_that_breaks_off_proves_nothing() -> None:
 def test_deleting_without_a_version_still_names_the_uid() -> None:
     with claims_in_memory() as (cloud, _, _):
         cloud.add_strangers(NAME)
-        with pytest.raises(trouble.EtagMismatch):
+        with pytest.raises(errors.EtagMismatch):
             cloud.provider.delete(REF, "")
         assert cloud.provider.list().find(NAME)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from werkzeug.serving import make_server
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
 

@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.azure import ArmServer, ManagedCluster

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.aks import faults
-from kaito_hooks.aks.causes import causes_in, ids_in, scrub
-from kaito_hooks.aks.replies import Reply
-from kaito_hooks.machine import denied, trouble
-from kaito_hooks.machine.trouble import ProviderError
+from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.providers.aks import faults
+from kaito_hooks.providers.aks.causes import causes_in, ids_in, scrub
+from kaito_hooks.providers.aks.replies import Reply
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUOTA = (
@@ -168,14 +168,14 @@ REPLIES: list[tuple[str, int, str, str, type[ProviderError]]] = [
      "already exist in the request with different values. Fields: 'tags[Environment]'.", denied.PolicyForbids),
     ("2026 busy", 409, "OperationNotAllowed", "Operation is not allowed because there's an in progress update node "
      "pool operation (operation ID: 84d90bcb) on the agent pool system started on UTC 2026-02-12T03:41:29Z.",
-     trouble.Busy),
-    ("2026 busy, with a dash", 409, "OperationNotAllowed", "there's an in-progress upgrade operation", trouble.Busy),
+     errors.Busy),
+    ("2026 busy, with a dash", 409, "OperationNotAllowed", "there's an in-progress upgrade operation", errors.Busy),
     ("our own creation", 409, "OperationNotAllowed", "Operation is not allowed because there's an in progress "
-     "create node pool operation on the agent pool ws1", trouble.Underway),
+     "create node pool operation on the agent pool ws1", errors.Underway),
     ("cilium/cilium#25944", 409, "OperationNotAllowed", "Operation is not allowed: Another agentpool operation "
-     "(nodepool1 - Creating) is in progress, please wait for it to finish", trouble.Busy),
+     "(nodepool1 - Creating) is in progress, please wait for it to finish", errors.Busy),
     ("2024 after a deletion", 409, "OperationNotAllowed", "Unable to perform 'Scaling' operation on 'agentpool' "
-     "since deletion was issued on 'agentpool'.", trouble.Busy),
+     "since deletion was issued on 'agentpool'.", errors.Busy),
     ("a 409 that nobody knows", 409, "PropertyChangeNotAllowed", "Changing property 'x' is not allowed.",
      denied.InvalidRequest),
     ("Azure/AKS#2560", 400, "OperationNotAllowed", "There has to be at least one agent pool.",
@@ -197,7 +197,7 @@ REPLIES: list[tuple[str, int, str, str, type[ProviderError]]] = [
     ("a version", 400, "AgentPoolK8sVersionNotSupported", "Version 1.18.19 is not supported in this region.",
      denied.ClusterOutdated),
     ("article throttled", 429, "Throttled", "The PutAgentPoolHandler.PUT request limit has been exceeded",
-     trouble.Throttled),
+     errors.Throttled),
     ("a deployment stack", 403, "DenyAssignmentAuthorizationFailed", "denied because of the deny assignment",
      denied.Forbidden),
 ]  # fmt: skip

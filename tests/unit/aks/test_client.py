@@ -2,13 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kaito_hooks.aks.causes import scrub
-from kaito_hooks.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
-from kaito_hooks.aks.identity import Identity, NoToken
-from kaito_hooks.aks.provider import AksProvider
-from kaito_hooks.aks.replies import Reply
+from kaito_hooks.machine.errors import CredentialUnavailable
 from kaito_hooks.machine.provider import PoolRef, Unknown
-from kaito_hooks.machine.trouble import CredentialUnavailable
+from kaito_hooks.providers.aks.causes import scrub
+from kaito_hooks.providers.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
+from kaito_hooks.providers.aks.identity import Identity, NoToken
+from kaito_hooks.providers.aks.provider import AksProvider
+from kaito_hooks.providers.aks.replies import Reply
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
 
 from tests.unit.aks.story import SETTINGS, story

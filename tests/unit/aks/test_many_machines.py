@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
 from kaito_laptop.azure import Compute, ManagedCluster

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kaito_hooks.aks.pace import BURST, PER_SECOND, Pace
-from kaito_hooks.machine.trouble import Throttled
+from kaito_hooks.machine.errors import Throttled
+from kaito_hooks.providers.aks.pace import BURST, PER_SECOND, Pace
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -3,11 +3,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kaito_hooks.aks import pools
-from kaito_hooks.kube.node_labels import accepted
+from kaito_hooks.api.node_labels import accepted
 from kaito_hooks.machine import denied
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Taint
+from kaito_hooks.providers.aks import pools
 from kaito_hooks.settings import MachineSettings
 
 from tests.unit.machine.builders import UID, machine

@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from azure.mgmt.containerservice import models
 
-from kaito_hooks.aks import pools
 from kaito_hooks.machine.api import Machine, wanted_pool
+from kaito_hooks.providers.aks import pools
 from kaito_hooks.settings import MachineSettings
 
 from tests.unit.machine.builders import machine

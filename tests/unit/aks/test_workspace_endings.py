@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.aks.provider import AksProvider
+from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.azure import Fate, Fault

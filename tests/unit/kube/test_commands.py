@@ -7,7 +7,7 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaito_hooks.kube import commands
+from kaito_hooks.api import commands
 
 
 def test_a_retry_is_one_line_that_works_any_number_of_times() -> None:

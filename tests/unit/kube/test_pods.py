@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.kube.pods import has_fallen_silent
+from kaito_hooks.api.pods import has_fallen_silent
 
 
 def pod(ready: str, since: str, *containers: tuple[bool, bool, str]) -> dict[str, Any]:

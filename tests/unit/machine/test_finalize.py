@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kaito_hooks.kube.conditions import timestamp
-from kaito_hooks.machine import denied, trouble
-from kaito_hooks.machine.finalize import decide, keep
-from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
-from kaito_hooks.machine.steps import (
+from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine.actions import (
     Answer,
     Deleted,
     DeletePool,
@@ -18,6 +16,8 @@ from kaito_hooks.machine.steps import (
     ReadPool,
     observe,
 )
+from kaito_hooks.machine.finalize import decide, keep
+from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.metacontroller import parse_sync
 
 from tests.unit.machine.builders import NAME, UID, body, condition, machine, reason
@@ -48,7 +48,7 @@ def test_f1_a_name_that_no_pool_can_have_is_let_go_without_a_call():
 
 
 def test_f2_unknown_is_never_absent():
-    step = finalize(Unknown(trouble.Unreachable()))
+    step = finalize(Unknown(errors.Unreachable()))
     assert not step.finalized
     assert reason(step.status) == "False/Deleting"
     assert reason(step.status, "ProviderTrouble") == "True/ProviderUnreachable"
@@ -62,7 +62,7 @@ def test_f2_after_five_minutes_the_deletion_is_called_blocked():
 
 
 def test_f2_calls_are_spaced_as_the_server_asks():
-    first = finalize(Unknown(trouble.Throttled(retry_after=120)))
+    first = finalize(Unknown(errors.Throttled(retry_after=120)))
     assert 120 <= first.resync_seconds <= 144
     assert finalize(fresh=False, status=first.status).status == first.status
 
@@ -89,7 +89,7 @@ def test_f3_f7_and_twice(pool):
         Listing((ListedPool("other", Ours("Succeeded")),)),
         Listing((SYSTEM, ListedPool(NAME, Ours("Creating"), (UID,)))),
         Listing((SYSTEM, ListedPool(NAME, Ours("Creating")))),
-        Unknown(trouble.Unanswered()),
+        Unknown(errors.Unanswered()),
     ],
 )
 def test_f6_a_list_that_proves_nothing_keeps_the_machine(listing):
@@ -128,7 +128,7 @@ def test_f4_nor_while_azure_is_at_work_on_the_cluster():
     assert finalize(Ours("Succeeded", "e1"), operation=None) == ReadOperation()
     step = finalize(Ours("Succeeded", "e1"), operation="Starting")
     assert reason(step.status, "ProviderTrouble") == "True/AKSBusy"
-    unknown = finalize(Ours("Succeeded", "e1"), operation=Unknown(trouble.Unreachable()))
+    unknown = finalize(Ours("Succeeded", "e1"), operation=Unknown(errors.Unreachable()))
     assert reason(unknown.status, "ProviderTrouble") == "True/ProviderUnreachable"
 
 
@@ -148,13 +148,13 @@ def test_f4_no_trouble_makes_a_paid_node_wait_for_hours():
 
 
 def test_f4a_a_busy_cluster_is_asked_again():
-    step = finalize(Ours("Creating", "e1"), outcome=trouble.Busy())
+    step = finalize(Ours("Creating", "e1"), outcome=errors.Busy())
     assert 30 <= step.resync_seconds <= 36
     assert not step.finalized
 
 
 def test_f4b_a_changed_pool_is_read_again_soon():
-    step = finalize(Ours("Succeeded", "e1"), outcome=trouble.EtagMismatch())
+    step = finalize(Ours("Succeeded", "e1"), outcome=errors.EtagMismatch())
     assert step.resync_seconds <= 6
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kaito_hooks.machine import trouble
-from kaito_hooks.machine.offer import Quota, Size, Sizes
+from kaito_hooks.machine import errors
+from kaito_hooks.machine.actions import CreatePool, ReadQuotas, ReadSizes, observe
+from kaito_hooks.machine.catalog import Quota, Size, Sizes
 from kaito_hooks.machine.provider import Absent, Unknown
-from kaito_hooks.machine.steps import CreatePool, ReadQuotas, ReadSizes, observe
 from kaito_hooks.machine.sync import decide
 from kaito_hooks.metacontroller import parse_sync
 
@@ -17,7 +17,7 @@ from tests.unit.machine.builders import SIZE, body, condition, machine, reason
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FAMILY = "standardNCSv3Family"
 OFFERED = Sizes("westeurope", {SIZE.lower(): Size(SIZE, FAMILY, 6)})
-NOTHING = Unknown(trouble.Unreadable())
+NOTHING = Unknown(errors.Unreadable())
 
 
 def sync(sizes=None, quotas=None, capacity=(), **overrides):

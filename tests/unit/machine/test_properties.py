@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from kaito_hooks.errors import BadRequest
 from kaito_hooks.kube.objects import metadata
-from kaito_hooks.machine import denied, finalize, sync, trouble
-from kaito_hooks.machine.offer import Quota, Size, Sizes
-from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
-from kaito_hooks.machine.steps import (
+from kaito_hooks.machine import denied, errors, finalize, sync
+from kaito_hooks.machine.actions import (
     Answer,
     Created,
     CreatePool,
@@ -24,6 +22,8 @@ from kaito_hooks.machine.steps import (
     ReadSizes,
     observe,
 )
+from kaito_hooks.machine.catalog import Quota, Size, Sizes
+from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.metacontroller import dump, parse_sync
 
 from tests.unit.machine.builders import NAME, UID, body, machine, node
@@ -51,10 +51,10 @@ json_values = st.recursive(
     max_leaves=12,
 )
 
-errors = st.sampled_from(
-    [trouble.Busy(), trouble.Throttled(retry_after=10**6), denied.QuotaExceeded("c", "d"),
-     denied.SkuNotAvailable(), trouble.Unanswered(), trouble.Unreachable(), trouble.ConfigError(),
-     trouble.EtagMismatch(), trouble.AlreadyExists(), trouble.Underway(), denied.PoolFailed(),
+provider_errors = st.sampled_from(
+    [errors.Busy(), errors.Throttled(retry_after=10**6), denied.QuotaExceeded("c", "d"),
+     denied.SkuNotAvailable(), errors.Unanswered(), errors.Unreachable(), errors.ConfigError(),
+     errors.EtagMismatch(), errors.AlreadyExists(), errors.Underway(), denied.PoolFailed(),
      denied.Forbidden(), denied.SetupFailed(), denied.InvalidRequest(), denied.SpotRefused()]
 )  # fmt: skip
 states = st.sampled_from(
@@ -64,14 +64,14 @@ ours = st.builds(
     Ours,
     state=states,
     etag=st.sampled_from(["", "e1"]),
-    error=st.none() | errors,
+    error=st.none() | provider_errors,
     created=st.none() | st.just(NOW.replace(hour=10)),
     stopped=st.booleans(),
 )
-pools = st.just(Absent()) | st.just(Foreign()) | st.builds(Unknown, errors) | ours
+pools = st.just(Absent()) | st.just(Foreign()) | st.builds(Unknown, provider_errors) | ours
 system = ListedPool("system", Ours("Succeeded"), is_system=True)
-listings = st.sampled_from([Listing(()), Listing((system,))]) | st.builds(Unknown, errors)
-operations = st.sampled_from(["", "", "Starting"]) | st.builds(Unknown, errors)
+listings = st.sampled_from([Listing(()), Listing((system,))]) | st.builds(Unknown, provider_errors)
+operations = st.sampled_from(["", "", "Starting"]) | st.builds(Unknown, provider_errors)
 nodes = st.lists(st.sampled_from([node("a"), node("b", ready="False"), node("c", gpus="0")]))
 
 
@@ -104,7 +104,7 @@ def drive(decide, observed, pool, listing, outcome, operation=""):
                 observed = replace(observed, listing=listing)
             case ReadSizes():
                 observed = replace(
-                    observed, sizes=SIZES if len(calls) % 2 else Unknown(trouble.Busy())
+                    observed, sizes=SIZES if len(calls) % 2 else Unknown(errors.Busy())
                 )
             case ReadQuotas():
                 observed = replace(observed, quotas=QUOTAS)
@@ -119,7 +119,7 @@ def drive(decide, observed, pool, listing, outcome, operation=""):
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(parents(), pools, listings, st.none() | errors, nodes, st.booleans(), operations)
+@given(parents(), pools, listings, st.none() | provider_errors, nodes, st.booleans(), operations)
 def test_no_answer_of_the_provider_breaks_an_invariant(
     parent, pool, listing, outcome, related, finalizing, operation
 ):

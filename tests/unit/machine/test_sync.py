@@ -7,9 +7,8 @@ import pytest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine import denied, trouble
-from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
-from kaito_hooks.machine.steps import (
+from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine.actions import (
     Answer,
     Created,
     CreatePool,
@@ -20,6 +19,7 @@ from kaito_hooks.machine.steps import (
     ReadPool,
     observe,
 )
+from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.sync import decide
 from kaito_hooks.metacontroller import parse_sync
 
@@ -88,7 +88,7 @@ def sync(*args, **overrides):
     return decide(replace(found, sizes=found.sizes or NO_ADVICE), NOW)
 
 
-NO_ADVICE = Unknown(trouble.Unreadable())
+NO_ADVICE = Unknown(errors.Unreadable())
 
 
 def status_of(*args, **overrides):
@@ -173,7 +173,7 @@ def test_nothing_is_asked_for_a_machine_that_is_being_deleted():
 
 @pytest.mark.parametrize(
     "error",
-    [trouble.Unreachable(), trouble.Unanswered(), trouble.Unreadable(), trouble.ConfigError()],
+    [errors.Unreachable(), errors.Unanswered(), errors.Unreadable(), errors.ConfigError()],
 )
 def test_2_unknown_keeps_all_conditions_and_says_what_is_in_the_way(error):
     status = status_of(Unknown(error), status={"conditions": READY})
@@ -183,13 +183,13 @@ def test_2_unknown_keeps_all_conditions_and_says_what_is_in_the_way(error):
 
 
 def test_2_unknown_at_first_is_unknown():
-    status = status_of(Unknown(trouble.ConfigError("ResourceGroupNotFound")))
+    status = status_of(Unknown(errors.ConfigError("ResourceGroupNotFound")))
     assert reason(status) == "Unknown/ConfigError"
     assert reason(status, "Stalled") == "True/ConfigError"
 
 
 def test_2_the_wait_is_as_the_server_asks():
-    step = sync(Unknown(trouble.Throttled(retry_after=60)))
+    step = sync(Unknown(errors.Throttled(retry_after=60)))
     assert 60 <= step.resync_seconds <= 72
     assert step.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=60))
 
@@ -198,19 +198,19 @@ def test_2_the_wait_is_as_the_server_asks():
 def test_2_without_a_word_of_the_server_the_wait_grows_with_the_trouble(lasted, wait):
     before = conditions(ProviderTrouble="True/ProviderUnreachable")
     before[0]["lastTransitionTime"] = ago(seconds=lasted)
-    step = sync(Unknown(trouble.Unreachable()), status={"conditions": before})
+    step = sync(Unknown(errors.Unreachable()), status={"conditions": before})
     assert step.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=wait))
 
 
 def test_2_nothing_is_asked_before_that_moment_and_the_status_stays():
-    first = sync(Unknown(trouble.Throttled(retry_after=60)), status={"conditions": READY})
+    first = sync(Unknown(errors.Throttled(retry_after=60)), status={"conditions": READY})
     second = sync(fresh=False, status=first.status)
     assert second == first
 
 
 def test_2_a_trouble_does_not_shorten_the_wait_for_quota():
     quota = sync(Absent(), outcome=denied.QuotaIsZero())
-    status = status_of(Unknown(trouble.Unreachable()), status=quota.status)
+    status = status_of(Unknown(errors.Unreachable()), status=quota.status)
     assert status["attempt"]["retryAfter"] == quota.status["attempt"]["retryAfter"]
     assert reason(status, "MachineLaunched") == "False/QuotaExceeded"
 
@@ -268,7 +268,7 @@ def test_5_absent_twice_is_in_the_next_call():
     [
         Listing(()),
         Listing((SYSTEM, ListedPool(NAME, Ours("Creating"), (UID,)))),
-        Unknown(trouble.Unreadable()),
+        Unknown(errors.Unreadable()),
     ],
 )
 def test_5_a_list_that_proves_nothing_is_unknown(listing):
@@ -304,7 +304,7 @@ def test_6a_an_accepted_pool_is_creating_and_counted():
 
 
 def test_6b_a_pool_that_appeared_is_looked_at():
-    step = sync(Absent(), outcome=trouble.AlreadyExists())
+    step = sync(Absent(), outcome=errors.AlreadyExists())
     assert 1 <= step.resync_seconds <= 2
     assert step.status["pool"] == {"name": NAME}
     assert "attempt" not in step.status
@@ -313,9 +313,9 @@ def test_6b_a_pool_that_appeared_is_looked_at():
 @pytest.mark.parametrize(
     ("error", "wait", "count"),
     [
-        (trouble.Busy(), 30, 0),
-        (trouble.Throttled(), 30, 0),
-        (trouble.Throttled(retry_after=60), 60, 0),
+        (errors.Busy(), 30, 0),
+        (errors.Throttled(), 30, 0),
+        (errors.Throttled(retry_after=60), 60, 0),
         (denied.QuotaExceeded(), 600, 1),
         (denied.QuotaIsZero(), 3600, 1),
         (denied.InsufficientCapacity(), 3600, 1),
@@ -333,7 +333,7 @@ def test_6c_6d_6f_what_may_be_granted_later_is_asked_for_later(error, wait, coun
 
 
 def test_6c_a_pool_that_is_already_being_created_is_creating():
-    assert reason(status_of(Absent(), outcome=trouble.Underway())) == "False/Creating"
+    assert reason(status_of(Absent(), outcome=errors.Underway())) == "False/Creating"
 
 
 @pytest.mark.parametrize("error", [denied.SkuNotAvailable(), denied.SpotRefused()])
@@ -371,14 +371,14 @@ def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error, change):
     )
 
 
-@pytest.mark.parametrize("error", [trouble.Throttled(), trouble.Busy()])
+@pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
 def test_6d_no_change_overtakes_a_server_that_asked_for_time(error):
     first = sync(Absent(), outcome=denied.QuotaExceeded(), digest="one")
     second = sync(Absent(), outcome=error, status=first.status, digest="two")
     assert isinstance(sync(Absent(), status=second.status, digest="three"), Answer)
 
 
-@pytest.mark.parametrize("error", [trouble.Throttled(), trouble.Busy()])
+@pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
 def test_6d_a_delay_is_no_news_where_there_is_a_reason(error):
     first = sync(Absent(), outcome=denied.QuotaExceeded("c", "d"))
     second = sync(Absent(), outcome=error, status=first.status)
@@ -389,8 +389,8 @@ def test_6d_a_delay_is_no_news_where_there_is_a_reason(error):
 @pytest.mark.parametrize(
     ("error", "waits"),
     [
-        (trouble.Busy(), [30, 60, 120, 240, 300, 300]),
-        (trouble.Throttled(retry_after=100), [100, 100, 120, 240, 300]),
+        (errors.Busy(), [30, 60, 120, 240, 300, 300]),
+        (errors.Throttled(retry_after=100), [100, 100, 120, 240, 300]),
         (denied.QuotaExceeded(), [600, 1200, 1800, 1800]),
         (denied.InvalidRequest(), [3600, 7200, 14400, 21600, 21600]),
         (denied.InsufficientCapacity(), [3600, 3600]),
@@ -423,13 +423,13 @@ def test_6e_the_same_annotation_is_tried_once():
 
 
 def test_6g_no_answer_is_neither_a_pool_nor_none():
-    status = status_of(Absent(), outcome=trouble.Unanswered())
+    status = status_of(Absent(), outcome=errors.Unanswered())
     assert reason(status) == "Unknown/ProviderUnanswered"
     assert sync(Absent(), status=status) == ListPools()
 
 
 def test_6g_a_request_that_was_never_sent_leaves_no_trace_of_a_pool():
-    assert "pool" not in status_of(Absent(), outcome=trouble.Unreachable())
+    assert "pool" not in status_of(Absent(), outcome=errors.Unreachable())
 
 
 # Rows 7 to 9
@@ -475,11 +475,11 @@ def test_8_without_an_etag_nothing_is_deleted_at_once():
 
 
 def test_8_an_etag_that_never_matches_is_asked_for_less_and_less_often_and_then_not_at_all():
-    first = failed(Ours("Failed", "e1"), outcome=trouble.EtagMismatch())
+    first = failed(Ours("Failed", "e1"), outcome=errors.EtagMismatch())
     assert first.resync_seconds <= 2
     assert isinstance(sync(fresh=False, status=first.status), Answer)
     soon = NOW + timedelta(seconds=2)
-    found = seen(Ours("Failed", "e2"), outcome=trouble.EtagMismatch(), status=first.status)
+    found = seen(Ours("Failed", "e2"), outcome=errors.EtagMismatch(), status=first.status)
     assert decide(found, soon).resync_seconds >= 15
     late = decide(seen(Ours("Failed", "e9"), status=first.status), NOW + timedelta(minutes=3))
     assert late == DeletePool("")
@@ -503,7 +503,7 @@ def test_8_the_owner_reads_why_it_failed(error, expected, wait):
     assert reason(absent) == f"False/{expected}"
 
 
-@pytest.mark.parametrize("error", [trouble.Busy(), trouble.EtagMismatch(), trouble.Unanswered()])
+@pytest.mark.parametrize("error", [errors.Busy(), errors.EtagMismatch(), errors.Unanswered()])
 def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error):
     step = failed(Ours("Failed", "e1"), outcome=error)
     assert reason(step.status) == "False/PoolFailed"
@@ -713,7 +713,7 @@ def test_14_the_ten_minutes_begin_when_azure_has_finished():
 
 
 def test_14_what_is_not_known_of_the_cluster_loses_no_node():
-    unknown = Unknown(trouble.Unreachable())
+    unknown = Unknown(errors.Unreachable())
     status = status_of(Ours("Succeeded"), operation=unknown, status={"conditions": DOWN})
     assert reason(status) == "False/NodeNotReady"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from kaito_laptop.registry.server import Registry
-from kaito_runtime import threads
-from kaito_runtime.outcome import Failure
+from kaito_runtime.pod import threads
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.transfer.transport import Transport
 
 from tests.harness.tiny_model import make_tiny_model

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kaito_runtime.chat_schema import (
+from kaito_runtime.serving.schema import (
     DEFAULTS,
     MESSAGES_REQUIRED,
     PROMPT_REQUIRED,

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kaito_runtime.outcome import Reason
-from kaito_runtime.transfer import check
+from kaito_runtime import check
+from kaito_runtime.pod.termination import Reason
 from kaito_runtime.transfer.pull import pull_urls
 
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

@@ -14,8 +14,9 @@ import urllib.request
 
 import pytest
 
-from kaito_runtime import device, outcome, serve
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime import serve
+from kaito_runtime.pod import device, termination
+from kaito_runtime.pod.termination import Failure, Reason
 
 from tests.harness.echo_engine import EchoEngine
 
@@ -74,7 +75,7 @@ def test_an_error_that_followed_from_a_lost_device_is_one_too():
         except RuntimeError:
             raise KeyError("step") from None
     except KeyError as error:
-        failure = outcome.unexpected(error)
+        failure = termination.unexpected(error)
     assert failure.reason is Reason.DEVICE_LOST
     assert "RuntimeError: CUDA error: device-side assert triggered)" in failure.message
 
@@ -85,15 +86,15 @@ def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
 ):
     from transformers import AutoModelForCausalLM
 
-    from kaito_runtime import model
-    from kaito_runtime.config import QuantizationConfig
+    from kaito_runtime.models import load
+    from kaito_runtime.tuning.config import QuantizationConfig
 
     def lose(*_, **__):
         raise LOST[1]
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lose)
-    placement = model.choose_placement("float32")
-    failure = failure_of(model.load_base, weights, placement, QuantizationConfig())
+    placement = load.choose_placement("float32")
+    failure = failure_of(load.load_base, weights, placement, QuantizationConfig())
     assert failure.reason is Reason.DEVICE_LOST
 
 

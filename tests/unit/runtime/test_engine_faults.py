@@ -8,7 +8,8 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from kaito_runtime.chat import (
+from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.serving.engine import (
     ChatFailedError,
     ChatReply,
     ChatRequest,
@@ -17,7 +18,6 @@ from kaito_runtime.chat import (
     QueueFullError,
     RequestRefusedError,
 )
-from kaito_runtime.outcome import Failure, Reason
 
 pytestmark = pytest.mark.runtime
 
@@ -31,7 +31,7 @@ def ask(prompt: str = "Where", **generation: object) -> ChatRequest:
 
 
 def running(moment=lambda: None, **named):
-    from kaito_runtime.engine import BatchingEngine
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
 

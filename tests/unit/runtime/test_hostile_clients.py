@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import tornado.web
 
-from kaito_runtime import http_limits
-from kaito_runtime.chat import ChatReply, EngineEndedError
-from kaito_runtime.http_chat import Chat
-from kaito_runtime.http_limits import Limits
+from kaito_runtime.serving.engine import ChatReply, EngineEndedError
+from kaito_runtime.serving.http import limits as http_limits
+from kaito_runtime.serving.http.chat import Chat
+from kaito_runtime.serving.http.limits import Limits
 
 from tests.harness.chat_world import World, chunked, one_answer, parsed, post, soon
 

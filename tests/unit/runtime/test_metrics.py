@@ -5,8 +5,8 @@ import urllib.request
 
 import pytest
 
-from kaito_runtime import metrics
-from kaito_runtime.metrics import Gauges, serve_in_background
+from kaito_runtime.pod import metrics
+from kaito_runtime.pod.metrics import Gauges, serve_in_background
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kaito_runtime import check
 from kaito_runtime.demo import lesson, make
-from kaito_runtime.outcome import Failure, Reason
-from kaito_runtime.own_files import complete_or_nothing, require_free
-from kaito_runtime.transfer import check, pull, push
+from kaito_runtime.pod.own_files import complete_or_nothing, require_free
+from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.transfer import pull, push
 
 MINE = b"written by a person"
 
@@ -55,15 +56,15 @@ def copy_adapter(base, to, request):
 
 
 def save_adapter(base, to, request):
-    from kaito_runtime import adapter, model
-    from kaito_runtime.config import LoraConfig, QuantizationConfig
-    from kaito_runtime.rendering import Rendering
+    from kaito_runtime.models import adapters, load
+    from kaito_runtime.models.rendering import Rendering
+    from kaito_runtime.tuning.config import LoraConfig, QuantizationConfig
 
     weights = request.getfixturevalue("weights")
-    placement = model.choose_placement("float32")
-    network = model.load_base(weights, placement, QuantizationConfig())
-    tuned = adapter.add_adapter(network, LoraConfig(r=2), checkpointing=False)
-    adapter.save_adapter(tuned, to, "/workspace/weights", Rendering())
+    placement = load.choose_placement("float32")
+    network = load.load_base(weights, placement, QuantizationConfig())
+    tuned = adapters.add_adapter(network, LoraConfig(r=2), checkpointing=False)
+    adapters.save_adapter(tuned, to, "/workspace/weights", Rendering())
 
 
 def copy_demo_model(base, to, request):

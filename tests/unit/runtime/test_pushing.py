@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kaito_runtime.outcome import Reason
+from kaito_runtime.check import check_push
+from kaito_runtime.pod.termination import Reason
 from kaito_runtime.transfer import layers, push
-from kaito_runtime.transfer.check import check_push
 from kaito_runtime.transfer.pull import pull_image
 from kaito_runtime.transfer.push import copy_adapter, push_adapter, push_files, push_weights_image
 from kaito_runtime.transfer.transport import Transport

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaito_runtime.config import TrainingArguments
 from kaito_runtime.demo import text
-from kaito_runtime.encode import NO_LABEL, Encoder
-from kaito_runtime.examples import Example
-from kaito_runtime.outcome import Reason
-from kaito_runtime.rendering import (
+from kaito_runtime.models.rendering import (
     RECORD_FILE,
     Form,
     Rendering,
@@ -22,7 +18,11 @@ from kaito_runtime.rendering import (
     rendering_of,
     write_rendering,
 )
-from kaito_runtime.tokenization import encode, question_of_messages, question_of_text
+from kaito_runtime.models.tokenization import encode, question_of_messages, question_of_text
+from kaito_runtime.pod.termination import Reason
+from kaito_runtime.tuning.config import TrainingArguments
+from kaito_runtime.tuning.encode import NO_LABEL, Encoder
+from kaito_runtime.tuning.examples import Example
 
 pytestmark = pytest.mark.runtime
 
@@ -206,7 +206,7 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path):
     ],
 )  # fmt: skip
 def test_a_record_that_contradicts_itself_is_adapter_invalid(tmp_path, content, says, failure_of):
-    from kaito_runtime.adapter import taught_rendering
+    from kaito_runtime.models.adapters import taught_rendering
 
     (tmp_path / RECORD_FILE).write_text(content)
     failure = failure_of(taught_rendering, {"phi": (tmp_path, 1.0)})
@@ -280,7 +280,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
     weights, tuned, tmp_path, served, asked, as_message, monkeypatch
 ):
     from kaito_runtime import serve
-    from kaito_runtime.chat_schema import parse_chat
+    from kaito_runtime.serving.schema import parse_chat
 
     adapters = tmp_path if served == "none" else tuned / served
     engine = serve.load_engine(
@@ -311,12 +311,12 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
 
 def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned):
     from kaito_runtime import serve
-    from kaito_runtime.chat import ChatRequest
+    from kaito_runtime.serving.engine import ChatRequest
 
     engine = serve.load_engine(
         serve.parse_flags(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
-    from kaito_runtime.jobs import Job
+    from kaito_runtime.serving.engines.jobs import Job
 
     request = ChatRequest(
         prompt="Where does the otter live? " * 60 + "Tell me.",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kaito_runtime.outcome import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Reason, Retryable
 from kaito_runtime.transfer import push
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.pull import pull_image, pull_urls

@@ -16,11 +16,11 @@ import pytest
 import tornado.httpclient
 
 from kaito_runtime import serve
-from kaito_runtime.chat import PromptTooLongError, QueueFullError, RequestRefusedError
-from kaito_runtime.http import Served, listen
-from kaito_runtime.http_limits import Limits
-from kaito_runtime.outcome import Failure, Reason
-from kaito_runtime.rendering import Rendering
+from kaito_runtime.models.rendering import Rendering
+from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError, RequestRefusedError
+from kaito_runtime.serving.http.app import Served, listen
+from kaito_runtime.serving.http.limits import Limits
 
 from tests.harness.echo_engine import EchoEngine
 
@@ -171,16 +171,16 @@ def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason():
 
 @pytest.fixture(scope="module")
 def loaded(weights):
-    from kaito_runtime import model
-    from kaito_runtime.config import QuantizationConfig
+    from kaito_runtime.models import load
+    from kaito_runtime.tuning.config import QuantizationConfig
 
-    placement = model.choose_placement("float32")
-    return model.load_base(weights, placement, QuantizationConfig()), model.load_tokenizer(weights)
+    placement = load.choose_placement("float32")
+    return load.load_base(weights, placement, QuantizationConfig()), load.load_tokenizer(weights)
 
 
 @pytest.fixture
 def engine(loaded):
-    from kaito_runtime.engine import BatchingEngine
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     running = BatchingEngine(*loaded)
     yield running
@@ -188,7 +188,7 @@ def engine(loaded):
 
 
 def greedy(prompt, new=8, **named):
-    from kaito_runtime.chat import ChatRequest
+    from kaito_runtime.serving.engine import ChatRequest
 
     generation = {"do_sample": False, "max_new_tokens": new, **named.pop("generation", {})}
     return ChatRequest(prompt=prompt, generation=generation, return_full_text=False, **named)
@@ -207,7 +207,7 @@ def test_rows_of_a_batch_answer_as_if_they_were_alone(engine):
 
 @pytest.mark.runtime
 def test_the_full_text_is_the_prompt_and_what_follows(engine):
-    from kaito_runtime.chat import ChatRequest
+    from kaito_runtime.serving.engine import ChatRequest
 
     made = engine.submit(greedy("Where is")).result().text
     request = ChatRequest(prompt="Where is", generation={"do_sample": False, "max_new_tokens": 8})
@@ -247,7 +247,7 @@ def test_several_sequences_are_written_one_after_another(engine):
 
 @pytest.mark.runtime
 def test_a_full_queue_refuses(loaded):
-    from kaito_runtime.engine import BatchingEngine
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     running = BatchingEngine(*loaded, waiting_limit=2)
     replies = [running.submit(greedy("Where", 200))]
@@ -267,18 +267,18 @@ def adapters(weights, tmp_path_factory):
     """Two adapters whose matrices are not zero."""
     import torch
 
-    from kaito_runtime import adapter, model
-    from kaito_runtime.config import LoraConfig, QuantizationConfig
+    from kaito_runtime.models import adapters, load
+    from kaito_runtime.tuning.config import LoraConfig, QuantizationConfig
 
     folder = tmp_path_factory.mktemp("adapters")
     for seed, rank in ((1, 4), (2, 2)):
-        base = model.load_base(weights, model.choose_placement("float32"), QuantizationConfig())
+        base = load.load_base(weights, load.choose_placement("float32"), QuantizationConfig())
         torch.manual_seed(seed)
-        tuned = adapter.add_adapter(base, LoraConfig(r=rank), checkpointing=False)
+        tuned = adapters.add_adapter(base, LoraConfig(r=rank), checkpointing=False)
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
-        adapter.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights", Rendering())
+        adapters.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights", Rendering())
     return folder
 
 
@@ -291,13 +291,13 @@ def logits(network):
 
 
 def put_on(weights, mounted, **quantized):
-    from kaito_runtime import adapter, model
-    from kaito_runtime.config import QuantizationConfig
+    from kaito_runtime.models import adapters, load
+    from kaito_runtime.tuning.config import QuantizationConfig
 
-    base = model.load_base(
-        weights, model.choose_placement("float32"), QuantizationConfig(**quantized)
+    base = load.load_base(
+        weights, load.choose_placement("float32"), QuantizationConfig(**quantized)
     )
-    return logits(base).clone(), adapter.put_on(base, mounted)
+    return logits(base).clone(), adapters.put_on(base, mounted)
 
 
 @pytest.mark.runtime
@@ -329,7 +329,7 @@ def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapter
 
 @pytest.mark.runtime
 def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters):
-    from kaito_runtime.model import quantized_modules
+    from kaito_runtime.models.load import quantized_modules
 
     mounted = {"a1": (adapters / "a1", 1.0)}
     _, tuned = put_on(weights, mounted, load_in_4bit=True, bnb_4bit_quant_type="nf4")
@@ -389,7 +389,7 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
 
 
 def test_the_strength_is_in_the_variable_of_the_adapters_name(tmp_path, monkeypatch, failure_of):
-    from kaito_runtime.adapter import mounted_adapters
+    from kaito_runtime.models.adapters import mounted_adapters
 
     for name in ("my-adapter", "other"):
         (tmp_path / name).mkdir()

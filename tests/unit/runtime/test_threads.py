@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from kaito_runtime import threads
+from kaito_runtime.pod import threads
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kaito_runtime.config import parse_config
 from kaito_runtime.demo.lesson import TRAINING_CONFIG
-from kaito_runtime.outcome import Failure, Reason
+from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.tuning.config import parse_config
 
 KAITO_QLORA = """\
 training_config:

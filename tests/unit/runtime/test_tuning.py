@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kaito_runtime import training, tune
-from kaito_runtime.config import DatasetConfig, TrainingArguments, parse_config
+from kaito_runtime import tune
 from kaito_runtime.demo import text
-from kaito_runtime.encode import NO_LABEL, Document, Encoder, steps_of
-from kaito_runtime.examples import Example
-from kaito_runtime.outcome import Reason, Stopped
+from kaito_runtime.pod.termination import Reason, Stopped
+from kaito_runtime.tuning import loop
+from kaito_runtime.tuning.config import DatasetConfig, TrainingArguments, parse_config
+from kaito_runtime.tuning.encode import NO_LABEL, Document, Encoder, steps_of
+from kaito_runtime.tuning.examples import Example
 
 pytestmark = pytest.mark.runtime
 
@@ -47,7 +48,7 @@ def run(weights, tmp_path):
 
 @pytest.fixture(scope="module")
 def tokenizer(weights):
-    from kaito_runtime.model import load_tokenizer
+    from kaito_runtime.models.load import load_tokenizer
 
     return load_tokenizer(weights)
 
@@ -108,13 +109,13 @@ def test_data_is_judged_before_the_model_is_loaded(run, failure_of, rows, reason
 
 
 def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failure_of):
-    from kaito_runtime import adapter, model
+    from kaito_runtime.models import adapters, load
 
-    base = model.load_base(
-        weights, model.choose_placement("float32"), parse_config("training_config:").quantization
+    base = load.load_base(
+        weights, load.choose_placement("float32"), parse_config("training_config:").quantization
     )
     config = parse_config("training_config: {LoraConfig: {target_modules: [nothing]}}")
-    failure = failure_of(adapter.add_adapter, base, config.lora, checkpointing=False)
+    failure = failure_of(adapters.add_adapter, base, config.lora, checkpointing=False)
     assert failure.reason is Reason.CONFIG_INVALID
     assert "qkv_proj" in failure.message
 
@@ -122,7 +123,7 @@ def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failur
 def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
     import torch
 
-    from kaito_runtime.documents import EndToEndPasses
+    from kaito_runtime.tuning.packing import EndToEndPasses
 
     def ask_for_too_much(*_):
         yield torch.empty(1 << 58)  # torch's own allocator says no
@@ -137,15 +138,15 @@ def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
 def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
     run, monkeypatch, failure_of, place
 ):
-    from kaito_runtime import adapter
+    from kaito_runtime.models import adapters
 
     def lose(*_):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     if place == "step":
-        monkeypatch.setattr(training, "step", lose)
+        monkeypatch.setattr(loop, "step", lose)
     else:
-        monkeypatch.setattr(adapter, "save_adapter", lose)
+        monkeypatch.setattr(adapters, "save_adapter", lose)
     failure = failure_of(run, steps=1)
     assert failure.reason is Reason.DEVICE_LOST
     assert "device-side assert triggered" in failure.message
@@ -153,24 +154,24 @@ def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
 
 def test_sigterm_is_training_failed_and_saves_nothing(run, monkeypatch, failure_of, tmp_path):
     steps = iter(range(3))
-    one_step = training.step
+    one_step = loop.step
 
     def stop_after_three(*arguments):
         if next(steps, None) is None:
             raise Stopped  # what the signal handler raises in the main thread
         return one_step(*arguments)
 
-    monkeypatch.setattr(training, "step", stop_after_three)
+    monkeypatch.setattr(loop, "step", stop_after_three)
     assert failure_of(run).reason is Reason.TRAINING_FAILED
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
 def network(weights):
-    from kaito_runtime import model
+    from kaito_runtime.models import load
 
     quantization = parse_config("training_config:").quantization
-    return model.load_base(weights, model.choose_placement("float32"), quantization)
+    return load.load_base(weights, load.choose_placement("float32"), quantization)
 
 
 def documents(count: int) -> list[Document]:
@@ -185,7 +186,7 @@ def documents(count: int) -> list[Document]:
 def test_documents_in_one_pass_do_not_see_each_other(network):
     import torch
 
-    from kaito_runtime.documents import EndToEndPasses, PaddedPasses, passes_for
+    from kaito_runtime.tuning.packing import EndToEndPasses, PaddedPasses, passes_for
 
     rows = documents(9)
     with torch.no_grad():
@@ -205,7 +206,7 @@ def test_documents_in_one_pass_do_not_see_each_other(network):
 def test_changing_one_document_leaves_the_logits_of_the_others(network):
     import torch
 
-    from kaito_runtime.documents import passes_for
+    from kaito_runtime.tuning.packing import passes_for
 
     passes_for(network)
 
@@ -226,7 +227,7 @@ def test_changing_one_document_leaves_the_logits_of_the_others(network):
 def test_a_sliding_window_cuts_as_the_library_cuts_it():
     import torch
 
-    from kaito_runtime.documents import attend_by_document
+    from kaito_runtime.tuning.packing import attend_by_document
 
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, 12, 8) for heads in (4, 2, 2))
@@ -266,7 +267,7 @@ def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer):
 
 
 def test_a_tokenizer_without_a_chat_template_gets_one(weights, tmp_path, capsys):
-    from kaito_runtime.model import load_tokenizer
+    from kaito_runtime.models.load import load_tokenizer
 
     for path in weights.iterdir():
         if "template" not in path.name:
@@ -298,12 +299,12 @@ def test_an_epoch_has_every_row_once(packing):
 ])  # fmt: skip
 def test_the_learning_rate_falls_as_its_name_says(kind, values):
     settings = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
-    rates = [training.learning_rate(done, 4, settings) for done in range(4)]
+    rates = [loop.learning_rate(done, 4, settings) for done in range(4)]
     assert rates == pytest.approx(values, abs=1e-4)
 
 
 def test_rows_held_out_are_not_trained_on():
     rows = documents(10)
-    kept, held_out = training.split(rows, DatasetConfig(train_test_split=0.8))
+    kept, held_out = loop.split(rows, DatasetConfig(train_test_split=0.8))
     assert (len(kept), len(held_out)) == (8, 2)
     assert not {id(row) for row in kept} & {id(row) for row in held_out}

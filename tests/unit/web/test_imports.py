@@ -16,13 +16,15 @@ def modules_after(statement):
 
 def test_the_shell_loads_no_cloud_code():
     loaded = modules_after("import kaito_hooks.web")
-    assert not {name for name in loaded if name.startswith(("azure", "kaito_hooks.aks", "msal"))}
+    assert not {
+        name for name in loaded if name.startswith(("azure", "kaito_hooks.providers.aks", "msal"))
+    }
 
 
 def test_the_machine_hook_loads_no_credentials_for_a_stand_in():
     loaded = modules_after(
         "from kaito_hooks.settings import MachineSettings as S;"
-        "from kaito_hooks.aks.provider import AksProvider as P;"
+        "from kaito_hooks.providers.aks.provider import AksProvider as P;"
         "P(S('s', 'r', 'c', 'i', arm_endpoint='http://127.0.0.1:1'), None)"
     )
     assert "azure.identity" not in loaded

@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from kaito_hooks.kube.quantities import GIB
-from kaito_hooks.workspace import resources, volumes
+from kaito_hooks.workspace.children import resources, volumes
 from kaito_laptop.core import quantities
 
 from tests.harness.all_pods import PRESETS, effective, pod_specs

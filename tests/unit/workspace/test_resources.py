@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kaito_hooks.kube.quantities import GIB, binary, cores
 from kaito_hooks.presets import InstanceType
-from kaito_hooks.workspace import resources, training_config
-from kaito_hooks.workspace.allocatable import allocatable
+from kaito_hooks.workspace.children import resources, training_config
+from kaito_hooks.workspace.children.allocatable import allocatable
 from kaito_laptop.core import quantities
 
 from tests.harness.all_pods import PRESETS, UNLISTED, cases, effective, fits, pod_specs

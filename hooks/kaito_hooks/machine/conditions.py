@@ -1,0 +1,125 @@
+"""The conditions of a Machine: three phases as Karpenter has them, and what follows from them.
+
+`Ready` is computed and never set by hand, but for a node that was ready and is not any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kaito_hooks.kube.conditions import Condition, kstatus
+from kaito_hooks.machine import reasons
+from kaito_hooks.machine.actions import Observed
+from kaito_hooks.machine.errors import ProviderError
+
+
+def not_launched(
+    reason: str, message: str, unknown: bool = False, given_up: bool = False
+) -> Sequence[Condition]:
+    """No virtual machine yet, and why; given up where it is not tried again by itself."""
+    first = Condition(reasons.LAUNCHED, "Unknown" if unknown else "False", reason, message)
+    later = (reasons.MACHINE_NOT_LAUNCHED, "There is no virtual machine yet.")
+    return _phases(
+        first,
+        Condition(reasons.REGISTERED, "False", *later),
+        Condition(reasons.INITIALIZED, "False", *later),
+        given_up=given_up,
+    )
+
+
+def not_registered(reason: str, message: str) -> Sequence[Condition]:
+    """A virtual machine without its Node, and why."""
+    return _phases(
+        _launched(),
+        Condition(reasons.REGISTERED, "False", reason, message),
+        Condition(reasons.INITIALIZED, "False", reason, message),
+    )
+
+
+def not_initialized(reason: str, message: str) -> Sequence[Condition]:
+    """A Node that is not usable yet, and why."""
+    return _phases(
+        _launched(), _registered(), Condition(reasons.INITIALIZED, "False", reason, message)
+    )
+
+
+def ready() -> Sequence[Condition]:
+    """All is well."""
+    return _phases(_launched(), _registered(), _initialized())
+
+
+def as_told(phases: Sequence[Condition]) -> Sequence[Condition]:
+    """The provider's own phases, launched, registered and initialized."""
+    launched, registered, initialized = phases
+    return _phases(launched, registered, initialized)
+
+
+def not_ready_now(reason: str, message: str, unhealthy: bool = False) -> Sequence[Condition]:
+    """A Node that was ready and is not, and why; unhealthy where nothing explains it."""
+    also = Condition(reasons.NODE_UNHEALTHY, "True", reason, message)
+    return (
+        *(_launched(), _registered(), _initialized()),
+        *([also] if unhealthy else []),
+        *_summary(Condition(reasons.READY, "False", reason, message)),
+    )
+
+
+def as_before(observed: Observed, error: ProviderError | None = None) -> Sequence[Condition]:
+    """What was last known, with the trouble that keeps it from being known now."""
+    hints = observed.hints
+    found = [hints.condition(type_) for type_ in (*reasons.PHASES, reasons.READY)]
+    kept = [item for item in found if item is not None]
+    if len(kept) < len(found):
+        reason, words = reasons.AWAITING_PROVIDER, "The node has not been looked at yet."
+        if error is not None:
+            reason, words = error.reason, error.message(observed.machine.size)
+        kept = [
+            Condition(type_, "Unknown", reason, words) for type_ in (*reasons.PHASES, reasons.READY)
+        ]
+    ready = kept[-1]
+    if error is None:
+        extra = (*reasons.PASSING, "Stalled", "Reconciling")
+        also = [item for type_ in extra if (item := hints.condition(type_)) is not None]
+        return (*kept, *also)
+    message = error.message(observed.machine.size)
+    unknown = Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message)
+    unhealthy = hints.condition(reasons.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
+    kept += [unhealthy] if unhealthy else []
+    if ready.status == "True":
+        return (*kept, unknown)
+    companion = "Stalled" if error.reason in reasons.STALLED else "Reconciling"
+    return (*kept, unknown, Condition(companion, "True", error.reason, message))
+
+
+def _phases(
+    launched: Condition, registered: Condition, initialized: Condition, given_up: bool = False
+) -> Sequence[Condition]:
+    """The three phases, and Ready computed from them."""
+    phases = (launched, registered, initialized)
+    failing = next((phase for phase in phases if phase.status != "True"), None)
+    if failing is None:
+        whole = Condition(reasons.READY, "True", reasons.NODE_READY, "The node is ready.")
+    else:
+        whole = replace(failing, type=reasons.READY)
+    return (*phases, *_summary(whole, given_up))
+
+
+def _summary(whole: Condition, given_up: bool = False) -> Sequence[Condition]:
+    return kstatus(whole, stalled=given_up or whole.reason in reasons.STALLED)
+
+
+def _launched() -> Condition:
+    return Condition(
+        reasons.LAUNCHED, "True", reasons.LAUNCHED_OK, "The virtual machine was created."
+    )
+
+
+def _registered() -> Condition:
+    return Condition(reasons.REGISTERED, "True", reasons.REGISTERED_OK, "The node has joined.")
+
+
+def _initialized() -> Condition:
+    return Condition(
+        reasons.INITIALIZED, "True", reasons.INITIALIZED_OK, "The node has become ready."
+    )

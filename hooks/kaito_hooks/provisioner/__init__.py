@@ -1,0 +1,1 @@
+"""Gather, decide, act: runs the decisions about a Machine against its provider."""

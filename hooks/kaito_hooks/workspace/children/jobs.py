@@ -1,0 +1,233 @@
+"""What became of a Job: the check's and the tuning's. The nodes' logs go with the nodes, so the pod's last words
+are read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from kaito_hooks.api import commands, labels, pods
+from kaito_hooks.kube.conditions import find
+from kaito_hooks.kube.objects import (
+    Manifest,
+    annotations_of,
+    get_in,
+    is_deleting,
+    name,
+    namespace,
+    text,
+)
+from kaito_hooks.kube.times import parse_timestamp
+from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.admission import refusal
+from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
+
+State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded", "failed"]
+"""stale: made from other inputs; leaving: it or its pods are still being deleted."""
+
+_IMAGE_TROUBLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+POD_EXPECTED = timedelta(seconds=30)
+"""A Job that has no pod after so long is not allowed to make one."""
+AGAIN = timedelta(hours=1)
+"""A Job that waits for a Secret is made again so long after its last retry; until then it has no pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The state of a Job for one fingerprint, with words for the owner of the Workspace."""
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    reports: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    """(container, what it reported), for containers that ended well."""
+    again_at: datetime | None = None
+    """When to try again what waits for somebody and has used up its retries."""
+
+    def report(self, container: str) -> Mapping[str, Any]:
+        """What the container reported, empty when it has not."""
+        return dict(self.reports).get(container, {})
+
+
+def outcome(
+    observed: Observed,
+    job_name: str,
+    component: str,
+    wanted_hash: str,
+    failed: str,
+    now: datetime,
+    *,
+    awaits: bool = False,
+) -> Outcome:
+    """The Job's state; `failed` is the reason when the pod gives none.
+
+    With `awaits`, a Job that failed for the lack of what somebody will apply is pending, and made again later.
+    """
+    job = observed.child("Job", job_name)
+    of_component = observed.pods(component)
+    mine = [
+        pod for pod in of_component if annotations_of(pod).get(labels.TUNING_HASH) == wanted_hash
+    ]
+    if job is None:
+        if observed.leaving("Job", job_name) or any(_lives(pod) for pod in of_component):
+            return Outcome("leaving")
+        return Outcome("absent", reports=_reports(mine))
+    if annotations_of(job).get(labels.TUNING_HASH) != wanted_hash:
+        return Outcome("stale")
+    if is_complete(job):
+        return Outcome("succeeded", reports=_reports(mine))
+    if is_failed(job):
+        failure = _failure(job, mine, failed)
+        return _awaiting(job, failure) if awaits and failure.reason in reasons.AWAITED else failure
+    if not mine:
+        return _without_pod(observed, job, now)
+    return _progress(mine, failed)
+
+
+def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
+    """A Job that can't make its pod says so in Events alone, which no hook sees."""
+    words = refusal(observed, job)
+    if words:
+        return Outcome("pending", reasons.POD_REFUSED, f"The API server refuses the pod: {words}")
+    made = parse_timestamp(get_in(job, "metadata", "creationTimestamp"))
+    if made is None or now - made < POD_EXPECTED:
+        return Outcome("pending")
+    return Outcome(
+        "pending",
+        reasons.POD_REFUSED,
+        f"The Job '{name(job)}' has made no pod; its Events say why: "
+        + commands.kubectl("describe", "job", name(job), "-n", namespace(job)),
+    )
+
+
+def _awaiting(job: Manifest, failure: Outcome) -> Outcome:
+    failed = find(get_in(job, "status", "conditions"), "Failed")
+    ended = parse_timestamp(failed.get("lastTransitionTime"))
+    return replace(failure, state="pending", again_at=ended + AGAIN if ended else None)
+
+
+def _lives(pod: Manifest) -> bool:
+    return is_deleting(pod) or pods.phase(pod) in ("Pending", "Running")
+
+
+def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for pod in of_job:
+        for end in pods.ended(pod):
+            if end.exit_code == 0 and end.report:
+                found[end.container] = end.report
+    return tuple(sorted(found.items(), key=lambda item: item[0]))
+
+
+def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcome:
+    for pod in reversed(of_job):
+        if pods.outgrown(pod):
+            return Outcome("failed", *_outgrown(pod))
+        for end in reversed(pods.ended(pod)):
+            if end.exit_code != 0:
+                reason, message = explain(end, fallback)
+                return Outcome("failed", reason, message)
+    said = find(get_in(job, "status", "conditions"), "Failed")
+    if said.get("reason") == "DeadlineExceeded":
+        return Outcome(
+            "failed",
+            reasons.TUNING_TIMED_OUT if fallback == reasons.TUNING_FAILED else fallback,
+            "The Job took longer than its deadline and was stopped",
+        )
+    return Outcome(
+        "failed", fallback, text(said.get("message")) or "The Job failed; its pod is gone"
+    )
+
+
+def _outgrown(pod: Manifest) -> tuple[str, str]:
+    return (
+        reasons.DISK_FULL,
+        f"The kubelet ended the pod: {pods.outgrown(pod)} What each folder may hold: docs/pods.md, Requests and limits",
+    )
+
+
+def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
+    """Reason and message of a container that failed."""
+    report = end.report
+    said = text(report.get("reason"))
+    if said in reasons.RUNTIME:
+        return said, text(report.get("message"))
+    if end.reason == "OOMKilled":
+        return (
+            reasons.OUT_OF_MEMORY,
+            f"The container '{end.container}' was killed because it used more memory than its limit "
+            "(docs/pods.md, Requests and limits); use less training data, or a larger `resource.instanceType`",
+        )
+    words = text(report.get("message")) or end.message.strip() or f"exit code {end.exit_code}"
+    return fallback, f"The container '{end.container}' failed: {_tail(words)}"
+
+
+def _progress(of_job: Sequence[Manifest], failed: str) -> Outcome:
+    current = [pod for pod in of_job if not is_deleting(pod) and not pods.is_disrupted(pod)]
+    if not current:
+        if of_job:
+            return Outcome(
+                "pending",
+                reasons.TUNING_DISRUPTED,
+                "The pod was taken away with its node and is started again",
+            )
+        return Outcome("pending")
+    pod = current[-1]
+    reports = _reports([pod])
+    if pods.phase(pod) == "Failed":
+        ends = [end for end in pods.ended(pod) if end.exit_code != 0]
+        reason, words = explain(ends[-1], failed) if ends else ("", "")
+        return Outcome("pending", reason, words, reports)
+    trouble = trouble_of(pod)
+    if trouble:
+        return Outcome("pending", *trouble, reports=reports)
+    started = pods.phase(pod) == "Running" or bool(pods.ended(pod)) or _runs(pod)
+    return Outcome("running" if started else "pending", reports=reports)
+
+
+def trouble_of(pod: Manifest) -> tuple[str, str] | None:
+    """What keeps a pod from starting: no node, no image, a crash; None when nothing does."""
+    words = pods.unschedulable(pod)
+    if words:
+        return reasons.UNSCHEDULABLE, f"No node takes the pod: {words}"
+    if pods.outgrown(pod):
+        return _outgrown(pod)
+    for wait in pods.waiting(pod):
+        if wait.reason in _IMAGE_TROUBLE:
+            return (
+                reasons.IMAGE_PULL_FAILED,
+                f"The image of the container '{wait.container}' can't be pulled: {_tail(wait.message) or wait.reason}",
+            )
+        if wait.reason == "CrashLoopBackOff":
+            for end in reversed(pods.ended(pod)):
+                if end.container == wait.container:
+                    return explain(end, reasons.CONTAINER_CRASHED)
+            return (
+                reasons.CONTAINER_CRASHED,
+                f"The container '{wait.container}' ends again and again",
+            )
+    return None
+
+
+def running_container(of_job: Sequence[Manifest]) -> str:
+    """Name of the container that runs now, empty when none does."""
+    for pod in reversed(of_job):
+        for status in pods.container_statuses(pod):
+            if get_in(status, "state", "running") is not None:
+                return text(status.get("name"))
+    return ""
+
+
+def _runs(pod: Manifest) -> bool:
+    return any(
+        get_in(status, "state", "running") is not None for status in pods.container_statuses(pod)
+    )
+
+
+def _tail(words: str) -> str:
+    return words if len(words) <= 1000 else "…" + words[-999:]

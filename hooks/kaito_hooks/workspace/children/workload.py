@@ -1,0 +1,104 @@
+"""What the check, the tuning and the serving pods have in common."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from kaito_hooks.api import labels, pods
+from kaito_hooks.kube.objects import Manifest
+from kaito_hooks.presets import Preset
+from kaito_hooks.workspace.api import Tuning, Workspace
+from kaito_hooks.workspace.children import training_config
+from kaito_hooks.workspace.children.resources import Resources
+from kaito_hooks.workspace.children.volumes import WEIGHTS
+from kaito_hooks.workspace.context import Images
+
+
+def child(
+    api_version: str,
+    kind: str,
+    workspace: Workspace,
+    child_name: str,
+    component: str,
+    notes: Mapping[str, str] | None = None,
+) -> Manifest:
+    """The frame of a child: names and labels, and annotations where there are any."""
+    metadata: Manifest = {
+        "name": child_name,
+        "namespace": workspace.namespace,
+        "labels": {
+            labels.APP_INSTANCE: workspace.name,
+            labels.APP_NAME: workspace.preset.name,
+            labels.COMPONENT: component,
+            labels.MANAGED_BY: "kaito",
+            labels.PART_OF: "kaito",
+            labels.WORKSPACE: workspace.name,
+        },
+    }
+    if notes:
+        metadata["annotations"] = dict(notes)
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def config_secret_name(workspace: Workspace) -> str:
+    """Name of the Secret with the rendered configuration."""
+    return f"{workspace.name}-config"
+
+
+def config_secret(
+    workspace: Workspace, wanted_hash: str, config: training_config.Config
+) -> Manifest:
+    """The configuration as it was resolved when these inputs were first seen; an upgrade must not change it."""
+    notes = {labels.TUNING_HASH: wanted_hash}
+    manifest = child("v1", "Secret", workspace, config_secret_name(workspace), "tuning", notes)
+    rendered = training_config.dump_config(config).encode()
+    manifest["type"] = "Opaque"
+    manifest["data"] = {training_config.KEY: base64.b64encode(rendered).decode()}
+    return manifest
+
+
+def config_volume(workspace: Workspace) -> pods.Volume:
+    """The configuration at /mnt/config."""
+    source = {"secret": {"secretName": config_secret_name(workspace), "defaultMode": 0o440}}
+    return pods.Volume("config", "/mnt/config", source, read_only=True)
+
+
+def credentials(tuning: Tuning) -> list[pods.Volume]:
+    """Docker configs of the pull secrets, then of the push secret."""
+    pulls = [
+        pods.docker_config(f"pull-secret-{index}", f"/mnt/pull-secrets/{secret}", secret)
+        for index, secret in enumerate(sorted(set(tuning.input.pull_secrets)))
+    ]
+    return [*pulls, push_credentials(tuning)]
+
+
+def push_credentials(tuning: Tuning) -> pods.Volume:
+    """The docker config that may push the output image."""
+    return pods.docker_config("push-secret", "/mnt/push-secret", tuning.output.push_secret)
+
+
+def weights_container(
+    preset: Preset, images: Images, volumes: list[pods.Volume], resources: Resources
+) -> Manifest:
+    """Init container that brings the base model."""
+    if preset.weights.repository:
+        source = ["--repository", preset.weights.repository, "--revision", preset.weights.revision]
+    else:
+        image = preset_image(preset.weights.image, images)
+        source = ["--image", image, "--path", preset.weights.path]
+    return pods.container(
+        "weights",
+        images.transfer,
+        ["python", "-m", "kaito_runtime.transfer.pull"],
+        ["weights", *source, "--to", WEIGHTS],
+        volumes,
+        resources.of_container(),
+    )
+
+
+def preset_image(image: str, images: Images) -> str:
+    """The image of a preset, with the registry of the installation when it names none."""
+    host = image.partition("/")[0]
+    named = "/" in image and ("." in host or ":" in host or host == "localhost")
+    return image if named else f"{images.registry}/{image}"

@@ -1,0 +1,1 @@
+"""What a Workspace goes through, step by step."""

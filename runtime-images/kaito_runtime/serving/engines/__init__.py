@@ -1,0 +1,1 @@
+"""What answers: one module an engine."""

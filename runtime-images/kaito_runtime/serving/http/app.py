@@ -1,0 +1,102 @@
+"""The web server in front of a ChatEngine: Kaito's routes on Tornado, and nothing about models."""
+
+from typing import Any
+
+import tornado.web
+
+from kaito_runtime.pod.host_metrics import machine_figures
+from kaito_runtime.pod.metrics import CONTENT_TYPE
+from kaito_runtime.serving.http.chat import Chat
+from kaito_runtime.serving.http.handler import Handler, Served
+from kaito_runtime.serving.http.limits import LimitedServer
+
+
+class Root(Handler):
+    """`GET /`."""
+
+    def get(self) -> None:
+        """Say that the server runs, and with which adapter."""
+        if self.served.adapter_digest:
+            self.set_header("Kaito-Adapter-Digest", self.served.adapter_digest)
+        self.answer({"message": "Server is running"})
+
+
+class Health(Handler):
+    """`GET /healthz`: is the process worth keeping?"""
+
+    def get(self) -> None:
+        """Fail only when the engine has died."""
+        engine = self.served.engine
+        if engine is not None and not engine.is_alive():
+            self.answer({"detail": "Model not initialized"}, 500)
+            return
+        self.answer({"status": "Healthy"})
+
+
+class Readiness(Handler):
+    """`GET /readyz`: can a chat be answered?"""
+
+    def get(self) -> None:
+        """Fail until one token has been generated, and again while stopping."""
+        if self.served.is_ready:
+            self.answer({"status": "Ready"})
+        else:
+            self.answer_unavailable("The model is being loaded")
+
+
+class Metrics(Handler):
+    """`GET /metrics`."""
+
+    def get(self) -> None:
+        """Send Prometheus' text, or Kaito's JSON where the client accepts only that."""
+        if "application/json" in self.request.headers.get("Accept", ""):
+            self.answer(machine_figures())
+            return
+        engine = self.served.engine
+        self.served.gauges.set(
+            kaito_ready=float(self.served.is_ready),
+            kaito_connections=self.served.connections(),
+            kaito_chat_running=self.served.running,
+            kaito_chat_waiting=engine.waiting() if engine else 0,
+        )
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.finish(self.served.gauges.text())
+
+
+class NotFound(Handler):
+    """Any other path."""
+
+    def prepare(self) -> None:
+        """Say so in Kaito's form."""
+        self.answer({"detail": "Not Found"}, 404)
+
+
+def make_app(served: Served) -> tornado.web.Application:
+    """Return the application; tests put an engine of their own into `served`."""
+    shared = {"served": served}
+    routes: list[Any] = [
+        (r"/", Root, shared),
+        (r"/healthz", Health, shared),
+        (r"/readyz", Readiness, shared),
+        (r"/metrics", Metrics, shared),
+        (r"/chat", Chat, shared),
+    ]
+    return tornado.web.Application(
+        routes, default_handler_class=NotFound, default_handler_args=shared, log_function=_no_log
+    )
+
+
+def listen(served: Served, host: str, port: int) -> LimitedServer:
+    """Start answering on a port of the running event loop."""
+
+    def dropped() -> None:
+        served.gauges.add(kaito_connections_dropped_total=1)
+
+    server = LimitedServer(make_app(served), served.limits, dropped)
+    served.connections = lambda: server.open_connections
+    server.listen(port, host)
+    return server
+
+
+def _no_log(handler: tornado.web.RequestHandler) -> None:
+    """Log no request: prompts are nobody's business, and /metrics counts."""
