@@ -26,7 +26,7 @@ FOUND_BY = {
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_no_run_breaks_a_promise(chunk):
+def test_no_run_breaks_a_promise(chunk) -> None:
     wrong = {}
     for seed in range(chunk, RUNS, CHUNKS):
         result = run(seed)
@@ -35,11 +35,11 @@ def test_no_run_breaks_a_promise(chunk):
     assert wrong == {}
 
 
-def test_a_seed_is_a_run():
+def test_a_seed_is_a_run() -> None:
     assert run(7) == run(7)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_the_lack_of_any_rule_is_noticed(name):
+def test_the_lack_of_any_rule_is_noticed(name) -> None:
     mutation, kind = MUTATIONS[name]
     assert kind in {found for found, _ in run(FOUND_BY[name], mutation).wrong}

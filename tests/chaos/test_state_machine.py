@@ -162,11 +162,11 @@ CHOSEN = settings(
 )
 
 
-def test_no_choice_of_calls_and_faults_breaks_a_promise():
+def test_no_choice_of_calls_and_faults_breaks_a_promise() -> None:
     run_state_machine_as_test(Machines, settings=CHOSEN)
 
 
-def test_the_lack_of_a_rule_is_found_by_choice_as_well():
+def test_the_lack_of_a_rule_is_found_by_choice_as_well() -> None:
     unshrunk = settings(CHOSEN, phases=[Phase.generate])
     with leave_when_not_launched(), pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(Machines, settings=unshrunk)

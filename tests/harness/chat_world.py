@@ -25,7 +25,7 @@ WAIT_SECONDS = 10
 class World:
     """A server, its engine, and what is left of the requests that it has had."""
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: Limits) -> None:
         self.engine = EchoEngine()
         self.served = Served("text-generation", engine=self.engine, limits=limits)
         self.server: LimitedServer = listen(self.served, "127.0.0.1", 0)

@@ -8,7 +8,7 @@ from kaito_runtime.serving.engine import ChatReply, QueueFullError
 class EchoEngine:
     """Answers with `answer`, or the prompt; `trouble` is raised instead, `held` keeps replies back."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.trouble = None
         self.answer = ""
         self.is_full = False
@@ -29,11 +29,11 @@ class EchoEngine:
             reply.set_result(ChatReply(text, 3, 2))
         return reply
 
-    def is_alive(self):
+    def is_alive(self) -> bool:
         return not self.ended.done()
 
     def waiting(self):
         return len(self.held)
 
-    def stop(self):
+    def stop(self) -> None:
         pass

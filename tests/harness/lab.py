@@ -85,7 +85,7 @@ class ScriptedHooks:
 class Lab:
     """Store, engine and Metacontroller, without any built-in controller."""
 
-    def __init__(self, seed=0, patience=20_000):
+    def __init__(self, seed=0, patience=20_000) -> None:
         self.clock = VirtualClock()
         self.engine = Engine(self.clock, patience=patience)
         self.cluster = MemoryCluster(self.clock)
@@ -95,11 +95,11 @@ class Lab:
         for kind, plural in (("Workspace", "workspaces"), ("Machine", "machines")):
             self.cluster.create(definition(kind, plural))
 
-    def count_writes(self):
+    def count_writes(self) -> None:
         """Start counting the changes of everything but events."""
         self.writes.clear()
 
-        def receive(event):
+        def receive(event) -> None:
             if event.object["kind"] != "Event":
                 self.writes.append(event)
 

@@ -23,7 +23,7 @@ def change(ask, verb):
         ("{c}x/agentPools/ws0", "PUT", "ParentResourceNotFound", "Parent resource 'laptopx' not found."),
     ],
 )  # fmt: skip
-def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said):
+def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said) -> None:
     with cluster() as ask:
         subscription = ask.arm.cluster.subscription.rpartition("/")[2]
         status, body = ask(method, path.format(s=subscription, c=ask.base), BODY, base="")
@@ -42,7 +42,7 @@ def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said):
         ("ReadOnly", "DELETE", "delete"),
     ],
 )
-def test_a_lock_keeps_pools_as_they_are(lock, verb, action):
+def test_a_lock_keeps_pools_as_they_are(lock, verb, action) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
         ask.arm.cluster.lock = lock
@@ -58,7 +58,7 @@ def test_a_lock_keeps_pools_as_they_are(lock, verb, action):
 
 
 @pytest.mark.parametrize("verb", ["PUT", "DELETE"])
-def test_a_disabled_subscription_can_only_be_read(verb):
+def test_a_disabled_subscription_can_only_be_read(verb) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
         ask.arm.cluster.is_subscription_disabled = True
@@ -68,7 +68,7 @@ def test_a_disabled_subscription_can_only_be_read(verb):
         assert ask("GET", "/agentPools/ws0")[0] == 200
 
 
-def test_a_policy_refuses_what_it_says_and_is_named():
+def test_a_policy_refuses_what_it_says_and_is_named() -> None:
     with cluster() as ask:
         ask.arm.cluster.policy = lambda properties: "" if properties.get("tags") else POLICY
         status, body = ask("PUT", "/agentPools/ws0", BODY)
@@ -85,7 +85,7 @@ def test_a_policy_refuses_what_it_says_and_is_named():
         assert ask("DELETE", "/agentPools/ws0")[0] == 202
 
 
-def test_without_a_token_even_a_lock_is_not_told():
+def test_without_a_token_even_a_lock_is_not_told() -> None:
     with cluster() as ask:
         ask.arm.cluster.lock = "ReadOnly"
         status, body = ask("DELETE", "/agentPools/ws0", headers={"X": TOKEN["Authorization"]})

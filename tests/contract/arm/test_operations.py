@@ -15,7 +15,7 @@ SIZE = "Standard_NC6s_v3"
 
 
 class AnyToken(SansIOHTTPPolicy):
-    def on_request(self, request):
+    def on_request(self, request) -> None:
         request.http_request.headers["Authorization"] = "Bearer any"
 
     def get_token(self, *scopes, **options):
@@ -23,10 +23,10 @@ class AnyToken(SansIOHTTPPolicy):
 
 
 class Nowhere:
-    def add(self, manifest):
+    def add(self, manifest) -> None:
         pass
 
-    def remove(self, name):
+    def remove(self, name) -> None:
         pass
 
 
@@ -49,12 +49,14 @@ def azure():
         yield client.agent_pools, arm
 
 
-def without_waiting(arm, monkeypatch):
+def without_waiting(arm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The header asks for ten seconds, which are not the point."""
     monkeypatch.setattr("kaito_laptop.azure.operations.POLL_SECONDS", 0)
 
 
-def test_the_clients_own_poller_follows_a_creation_and_a_deletion(azure, monkeypatch):
+def test_the_clients_own_poller_follows_a_creation_and_a_deletion(
+    azure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pools, arm = azure
     without_waiting(arm, monkeypatch)
     made = pools.begin_create_or_update("laptop", "laptop", "ws0", BODY).result(10)
@@ -64,7 +66,9 @@ def test_the_clients_own_poller_follows_a_creation_and_a_deletion(azure, monkeyp
     assert arm.count("OPERATION") >= 2
 
 
-def test_the_clients_own_poller_raises_what_a_creation_failed_of(azure, monkeypatch):
+def test_the_clients_own_poller_raises_what_a_creation_failed_of(
+    azure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pools, arm = azure
     without_waiting(arm, monkeypatch)
     arm.cluster.faults.foretell(
@@ -75,7 +79,7 @@ def test_the_clients_own_poller_raises_what_a_creation_failed_of(azure, monkeypa
     assert (failed.value.status_code, failed.value.error.code) == (200, "AllocationFailed")
 
 
-def test_an_operation_that_is_overridden_says_so():
+def test_an_operation_that_is_overridden_says_so() -> None:
     with cluster() as ask:
         ask("PUT", "/agentPools/ws0", BODY)
         first = ask.arm.cluster.operations.of_pool["ws0"]
@@ -84,7 +88,7 @@ def test_an_operation_that_is_overridden_says_so():
         assert first.error["code"] == "AKSOperationPreemptedByDelete"
 
 
-def test_one_operation_at_a_time_is_what_older_clusters_allow():
+def test_one_operation_at_a_time_is_what_older_clusters_allow() -> None:
     with cluster(one_operation_at_a_time=True) as ask:
         assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
         assert code(ask("PUT", "/agentPools/ws1", BODY)) == (409, "OperationNotAllowed")
@@ -92,7 +96,7 @@ def test_one_operation_at_a_time_is_what_older_clusters_allow():
         assert ask("PUT", "/agentPools/ws1", BODY)[0] == 201
 
 
-def test_a_cluster_that_is_upgraded_takes_no_pools():
+def test_a_cluster_that_is_upgraded_takes_no_pools() -> None:
     with cluster() as ask:
         ask.arm.cluster.occupy("Upgrading", 600)
         assert code(ask("PUT", "/agentPools/ws0", BODY)) == (409, "OperationNotAllowed")
@@ -101,7 +105,7 @@ def test_a_cluster_that_is_upgraded_takes_no_pools():
         assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
 
 
-def test_quota_is_used_by_pools_and_comes_back():
+def test_quota_is_used_by_pools_and_comes_back() -> None:
     with cluster(compute=Compute(limits={"standardNCSv3Family": 6})) as ask:
         assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
         assert code(ask("PUT", "/agentPools/ws1", BODY)) == (400, "ErrCode_InsufficientVCPUQuota")
@@ -114,7 +118,7 @@ def test_quota_is_used_by_pools_and_comes_back():
         assert ask("PUT", "/agentPools/ws1", BODY)[0] == 201
 
 
-def test_a_size_that_is_closed_is_refused_and_shown_as_restricted():
+def test_a_size_that_is_closed_is_refused_and_shown_as_restricted() -> None:
     with cluster(compute=Compute(not_offered={SIZE})) as ask:
         assert code(ask("PUT", "/agentPools/ws0", BODY)) == (400, "BadRequest")
         skus = ask(
@@ -124,7 +128,7 @@ def test_a_size_that_is_closed_is_refused_and_shown_as_restricted():
         assert size["restrictions"][0]["reasonCode"] == "NotAvailableForSubscription"
 
 
-def test_capacity_that_is_used_up_fails_the_pool_and_comes_back():
+def test_capacity_that_is_used_up_fails_the_pool_and_comes_back() -> None:
     with cluster(compute=Compute(free={SIZE: 1})) as ask:
         for name in ("ws0", "ws1"):
             ask("PUT", f"/agentPools/{name}", BODY)
@@ -137,7 +141,7 @@ def test_capacity_that_is_used_up_fails_the_pool_and_comes_back():
         assert ask.arm.cluster.compute.free == {SIZE: 1}
 
 
-def test_sixty_reads_at_once_and_then_one_a_second():
+def test_sixty_reads_at_once_and_then_one_a_second() -> None:
     with cluster() as ask:
         assert {ask("GET", "/agentPools/a")[0] for _ in range(60)} == {404}
         assert code(ask("GET", "/agentPools/a")) == (429, "Throttled")
@@ -146,7 +150,7 @@ def test_sixty_reads_at_once_and_then_one_a_second():
         assert ask.arm.cluster.throttle.refused == 1
 
 
-def test_twenty_puts_of_one_pool_and_then_one_a_minute():
+def test_twenty_puts_of_one_pool_and_then_one_a_minute() -> None:
     with cluster() as ask:
         guard = {**TOKEN, "If-None-Match": "*"}
         assert ask("PUT", "/agentPools/ws0", BODY, guard)[0] == 201
@@ -155,7 +159,7 @@ def test_twenty_puts_of_one_pool_and_then_one_a_minute():
         assert ask("PUT", "/agentPools/ws1", BODY, guard)[0] == 201
 
 
-def test_a_429_of_aks_is_flat_and_names_the_limit():
+def test_a_429_of_aks_is_flat_and_names_the_limit() -> None:
     with cluster() as ask:
         for _ in range(60):
             ask("GET", "/agentPools/a")
@@ -165,7 +169,7 @@ def test_a_429_of_aks_is_flat_and_names_the_limit():
         assert "please retry again in 1 seconds" in body["message"]
 
 
-def test_reading_the_cluster_has_a_bucket_of_its_own():
+def test_reading_the_cluster_has_a_bucket_of_its_own() -> None:
     with cluster() as ask:
         assert {ask("GET")[0] for _ in range(60)} == {200}
         assert code(ask("GET")) == (429, "Throttled")
@@ -174,7 +178,7 @@ def test_reading_the_cluster_has_a_bucket_of_its_own():
         assert ask("GET")[0] == 200
 
 
-def test_what_was_refused_is_counted_by_verb():
+def test_what_was_refused_is_counted_by_verb() -> None:
     with cluster() as ask:
         for _ in range(22):
             ask("PUT", "/agentPools/ws0", BODY)

@@ -28,7 +28,7 @@ def nodes(ask):
 
 
 @pytest.mark.parametrize("which", OWN)
-def test_an_operation_of_a_pool_ends_by_itself(which):
+def test_an_operation_of_a_pool_ends_by_itself(which) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool="ws0")
         assert (state(ask), state(ask, "")) == (which, "Succeeded")
@@ -37,7 +37,7 @@ def test_an_operation_of_a_pool_ends_by_itself(which):
 
 
 @pytest.mark.parametrize("which", ["Upgrading", "UpgradingNodeImageVersion"])
-def test_without_surge_the_only_node_is_away_during_an_upgrade(which):
+def test_without_surge_the_only_node_is_away_during_an_upgrade(which) -> None:
     with cluster() as ask:
         managed = ready(ask, **NO_SURGE)
         before = next(iter(ask.nodes.by_name.values()))
@@ -51,7 +51,7 @@ def test_without_surge_the_only_node_is_away_during_an_upgrade(which):
 
 
 @pytest.mark.parametrize("settings", [{}, {"upgradeSettings": {"maxSurge": "1"}}])
-def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings):
+def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings) -> None:
     with cluster() as ask:
         ready(ask, **settings).begin_own_operation("Upgrading", 600, pool="ws0")
         assert nodes(ask) == {"0": "True"}
@@ -64,7 +64,7 @@ def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings):
 
 
 @pytest.mark.parametrize("which", ["Updating", "Scaling", "Starting"])
-def test_other_operations_leave_the_node_alone(which):
+def test_other_operations_leave_the_node_alone(which) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool="ws0")
         ask.pass_time(300)
@@ -72,7 +72,7 @@ def test_other_operations_leave_the_node_alone(which):
 
 
 @pytest.mark.parametrize("seconds", [0, 300])
-def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seconds):
+def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seconds) -> None:
     with cluster(preempts=True) as ask:
         ready(ask).begin_own_operation("Upgrading", 600, pool="ws0")
         ask.pass_time(seconds)
@@ -84,7 +84,7 @@ def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seco
 
 @pytest.mark.parametrize("pool", [None, "ws0"])
 @pytest.mark.parametrize("which", OWN)
-def test_a_delete_is_refused_and_remembered(which, pool):
+def test_a_delete_is_refused_and_remembered(which, pool) -> None:
     with cluster() as ask:
         managed = ready(ask)
         managed.begin_own_operation(which, 600, pool=pool)
@@ -99,7 +99,7 @@ def test_a_delete_is_refused_and_remembered(which, pool):
 
 @pytest.mark.parametrize("pool", [None, "ws0"])
 @pytest.mark.parametrize("which", OWN)
-def test_a_delete_that_preempts_leaves_the_cluster_failed(which, pool):
+def test_a_delete_that_preempts_leaves_the_cluster_failed(which, pool) -> None:
     with cluster(preempts=True) as ask:
         managed = ready(ask)
         managed.begin_own_operation(which, 600, pool=pool)
@@ -112,7 +112,7 @@ def test_a_delete_that_preempts_leaves_the_cluster_failed(which, pool):
         assert state(ask, "") == "Succeeded"
 
 
-def test_a_delete_during_ones_own_creation_preempts_nothing_of_aks():
+def test_a_delete_during_ones_own_creation_preempts_nothing_of_aks() -> None:
     with cluster(preempts=True) as ask:
         ask("PUT", "/agentPools/ws0", BODY)
         assert [ask("DELETE", "/agentPools/ws0")[0] for _ in range(2)] == [202, 202]
@@ -131,7 +131,7 @@ def test_a_delete_during_ones_own_creation_preempts_nothing_of_aks():
         ("ws1", None, "Stopping", "Provisioning State(Stopping) and Power State(Stopped)"),
     ],
 )  # fmt: skip
-def test_a_put_during_it_is_refused_in_aks_own_words(path, pool, which, said):
+def test_a_put_during_it_is_refused_in_aks_own_words(path, pool, which, said) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool=pool)
         status, body = ask("PUT", f"/agentPools/{path}", BODY)
@@ -139,7 +139,7 @@ def test_a_put_during_it_is_refused_in_aks_own_words(path, pool, which, said):
         assert said in body["message"]
 
 
-def test_a_put_of_a_pool_that_is_being_deleted_is_refused():
+def test_a_put_of_a_pool_that_is_being_deleted_is_refused() -> None:
     with cluster() as ask:
         ready(ask)
         ask("DELETE", "/agentPools/ws0")
@@ -148,13 +148,13 @@ def test_a_put_of_a_pool_that_is_being_deleted_is_refused():
         assert "since deletion was issued on 'ws0'" in body["message"]
 
 
-def test_another_pool_may_be_put_while_one_is_upgraded():
+def test_another_pool_may_be_put_while_one_is_upgraded() -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation("Upgrading", 600, pool="ws0")
         assert ask("PUT", "/agentPools/ws1", BODY)[0] == 201
 
 
-def test_a_cluster_that_stopped_stays_so_and_refuses_even_with_preemption():
+def test_a_cluster_that_stopped_stays_so_and_refuses_even_with_preemption() -> None:
     with cluster(preempts=True) as ask:
         managed = ready(ask)
         managed.begin_own_operation("Stopping", 600)
@@ -177,7 +177,7 @@ def etag(ask):
     return ask("GET", "/agentPools/ws0")[1]["properties"]["eTag"]
 
 
-def test_the_etag_changes_in_the_middle_of_an_operation_and_at_its_end():
+def test_the_etag_changes_in_the_middle_of_an_operation_and_at_its_end() -> None:
     with cluster() as ask:
         seen = [ask("PUT", "/agentPools/ws0", BODY)[1]["properties"]["eTag"]]
         for seconds in (119, 1, 119, 1, 1000):
@@ -186,7 +186,7 @@ def test_the_etag_changes_in_the_middle_of_an_operation_and_at_its_end():
         assert [seen.index(each) for each in seen] == [0, 0, 2, 2, 4, 4]
 
 
-def test_an_operation_of_the_cluster_changes_the_etags_of_its_pools():
+def test_an_operation_of_the_cluster_changes_the_etags_of_its_pools() -> None:
     with cluster() as ask:
         managed = ready(ask)
         before = etag(ask)
@@ -194,14 +194,14 @@ def test_an_operation_of_the_cluster_changes_the_etags_of_its_pools():
         assert etag(ask) != before
 
 
-def test_an_old_etag_is_no_condition_for_a_delete_during_an_operation():
+def test_an_old_etag_is_no_condition_for_a_delete_during_an_operation() -> None:
     with cluster() as ask:
         old = ask("PUT", "/agentPools/ws0", BODY)[1]["properties"]["eTag"]
         ask.pass_time(120)
         assert ask("DELETE", "/agentPools/ws0", headers={**TOKEN, "If-Match": f'"{old}"'})[0] == 412
 
 
-def test_an_older_api_shows_no_etags():
+def test_an_older_api_shows_no_etags() -> None:
     with cluster(hides_etags=True) as ask:
         bodies = [
             ask("PUT", "/agentPools/ws0", BODY)[1],
@@ -212,7 +212,7 @@ def test_an_older_api_shows_no_etags():
         assert not any("eTag" in body["properties"] for body in bodies)
 
 
-def test_aks_automatic_shows_no_system_pool():
+def test_aks_automatic_shows_no_system_pool() -> None:
     with cluster(hosted_system=True) as ask:
         assert ask("GET", "/agentPools") == (200, {"value": []})
         whole = ask("GET")[1]
@@ -222,7 +222,7 @@ def test_aks_automatic_shows_no_system_pool():
         assert ask("PUT", "/agentPools/ws0", BODY)[0] == 201
 
 
-def test_another_cluster_shows_its_system_pool():
+def test_another_cluster_shows_its_system_pool() -> None:
     with cluster() as ask:
         whole = ask("GET")[1]
         assert whole["sku"]["name"] == "Base"

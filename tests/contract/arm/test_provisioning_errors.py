@@ -25,7 +25,7 @@ WRAPPING = ("CreateVMSSAgentPoolFailed", "ReconcileVMSSAgentPoolFailed")
 
 @pytest.mark.parametrize("code", sorted(WORDS))
 @pytest.mark.parametrize("outer", WRAPPING)
-def test_in_2022_the_cause_is_only_in_the_message(code, outer):
+def test_in_2022_the_cause_is_only_in_the_message(code, outer) -> None:
     error = provisioning_error(2022, code, outer=outer)
     assert set(error) == {"code", "message"}
     assert error["code"] == outer
@@ -34,7 +34,7 @@ def test_in_2022_the_cause_is_only_in_the_message(code, outer):
 
 @pytest.mark.parametrize("year", [2024, 2026])
 @pytest.mark.parametrize("code", sorted(WORDS))
-def test_later_the_cause_is_the_code_and_in_the_details(year, code):
+def test_later_the_cause_is_the_code_and_in_the_details(year, code) -> None:
     error = provisioning_error(year, code)
     assert error["code"] == ("QuotaExceeded" if code == "OperationNotAllowed" else code)
     assert error["details"] == [{"code": code, "message": WORDS[code]}]
@@ -44,7 +44,7 @@ def test_later_the_cause_is_the_code_and_in_the_details(year, code):
 @pytest.mark.parametrize(
     ("year", "begins"), [(2024, 'Code="OperationNotAllowed" Message="'), (2026, "Create or update VMSS")]
 )  # fmt: skip
-def test_the_message_of_a_year_begins_in_its_own_way(year, begins):
+def test_the_message_of_a_year_begins_in_its_own_way(year, begins) -> None:
     said = quota("LowPriorityCores", 3, 0, 6)
     error = provisioning_error(year, "OperationNotAllowed", said)
     assert error["message"].startswith(begins)
@@ -52,7 +52,7 @@ def test_the_message_of_a_year_begins_in_its_own_way(year, begins):
     assert "Current Limit: 3, Current Usage: 0, Additional Required: 6" in error["message"]
 
 
-def test_a_cause_may_be_a_sub_code_or_json_in_the_text():
+def test_a_cause_may_be_a_sub_code_or_json_in_the_text() -> None:
     assert "SubCode: ZonalAllocationFailed;" in with_sub_code("ZonalAllocationFailed")["message"]
     text = with_json("OperationNotAllowed", quota("Total Regional Cores", 4, 4, 6))["message"]
     inner = json.loads(text[text.index("{") :])
@@ -60,7 +60,7 @@ def test_a_cause_may_be_a_sub_code_or_json_in_the_text():
     assert inner["details"][0]["code"] == "OperationNotAllowed"
 
 
-def test_throttling_inside_azure_has_the_code_of_a_quota():
+def test_throttling_inside_azure_has_the_code_of_a_quota() -> None:
     said = throttled_by_compute()["message"]
     assert 'Code="OperationNotAllowed"' in said
     assert "too many requests" in said
@@ -79,13 +79,13 @@ def test_throttling_inside_azure_has_the_code_of_a_quota():
          "CSE failed with 'VMExtensionError_OutboundConnFail'"),
     ],
 )  # fmt: skip
-def test_a_node_that_could_not_be_set_up_says_why(year, status, code, says):
+def test_a_node_that_could_not_be_set_up_says_why(year, status, code, says) -> None:
     error = node_setup_failed(year, status)
     assert error["code"] == code
     assert says in error["message"]
 
 
-def test_a_put_may_be_refused_around_json_that_names_the_cause():
+def test_a_put_may_be_refused_around_json_that_names_the_cause() -> None:
     body = json.loads(precondition_failed("ws0", "QuotaExceeded", quota("cores", 0, 0, 4)))
     assert body["code"] == "PreconditionFailed"
     head, brace, rest = body["message"].partition("{")
@@ -103,7 +103,7 @@ def test_a_put_may_be_refused_around_json_that_names_the_cause():
         throttled_by_compute(),
     ],
 )
-def test_azures_own_model_reads_what_failed_a_pool(error):
+def test_azures_own_model_reads_what_failed_a_pool(error) -> None:
     with cluster() as ask:
         ask.arm.cluster.faults.foretell(Fate("Failed", error))
         ask("PUT", "/agentPools/ws0", BODY)
@@ -123,7 +123,9 @@ def test_azures_own_model_reads_what_failed_a_pool(error):
          f"Following SKUs have failed for Capacity Restrictions: {SIZE}'"),
     ],
 )  # fmt: skip
-def test_a_pool_without_a_free_machine_fails_in_the_words_of_today(free, properties, code, says):
+def test_a_pool_without_a_free_machine_fails_in_the_words_of_today(
+    free, properties, code, says
+) -> None:
     with cluster(compute=Compute(free=free)) as ask:
         ask("PUT", "/agentPools/ws0", {"properties": {**BODY["properties"], **properties}})
         ask.pass_time(240)

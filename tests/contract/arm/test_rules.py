@@ -55,7 +55,7 @@ def put(ask, name="ws0", **properties):
         ({"vmSize": ""}, "InvalidParameter", None, "vmSize"),
     ],
 )  # fmt: skip
-def test_a_pool_that_aks_does_not_accept_is_refused_flat(properties, code, target, said):
+def test_a_pool_that_aks_does_not_accept_is_refused_flat(properties, code, target, said) -> None:
     with cluster() as ask:
         status, body = put(ask, **properties)
         assert (status, body["code"], body.get("target")) == (400, code, target)
@@ -80,12 +80,12 @@ def test_a_pool_that_aks_does_not_accept_is_refused_flat(properties, code, targe
         {"osSKU": "AzureLinux"},
     ],
 )
-def test_a_pool_that_aks_accepts_is_made(properties):
+def test_a_pool_that_aks_accepts_is_made(properties) -> None:
     with cluster() as ask:
         assert put(ask, **properties)[0] == 201
 
 
-def test_a_spot_pool_shows_the_label_and_the_taint_that_aks_adds():
+def test_a_spot_pool_shows_the_label_and_the_taint_that_aks_adds() -> None:
     with cluster() as ask:
         shown = put(ask, **SPOT)[1]["properties"]
         assert shown["nodeLabels"] == {"a": "b", "kubernetes.azure.com/scalesetpriority": "spot"}
@@ -99,12 +99,12 @@ def test_a_spot_pool_shows_the_label_and_the_taint_that_aks_adds():
         assert len(node["spec"]["taints"]) == 3
 
 
-def test_a_region_without_zones_says_so():
+def test_a_region_without_zones_says_so() -> None:
     with cluster(compute=Compute(zones=())) as ask:
         assert "are (empty)." in put(ask, availabilityZones=["1"])[1]["message"]
 
 
-def test_pools_that_are_being_deleted_count_for_the_most_that_there_may_be():
+def test_pools_that_are_being_deleted_count_for_the_most_that_there_may_be() -> None:
     with cluster(most_pools=2) as ask:
         assert ask("GET")[1]["properties"]["maxAgentPools"] == 2
         assert put(ask, "ws0")[0] == 201
@@ -128,7 +128,7 @@ def test_pools_that_are_being_deleted_count_for_the_most_that_there_may_be():
          "The VM size of AgentPoolProfile:ws0 is not allowed in your subscription in location"),
     ],
 )  # fmt: skip
-def test_what_the_region_can_not_give_is_refused_flat(compute, code, said):
+def test_what_the_region_can_not_give_is_refused_flat(compute, code, said) -> None:
     with cluster(compute=compute) as ask:
         status, body = put(ask)
         assert (status, body["code"]) == (400, code)
@@ -144,7 +144,7 @@ def test_what_the_region_can_not_give_is_refused_flat(compute, code, said):
         ({"If-Match": "*", "If-None-Match": "*"}, (400, "BadRequest")),
     ],
 )
-def test_a_condition_that_does_not_hold_is_refused_flat(headers, expected):
+def test_a_condition_that_does_not_hold_is_refused_flat(headers, expected) -> None:
     with cluster() as ask:
         put(ask)
         status, body = ask("PUT", "/agentPools/ws0", BODY, {**TOKEN, **headers})
@@ -158,7 +158,7 @@ def test_a_condition_that_does_not_hold_is_refused_flat(headers, expected):
         ("AgentPoolNotFound", "Agent Pool not found", ""),
     ],
 )
-def test_a_missing_pool_is_named_so_by_aks_itself(code, said, subcode):
+def test_a_missing_pool_is_named_so_by_aks_itself(code, said, subcode) -> None:
     with cluster(not_found_code=code) as ask:
         status, body = ask("GET", "/agentPools/any")
         assert status == 404

@@ -24,7 +24,7 @@ BODY = {
 
 
 class Client:
-    def __init__(self, arm, clock, nodes):
+    def __init__(self, arm, clock, nodes) -> None:
         self.arm, self.clock, self.nodes = arm, clock, nodes
         self.base = arm.cluster.id
 
@@ -37,7 +37,7 @@ class Client:
         connection.close()
         return response.status, json.loads(raw) if raw else None
 
-    def pass_time(self, seconds):
+    def pass_time(self, seconds) -> None:
         self.clock.advance_to(self.clock.seconds() + seconds)
         self.arm.cluster.advance()
 
@@ -54,7 +54,7 @@ def code(answer):
     return status, body.get("error", body)["code"]
 
 
-def test_a_request_without_token_is_401():
+def test_a_request_without_token_is_401() -> None:
     with cluster() as ask:
         assert code(ask("GET", "/agentPools", headers={})) == (401, "AuthenticationFailed")
 
@@ -67,18 +67,18 @@ def test_a_request_without_token_is_401():
         ("managedClusters/laptop", "ResourceNotFound"),
     ],
 )
-def test_another_cluster_is_not_found_with_its_own_code(part, expected):
+def test_another_cluster_is_not_found_with_its_own_code(part, expected) -> None:
     with cluster() as ask:
         base = ask.base.replace(part, f"{part}x")
         assert code(ask("GET", "/agentPools/any", base=base)) == (404, expected)
 
 
-def test_a_missing_pool_has_the_code_that_means_the_pool():
+def test_a_missing_pool_has_the_code_that_means_the_pool() -> None:
     with cluster() as ask:
         assert code(ask("GET", "/agentPools/any")) == (404, "NotFound")
 
 
-def test_a_cluster_has_a_pool_of_mode_system():
+def test_a_cluster_has_a_pool_of_mode_system() -> None:
     with cluster() as ask:
         _, body = ask("GET", "/agentPools")
         assert [pool["properties"]["mode"] for pool in body["value"]] == ["System"]
@@ -86,7 +86,7 @@ def test_a_cluster_has_a_pool_of_mode_system():
         assert whole["properties"]["agentPoolProfiles"][0]["name"] == "system"
 
 
-def test_a_pool_is_created_in_its_time_and_its_node_joins():
+def test_a_pool_is_created_in_its_time_and_its_node_joins() -> None:
     with cluster() as ask:
         status, body = ask("PUT", "/agentPools/ws0", BODY)
         assert (status, body["properties"]["provisioningState"]) == (201, "Creating")
@@ -108,7 +108,7 @@ def test_a_pool_is_created_in_its_time_and_its_node_joins():
 
 
 @pytest.mark.parametrize("size", ["Standard_ND96isr_MI300X_v5", "Standard_NP10s"])
-def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size):
+def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size) -> None:
     with cluster() as ask:
         ask("PUT", "/agentPools/ws0", {"properties": {**BODY["properties"], "vmSize": size}})
         ask.pass_time(240)
@@ -118,11 +118,11 @@ def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size):
 
 
 @pytest.mark.parametrize("size", load_presets().instance_types.values(), ids=lambda size: size.name)
-def test_the_processors_in_the_name_of_a_size_are_those_of_the_catalogue(size):
+def test_the_processors_in_the_name_of_a_size_are_those_of_the_catalogue(size) -> None:
     assert vcpus(size.name) == size.vcpus
 
 
-def test_if_none_match_keeps_a_put_from_changing_a_pool():
+def test_if_none_match_keeps_a_put_from_changing_a_pool() -> None:
     with cluster() as ask:
         guard = {**TOKEN, "If-None-Match": "*"}
         assert ask("PUT", "/agentPools/ws0", BODY, guard)[0] == 201
@@ -133,7 +133,7 @@ def test_if_none_match_keeps_a_put_from_changing_a_pool():
 
 
 @pytest.mark.parametrize("style", ["{}", '"{}"', 'W/"{}"'])
-def test_if_match_must_be_the_newest_etag(style):
+def test_if_match_must_be_the_newest_etag(style) -> None:
     with cluster() as ask:
         old = ask("PUT", "/agentPools/ws0", BODY)[1]["properties"]["eTag"]
         ask.pass_time(240)
@@ -144,7 +144,7 @@ def test_if_match_must_be_the_newest_etag(style):
         assert ask("DELETE", "/agentPools/ws0", headers=fresh)[0] == 202
 
 
-def test_a_deleted_pool_takes_its_node_along():
+def test_a_deleted_pool_takes_its_node_along() -> None:
     with cluster() as ask:
         ask("PUT", "/agentPools/ws0", BODY)
         ask.pass_time(240)
@@ -156,7 +156,7 @@ def test_a_deleted_pool_takes_its_node_along():
         assert ask.nodes.by_name == {}
 
 
-def test_a_pool_may_fail_with_a_reason():
+def test_a_pool_may_fail_with_a_reason() -> None:
     with cluster() as ask:
         ask.arm.cluster.faults.foretell(Fate("Failed", {"error": {"code": "AllocationFailed"}}))
         ask("PUT", "/agentPools/ws0", BODY)
@@ -167,7 +167,7 @@ def test_a_pool_may_fail_with_a_reason():
         assert ask.nodes.by_name == {}
 
 
-def test_lists_come_in_pages():
+def test_lists_come_in_pages() -> None:
     with cluster(page_size=1) as ask:
         ask.arm.cluster.add_pool("a")
         _, first = ask("GET", "/agentPools")
@@ -177,7 +177,7 @@ def test_lists_come_in_pages():
         assert "nextLink" not in second
 
 
-def test_faults_come_in_order_and_end():
+def test_faults_come_in_order_and_end() -> None:
     with cluster() as ask:
         faults = ask.arm.cluster.faults
         faults.add("GET", Fault(503), times=2)
@@ -189,7 +189,7 @@ def test_faults_come_in_order_and_end():
         assert [item.status for item in ask.arm.asked] == [503, 503, 0, 404]
 
 
-def test_a_request_can_be_carried_out_without_or_after_its_answer():
+def test_a_request_can_be_carried_out_without_or_after_its_answer() -> None:
     with cluster() as ask:
         faults = ask.arm.cluster.faults
         faults.add("PUT", Fault(500, is_applied=True))
@@ -201,7 +201,7 @@ def test_a_request_can_be_carried_out_without_or_after_its_answer():
         assert ask.arm.cluster.pool_names() == ["later", "now"]
 
 
-def test_on_the_clock_of_this_computer_it_moves_by_itself():
+def test_on_the_clock_of_this_computer_it_moves_by_itself() -> None:
     nodes = NodeList()
     joined = nodes.joined
     managed = ManagedCluster(RealClock(), nodes, GPUS, create_seconds=0.05)

@@ -29,7 +29,7 @@ READY = ("MachineLaunched", "MachineRegistered", "MachineInitialized", "Ready")
 class FakeProvider:
     """Answers as told and remembers what it was asked."""
 
-    def __init__(self, pool=None, error=None, listing=None):
+    def __init__(self, pool=None, error=None, listing=None) -> None:
         self.pool = pool or Absent()
         self.error = error
         self.listing = listing or Listing((SYSTEM,))
@@ -43,14 +43,14 @@ class FakeProvider:
         self.asked.append("list")
         return self.listing
 
-    def create(self, request):
+    def create(self, request) -> str:
         self.asked.append("create")
         if self.error:
             raise self.error
         self.pool = Ours("Creating", "e1", created=request.created)
         return "Creating"
 
-    def delete(self, ref, etag):
+    def delete(self, ref, etag) -> None:
         self.asked.append("delete")
         if self.error:
             raise self.error
@@ -62,13 +62,13 @@ class FakeProvider:
     def quotas(self):
         return Unknown(errors.Unreadable())
 
-    def operation(self):
+    def operation(self) -> str:
         return ""
 
-    def digest(self, request):
+    def digest(self, request) -> str:
         return "digest"
 
-    def trouble(self):
+    def trouble(self) -> str:
         return ""
 
 
@@ -165,14 +165,16 @@ def _closed(schema):
 
 
 @pytest.mark.parametrize(("stage", "provider", "overrides", "nodes"), CORPUS)
-def test_every_stage_of_a_life_is_answered_by_the_contract(stage, provider, overrides, nodes):
+def test_every_stage_of_a_life_is_answered_by_the_contract(
+    stage, provider, overrides, nodes
+) -> None:
     provider = copy.deepcopy(provider)
     checked(app(provider).post("/machine/sync", json=body(machine(**overrides), nodes)))
     assert len(provider.asked) <= 3
 
 
 @pytest.mark.parametrize(("stage", "provider", "overrides"), FINALIZE)
-def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, overrides):
+def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, overrides) -> None:
     overrides = {"metadata": {"deletionTimestamp": "2026-01-01T11:50:00Z"}, **overrides}
     request = body(machine(**overrides), (), True)
     answer = checked(app(copy.deepcopy(provider)).post("/machine/finalize", json=request), True)
@@ -182,7 +184,7 @@ def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, over
 @pytest.mark.parametrize(("stage", "provider", "overrides", "nodes"), CORPUS)
 def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
     stage, provider, overrides, nodes
-):
+) -> None:
     request = body(machine(**overrides), nodes)
     first = app(copy.deepcopy(provider)).post("/machine/sync", json=request).data
     noisy = copy.deepcopy(request)
@@ -196,7 +198,7 @@ def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("path", [("status",), ("metadata", "labels"), ("metadata", "annotations")])
-def test_c30_whatever_may_be_missing_may_be_missing(path):
+def test_c30_whatever_may_be_missing_may_be_missing(path) -> None:
     request = body(machine(status={}, metadata={"annotations": {}}))
     *heads, last = path
     found = request["parent"]
@@ -207,26 +209,26 @@ def test_c30_whatever_may_be_missing_may_be_missing(path):
 
 
 @pytest.mark.parametrize("key", ["children", "related", "controller", "finalizing"])
-def test_c30_groups_may_be_missing(key):
+def test_c30_groups_may_be_missing(key) -> None:
     request = body(machine())
     del request[key]
     checked(app().post("/machine/sync", json=request))
 
 
-def test_c43_c44_the_answer_fed_back_is_the_answer_and_times_stay():
+def test_c43_c44_the_answer_fed_back_is_the_answer_and_times_stay() -> None:
     status = ready_status()
     later = app(FakeProvider(Ours("Succeeded", "e9")), NOW + timedelta(hours=5))
     answer = later.post("/machine/sync", json=body(machine(status=status), [node()])).json
     assert answer["status"] == status
 
 
-def test_c46_sync_never_finalizes():
+def test_c46_sync_never_finalizes() -> None:
     parent = machine(metadata={"deletionTimestamp": "2026-01-01T11:00:00Z"})
     answer = app().post("/machine/sync", json=body(parent, (), True))
     assert "finalized" not in answer.json
 
 
-def test_c48_finalize_may_be_called_again_after_it_was_true():
+def test_c48_finalize_may_be_called_again_after_it_was_true() -> None:
     provider = FakeProvider()
     parent = machine(
         metadata={
@@ -242,14 +244,14 @@ def test_c48_finalize_may_be_called_again_after_it_was_true():
     assert set(provider.asked) == {"get", "list"}
 
 
-def test_c51_a_machine_that_left_the_selector_is_handled_like_a_deleted_one():
+def test_c51_a_machine_that_left_the_selector_is_handled_like_a_deleted_one() -> None:
     provider = FakeProvider(Ours("Succeeded", "e1"))
     answer = app(provider).post("/machine/finalize", json=body(machine(), (), True))
     assert not checked(answer, True)["finalized"]
     assert "delete" in provider.asked
 
 
-def test_c54_waits_differ_from_machine_to_machine_but_not_much():
+def test_c54_waits_differ_from_machine_to_machine_but_not_much() -> None:
     waits = set()
     for index in range(20):
         parent = machine(metadata={"uid": f"uid-{index}"})
@@ -260,7 +262,7 @@ def test_c54_waits_differ_from_machine_to_machine_but_not_much():
     assert max(waits) <= 18
 
 
-def test_c61_a_bug_in_the_provider_is_no_success():
+def test_c61_a_bug_in_the_provider_is_no_success() -> None:
     provider = FakeProvider()
     provider.get = lambda ref, fresh: 1 / 0
     answer = app(provider).post("/machine/sync", json=body(machine()))
@@ -268,7 +270,7 @@ def test_c61_a_bug_in_the_provider_is_no_success():
     assert answer.json == {"error": "internal error: ZeroDivisionError"}
 
 
-def test_c63_c64_a_call_that_is_repeated_makes_no_second_pool():
+def test_c63_c64_a_call_that_is_repeated_makes_no_second_pool() -> None:
     provider = FakeProvider()
     client = app(provider)
     for _ in range(3):
@@ -276,11 +278,11 @@ def test_c63_c64_a_call_that_is_repeated_makes_no_second_pool():
     assert provider.asked.count("create") == 1
 
 
-def test_c65_an_overlapping_call_for_the_same_machine_asks_nothing():
+def test_c65_an_overlapping_call_for_the_same_machine_asks_nothing() -> None:
     entered, leave = threading.Event(), threading.Event()
     provider = FakeProvider()
 
-    def create(request):
+    def create(request) -> str:
         entered.set()
         assert leave.wait(10)
         return "Creating"
@@ -305,7 +307,7 @@ def test_c65_an_overlapping_call_for_the_same_machine_asks_nothing():
     assert provider.asked == [*asked, "get"]
 
 
-def test_c67_customize_depends_on_the_uid_only():
+def test_c67_customize_depends_on_the_uid_only() -> None:
     plain = app().post("/machine/customize", json={"parent": machine()})
     other = machine(status=ready_status(), metadata={"labels": {}, "annotations": {"a": "b"}})
     assert app().post("/machine/customize", json={"parent": other}).data == plain.data
@@ -314,14 +316,14 @@ def test_c67_customize_depends_on_the_uid_only():
     assert set(plain.json) == {"relatedResources"}
 
 
-def test_c73_health_is_independent_of_azure_and_readiness_is_not():
+def test_c73_health_is_independent_of_azure_and_readiness_is_not() -> None:
     provider = FakeProvider()
     provider.trouble = lambda: "no token for Azure"
     assert app(provider).get("/healthz").status_code == 200
     assert app(provider).get("/readyz").status_code == 503
 
 
-def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends():
+def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends() -> None:
     provider = FakeProvider(Ours("Deleting"))
     client = app(provider)
     parent = machine(metadata={"deletionTimestamp": "2026-01-01T11:50:00Z"})
@@ -334,7 +336,7 @@ def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends():
     assert line not in client.get("/metrics").text
 
 
-def test_calls_to_the_provider_are_counted_by_what_came_of_them():
+def test_calls_to_the_provider_are_counted_by_what_came_of_them() -> None:
     client = app(FakeProvider(error=denied.QuotaExceeded()))
     client.post("/machine/sync", json=body(machine()))
     text = client.get("/metrics").text
@@ -342,7 +344,7 @@ def test_calls_to_the_provider_are_counted_by_what_came_of_them():
     assert 'kaito_provider_calls_total{call="CreatePool",outcome="QuotaExceeded"} 1' in text
 
 
-def test_a_machine_that_is_ready_says_nothing_but_that():
+def test_a_machine_that_is_ready_says_nothing_but_that() -> None:
     status = ready_status()
     assert {reason(status, type_).split("/")[0] for type_ in READY} == {"True"}
     assert not condition(status, "Reconciling")

@@ -46,7 +46,7 @@ def children(lab, kind="ConfigMap", api="v1"):
     return [each["metadata"]["name"] for each in lab.list(api, kind)]
 
 
-def test_a_child_is_created_with_owner_label_and_memory_of_what_was_asked():
+def test_a_child_is_created_with_owner_label_and_memory_of_what_was_asked() -> None:
     lab = started()
     child, parent = lab.get("v1", "ConfigMap", "c"), lab.get("kaito.sh/v1alpha1", "Workspace", "w")
     owner = child["metadata"]["ownerReferences"][0]
@@ -59,7 +59,7 @@ def test_a_child_is_created_with_owner_label_and_memory_of_what_was_asked():
     assert parent["status"] == {"observedGeneration": 1}
 
 
-def test_a_settled_parent_costs_no_write():
+def test_a_settled_parent_costs_no_write() -> None:
     lab = started(sync={"children": [config_map()], "status": {"phase": "x"}})
     lab.count_writes()
     lab.cluster.update_status(
@@ -69,7 +69,7 @@ def test_a_settled_parent_costs_no_write():
     assert [each.object["status"]["phase"] for each in lab.writes] == ["y", "x"]
 
 
-def test_a_child_that_is_no_longer_declared_is_deleted():
+def test_a_child_that_is_no_longer_declared_is_deleted() -> None:
     wanted = [config_map("a"), config_map("b")]
     lab = started(sync=lambda request: {"children": wanted})
     del wanted[0]
@@ -79,7 +79,7 @@ def test_a_child_that_is_no_longer_declared_is_deleted():
 
 
 @pytest.mark.parametrize("answer", [b"null", b"{}", b'{"Children": []}'])
-def test_an_empty_answer_deletes_all_children(answer):
+def test_an_empty_answer_deletes_all_children(answer) -> None:
     answers = [{"children": [config_map()]}, {"children": [config_map()]}]
     lab = started(
         sync=lambda request: answers.pop() if answers else answer,
@@ -90,7 +90,7 @@ def test_an_empty_answer_deletes_all_children(answer):
     assert children(lab) == []
 
 
-def test_a_null_child_ends_the_process_of_metacontroller():
+def test_a_null_child_ends_the_process_of_metacontroller() -> None:
     with pytest.raises(MetacontrollerCrashedError, match="null"):
         started(sync={"children": [None]})
 
@@ -111,14 +111,14 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_answer_that_cannot_be_read_changes_nothing_and_is_told(answer):
+def test_an_answer_that_cannot_be_read_changes_nothing_and_is_told(answer) -> None:
     lab = started(sync=lambda request: answer)
     assert "status" not in lab.get("kaito.sh/v1alpha1", "Workspace", "w")
     assert lab.events()[0]["message"].startswith("Sync error: sync hook failed for Workspace")
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 404, 500, 503])
-def test_only_200_is_a_success(status):
+def test_only_200_is_a_success(status) -> None:
     lab = started(sync=lambda request: HookAnswer(status, {}, b'{"children": []}'))
     assert f"status {status}" in lab.events()[0]["message"]
     lab.engine.advance(1)
@@ -126,7 +126,7 @@ def test_only_200_is_a_success(status):
     assert 7 <= gaps <= 9  # 5, 10, 20, 40 ... ms
 
 
-def test_too_many_requests_comes_back_when_the_hook_says():
+def test_too_many_requests_comes_back_when_the_hook_says() -> None:
     times = []
 
     def sync(request):
@@ -141,7 +141,7 @@ def test_too_many_requests_comes_back_when_the_hook_says():
     assert lab.events() == []
 
 
-def test_a_change_of_the_parent_does_not_wait_for_the_back_off():
+def test_a_change_of_the_parent_does_not_wait_for_the_back_off() -> None:
     lab = started(sync=lambda request: HookAnswer(500, {}, b""))
     lab.engine.advance(100)
     calls = len(lab.hooks.calls)
@@ -150,7 +150,7 @@ def test_a_change_of_the_parent_does_not_wait_for_the_back_off():
     assert len(lab.hooks.calls) == calls + 1
 
 
-def test_resync_after_seconds_asks_again():
+def test_resync_after_seconds_asks_again() -> None:
     times = []
 
     def sync(request):
@@ -164,7 +164,7 @@ def test_resync_after_seconds_asks_again():
     assert [each for each in times if each] == [0.5, 1.0, 1.5]
 
 
-def test_many_edits_while_nothing_runs_are_one_call():
+def test_many_edits_while_nothing_runs_are_one_call() -> None:
     lab = started()
     lab.hooks.calls.clear()
     for number in range(50):
@@ -173,14 +173,14 @@ def test_many_edits_while_nothing_runs_are_one_call():
     assert len(lab.hooks.calls) <= 2
 
 
-def test_every_parent_is_asked_about_again_after_the_resync_period():
+def test_every_parent_is_asked_about_again_after_the_resync_period() -> None:
     lab = started(resyncPeriodSeconds=60)
     lab.hooks.calls.clear()
     lab.engine.advance(130)
     assert len(lab.hooks.calls) == 2
 
 
-def test_an_object_of_somebody_else_is_passed_over_in_silence():
+def test_an_object_of_somebody_else_is_passed_over_in_silence() -> None:
     lab = Lab()
     lab.cluster.create(config_map("c", {"mine": "yes"}))
     started(lab=lab, sync={"children": [config_map()], "status": {"phase": "x"}})
@@ -189,7 +189,7 @@ def test_an_object_of_somebody_else_is_passed_over_in_silence():
     assert lab.events() == []
 
 
-def test_one_refused_child_does_not_stop_the_others_or_the_status():
+def test_one_refused_child_does_not_stop_the_others_or_the_status() -> None:
     wanted = [config_map("Bad"), config_map("good")]
     lab = started(sync=lambda request: {"children": wanted, "status": {"phase": "x"}})
     assert children(lab) == ["good"]
@@ -197,7 +197,7 @@ def test_one_refused_child_does_not_stop_the_others_or_the_status():
     assert "Bad" in lab.events()[0]["message"]
 
 
-def test_a_namespaced_parent_never_sees_a_cluster_scoped_child():
+def test_a_namespaced_parent_never_sees_a_cluster_scoped_child() -> None:
     lab = Lab()
     lab.cluster.create(definition("Claim", "claims", namespaced=False))
     GarbageCollector(lab.cluster, lab.engine)
@@ -217,7 +217,7 @@ def test_a_namespaced_parent_never_sees_a_cluster_scoped_child():
     assert children(lab, "Claim", "kaito.sh/v1alpha1") == ["n"]
 
 
-def test_a_child_in_another_namespace_is_collected_and_made_again():
+def test_a_child_in_another_namespace_is_collected_and_made_again() -> None:
     lab = Lab()
     GarbageCollector(lab.cluster, lab.engine)
     answers = iter([{"children": [config_map("c", namespace="kube-system")]}] * 3)
@@ -226,7 +226,7 @@ def test_a_child_in_another_namespace_is_collected_and_made_again():
     assert children(lab) == []
 
 
-def test_on_delete_never_updates():
+def test_on_delete_never_updates() -> None:
     wanted = {"children": [config_map(data={"a": "1"})]}
     lab = started([("v1", "configmaps", "OnDelete")], lambda request: wanted)
     wanted["children"] = [config_map(data={"a": "2"})]
@@ -239,13 +239,13 @@ def test_on_delete_never_updates():
 
 
 @pytest.mark.parametrize("method", ["Recreate", "RollingInPlace", "RollingRecreate"])
-def test_update_methods_that_nobody_should_use_are_refused_clearly(method):
+def test_update_methods_that_nobody_should_use_are_refused_clearly(method) -> None:
     lab = lab_with([("v1", "configmaps", method)])
     message = lab.events("CreateError")[0]["message"]
     assert f"'{method}' of configmaps is not supported here" in message
 
 
-def test_a_controller_waits_for_its_kinds():
+def test_a_controller_waits_for_its_kinds() -> None:
     lab = lab_with([("kaito.sh/v1alpha1", "widgets", "OnDelete")])
     assert "can't find resource widgets" in lab.events("CreateError")[0]["message"]
     lab.workspace()
@@ -254,7 +254,7 @@ def test_a_controller_waits_for_its_kinds():
     assert lab.hooks.calls
 
 
-def test_an_orphan_with_our_label_is_adopted_and_then_deleted_if_nobody_declares_it():
+def test_an_orphan_with_our_label_is_adopted_and_then_deleted_if_nobody_declares_it() -> None:
     lab = started(sync={"children": []})
     parent = lab.get("kaito.sh/v1alpha1", "Workspace", "w")["metadata"]["uid"]
     seen = len(lab.hooks.calls)
@@ -264,7 +264,7 @@ def test_an_orphan_with_our_label_is_adopted_and_then_deleted_if_nobody_declares
     assert children(lab) == []
 
 
-def test_a_child_that_loses_its_label_is_released():
+def test_a_child_that_loses_its_label_is_released() -> None:
     lab = started()
     child = lab.get("v1", "ConfigMap", "c")
     child["metadata"]["labels"] = {}
@@ -273,7 +273,7 @@ def test_a_child_that_loses_its_label_is_released():
     assert not lab.get("v1", "ConfigMap", "c")["metadata"].get("ownerReferences")
 
 
-def test_a_child_that_is_being_deleted_is_left_alone_and_made_again():
+def test_a_child_that_is_being_deleted_is_left_alone_and_made_again() -> None:
     lab = started(sync={"children": [config_map(finalizers=["x/y"])]})
     lab.cluster.delete(lab.key("v1", "ConfigMap", "c"))
     lab.engine.settle()
@@ -284,7 +284,7 @@ def test_a_child_that_is_being_deleted_is_left_alone_and_made_again():
     assert "deletionTimestamp" not in lab.get("v1", "ConfigMap", "c")["metadata"]
 
 
-def test_the_finalizer_is_there_before_the_first_call_and_goes_with_the_last():
+def test_the_finalizer_is_there_before_the_first_call_and_goes_with_the_last() -> None:
     answers = {"finalized": False}
     lab = Lab()
     lab.hooks.on["/fin"] = lambda request: dict(answers)
@@ -299,7 +299,7 @@ def test_the_finalizer_is_there_before_the_first_call_and_goes_with_the_last():
     assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
-def test_parents_keep_their_finalizer_when_the_controller_goes_first():
+def test_parents_keep_their_finalizer_when_the_controller_goes_first() -> None:
     lab = Lab()
     lab.hooks.on["/fin"] = lambda request: {"finalized": True}
     started(lab=lab, hooks=("sync", "finalize"), sync={"children": []})
@@ -321,7 +321,7 @@ def related_lab(version, rule, **spec):
 NODES = {"apiVersion": "v1", "resource": "nodes", "labelSelector": {"matchLabels": {"pool": "a"}}}
 
 
-def node(lab, name="n", **labels):
+def node(lab, name="n", **labels) -> None:
     lab.cluster.create(
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
     )
@@ -329,7 +329,7 @@ def node(lab, name="n", **labels):
 
 
 @pytest.mark.parametrize(("version", "seen"), [("v1", []), ("v2", ["n"])])
-def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen):
+def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen) -> None:
     lab = related_lab(version, NODES)
     calls = len(lab.hooks.bodies("/sync"))
     node(lab, pool="a")
@@ -339,7 +339,7 @@ def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen):
     assert len(lab.hooks.bodies("/sync")) == calls + 1
 
 
-def test_the_rules_are_asked_for_once_per_generation_and_twenty_minutes():
+def test_the_rules_are_asked_for_once_per_generation_and_twenty_minutes() -> None:
     lab = related_lab("v2", NODES)
     asked = lambda: len(lab.hooks.bodies("/cust"))  # noqa: E731
     parent = lab.get("kaito.sh/v1alpha1", "Workspace", "w")
@@ -354,13 +354,13 @@ def test_the_rules_are_asked_for_once_per_generation_and_twenty_minutes():
     assert asked() == 3
 
 
-def test_a_rule_that_contradicts_itself_fails_every_sync():
+def test_a_rule_that_contradicts_itself_fails_every_sync() -> None:
     lab = related_lab("v2", {**NODES, "names": ["n"]})
     assert lab.hooks.bodies("/sync") == []
     assert "`names` may not be specified together" in lab.events()[0]["message"]
 
 
-def test_two_controllers_of_one_kind_fight_over_the_status():
+def test_two_controllers_of_one_kind_fight_over_the_status() -> None:
     lab = started(lab=Lab(patience=1000), sync=lambda request: {"status": {"phase": "one"}})
     second = composite(CONFIG_MAPS)
     second["metadata"]["name"] = "second"
@@ -371,12 +371,12 @@ def test_two_controllers_of_one_kind_fight_over_the_status():
         lab.engine.settle()
 
 
-def test_a_selector_of_ones_own_must_be_there():
+def test_a_selector_of_ones_own_must_be_there() -> None:
     lab = started(generateSelector=False)
     assert "spec.selector must be specified" in lab.events()[0]["message"]
 
 
-def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked():
+def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked() -> None:
     seen = started(sync={"children": [], "status": {"phase": "x"}})
     quiet = Lab()
     spec = composite(CONFIG_MAPS)
@@ -390,7 +390,7 @@ def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked():
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from("abc"), unique=True), st.integers(0, 9))
-def test_in_the_end_the_children_are_those_that_were_declared_last(names, seed):
+def test_in_the_end_the_children_are_those_that_were_declared_last(names, seed) -> None:
     wanted = ["a", "b"]
     lab = Lab(seed)
     started(lab=lab, sync=lambda request: {"children": [config_map(each) for each in wanted]})
@@ -550,16 +550,16 @@ def wants_to_write(child):
 
 
 @pytest.mark.parametrize("child", DRIFTS.values(), ids=DRIFTS)
-def test_a_shape_that_the_server_rewrites_is_written_at_every_sync(child):
+def test_a_shape_that_the_server_rewrites_is_written_at_every_sync(child) -> None:
     assert wants_to_write(child)
 
 
 @pytest.mark.parametrize("child", CLEAN.values(), ids=CLEAN)
-def test_a_shape_that_the_server_keeps_is_written_once(child):
+def test_a_shape_that_the_server_keeps_is_written_once(child) -> None:
     assert not wants_to_write(child)
 
 
-def test_error_gaps_grow_as_measured():
+def test_error_gaps_grow_as_measured() -> None:
     times = []
 
     def sync(request):

@@ -102,7 +102,7 @@ def without_repeats(entries):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_new_workspace_is_asked_about_as_recorded(version):
+def test_a_new_workspace_is_asked_about_as_recorded(version) -> None:
     lab = recorded_world(version)
 
     calls = [seen(path, request) for path, request in lab.hooks.calls]
@@ -113,7 +113,7 @@ def test_a_new_workspace_is_asked_about_as_recorded(version):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_requests_have_the_recorded_shape(version):
+def test_the_requests_have_the_recorded_shape(version) -> None:
     lab = recorded_world(version)
 
     first = lab.hooks.bodies("/sync")[0]
@@ -124,7 +124,7 @@ def test_the_requests_have_the_recorded_shape(version):
     assert lab.hooks.bodies("/cust")[0].keys() == GOLDEN[f"{version}.request.customize"].keys()
 
 
-def test_children_are_defaulted_as_recorded():
+def test_children_are_defaulted_as_recorded() -> None:
     lab = recorded_world("v2")
     pod_keys = {"status", "metadata"}
     for group, objects in lab.hooks.bodies("/sync")[-1]["children"].items():
@@ -159,7 +159,7 @@ def deletion(lab, propagation):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version):
+def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version) -> None:
     lab = recorded_world(version)
 
     calls = without_repeats(deletion(lab, "Background"))
@@ -170,7 +170,7 @@ def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorded(version):
+def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorded(version) -> None:
     lab = recorded_world(version)
 
     calls = without_repeats(deletion(lab, "Foreground"))
@@ -186,7 +186,7 @@ def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorde
     assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
-def test_orphaning_leaves_the_children():
+def test_orphaning_leaves_the_children() -> None:
     lab = recorded_world("v2")
 
     calls = deletion(lab, "Orphan")
@@ -197,7 +197,7 @@ def test_orphaning_leaves_the_children():
     assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
-def test_a_condition_keeps_its_time_until_its_status_moves():
+def test_a_condition_keeps_its_time_until_its_status_moves() -> None:
     old = [{"type": "Ready", "status": "True", "lastTransitionTime": "then"}]
     same = {"type": "Ready", "status": "True", "reason": "Still"}
     other = {"type": "Ready", "status": "False"}

@@ -16,7 +16,7 @@ PROVIDER_ID = "azure:///subscriptions/s/resourceGroups/MC_laptop_laptop_laptop/p
 class ApiStub:
     """What it holds is plain data; `broken` paths answer 500."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.machines = []
         self.provider_ids = [PROVIDER_ID]
         self.crd_created = "2025-01-01T00:00:00Z"
@@ -61,7 +61,7 @@ def api_server():
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16
 
-        def handle_any(self):
+        def handle_any(self) -> None:
             url = urlsplit(self.path)
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = json.loads(raw) if raw and raw != b"null" else None
@@ -75,7 +75,7 @@ def api_server():
 
         do_GET = do_PATCH = handle_any  # noqa: N815
 
-        def log_message(self, format, *args):
+        def log_message(self, format, *args) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

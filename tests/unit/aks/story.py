@@ -33,22 +33,22 @@ MOST_REQUESTS = 3
 class NodeList:
     """The Nodes of the cluster."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.by_name = {}
         self.joined = threading.Event()
 
-    def add(self, manifest):
+    def add(self, manifest) -> None:
         self.by_name[manifest["metadata"]["name"]] = manifest
         self.joined.set()
 
-    def remove(self, name):
+    def remove(self, name) -> None:
         self.by_name.pop(name, None)
 
 
 class Story:
     """One Machine in one cluster."""
 
-    def __init__(self, arm, clock, nodes, **settings):
+    def __init__(self, arm, clock, nodes, **settings) -> None:
         self.arm, self.clock, self.nodes = arm, clock, nodes
         self.settings = MachineSettings(**{**SETTINGS, "arm_endpoint": arm.url, **settings})
         self.log = io.StringIO()
@@ -57,7 +57,7 @@ class Story:
         self.is_gone = False
         self.answers = []
 
-    def restart(self, **settings):
+    def restart(self, **settings) -> None:
         """A new process of the hook, with settings that someone has changed."""
         self.settings = replace(self.settings, **settings)
         self.provider = AksProvider(self.settings, self.clock.now)
@@ -76,7 +76,7 @@ class Story:
     def pools(self):
         return self.arm.cluster.pool_names()
 
-    def delete(self):
+    def delete(self) -> None:
         """`kubectl delete machine`."""
         self.parent["metadata"]["deletionTimestamp"] = timestamp(self.clock.now())
         self.parent["metadata"]["generation"] += 1
@@ -115,7 +115,7 @@ class Story:
             self.pass_time(seconds)
         return answer
 
-    def pass_time(self, seconds):
+    def pass_time(self, seconds) -> None:
         self.clock.advance_to(self.clock.seconds() + seconds)
         self.arm.cluster.advance()
 
@@ -138,7 +138,7 @@ class Story:
         return self.until(lambda story: story.is_gone, seconds)
 
 
-def reason_of(story, type_="Ready"):
+def reason_of(story, type_="Ready") -> str:
     """Status and reason of a condition."""
     found = [item for item in story.status.get("conditions", ()) if item["type"] == type_]
     return f"{found[0]['status']}/{found[0]['reason']}" if found else ""

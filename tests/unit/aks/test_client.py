@@ -1,4 +1,6 @@
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -18,19 +20,19 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Request:
-    def __init__(self, url):
+    def __init__(self, url) -> None:
         self.http_request = self
         self.method = "GET"
         self.url = url
 
 
-def look_at(url):
+def look_at(url) -> None:
     settings = MachineSettings("s", "rg", "aks", "i", arm_endpoint="https://management.azure.com")
     OurClusterOnly(settings).on_request(Request(url))
 
 
 @pytest.mark.parametrize("path", [OURS, f"{OURS}/agentPools", f"{OURS.upper()}/agentPools/a?x=1"])
-def test_our_cluster_may_be_asked(path):
+def test_our_cluster_may_be_asked(path) -> None:
     look_at(f"https://management.azure.com{path}")
 
 
@@ -47,7 +49,7 @@ def test_our_cluster_may_be_asked(path):
         "https://management.azure.com/subscriptions/s/providers/Microsoft.ContainerService/register",
     ],
 )
-def test_no_other_address_ever_is(url):
+def test_no_other_address_ever_is(url) -> None:
     with pytest.raises(Elsewhere):
         look_at(url)
 
@@ -62,7 +64,7 @@ def test_no_other_address_ever_is(url):
         ("GET", "virtualMachines", False),
     ],
 )
-def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed):
+def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed) -> None:
     settings = MachineSettings("s", "rg", "aks", "i", location="westeurope")
     request = Request(
         f"https://management.azure.com/subscriptions/s/providers/Microsoft.Compute/{path}"
@@ -75,17 +77,19 @@ def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed
             OurClusterOnly(settings).on_request(request)
 
 
-def test_the_version_of_the_api_is_the_clients_own():
+def test_the_version_of_the_api_is_the_clients_own() -> None:
     client, _ = build(MachineSettings(**SETTINGS, arm_endpoint="http://127.0.0.1:1"))
     assert client._config.api_version == API_VERSION
 
 
 class NoFile:
-    def get_token(self, *scopes, **options):
+    def get_token(self, *scopes, **options) -> Never:
         raise FileNotFoundError("/var/run/secrets/token of hunter2")
 
 
-def test_56_without_a_token_nothing_is_sent_and_the_process_is_not_ready(monkeypatch, tmp_path):
+def test_56_without_a_token_nothing_is_sent_and_the_process_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     identity = WorkloadIdentity("tenant", "client", str(tmp_path / "none"), "https://127.0.0.1:1/")
     settings = MachineSettings(**SETTINGS, identity=identity)
     provider = AksProvider(settings, lambda: NOW)
@@ -95,7 +99,7 @@ def test_56_without_a_token_nothing_is_sent_and_the_process_is_not_ready(monkeyp
     assert "no token" in provider.trouble()
 
 
-def test_a_failure_of_the_identity_says_only_its_kind():
+def test_a_failure_of_the_identity_says_only_its_kind() -> None:
     with pytest.raises(NoToken) as error:
         Identity(NoFile()).get_token("scope")
     assert str(error.value) == "FileNotFoundError"
@@ -117,11 +121,11 @@ def test_a_failure_of_the_identity_says_only_its_kind():
         ("tomorrow", None),
     ],
 )
-def test_18_retry_after_is_a_number_or_a_date(value, seconds):
+def test_18_retry_after_is_a_number_or_a_date(value, seconds) -> None:
     assert Reply(429, {"retry-after": value}).retry_after(NOW) == seconds
 
 
-def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_tokens_and_ids():
+def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_tokens_and_ids() -> None:
     said = (
         "Quota for 6f8a7c1e-0000-4000-8000-000000000001 is 0.\n See https://aka.ms/x?sig=abc "
         "Bearer abc.def eyJhbGciOiJIUzI1NiJ9.e30.sig https://x.blob.core.windows.net/y?sig=z."
@@ -129,7 +133,7 @@ def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_token
     assert scrub(said) == "Quota for … is 0. See https://aka.ms/x … … …"
 
 
-def test_one_request_is_one_request():
+def test_one_request_is_one_request() -> None:
     with story() as life:
         life.provider.get(PoolRef("ws0", "u"), fresh=True)
         assert [item.verb for item in life.arm.asked] == ["GET"]

@@ -35,7 +35,7 @@ def first_put(fault, **more):
 # Creation
 
 
-def test_1_one_put_and_launched_only_when_it_succeeded():
+def test_1_one_put_and_launched_only_when_it_succeeded() -> None:
     with story() as life:
         while reason_of(life) != "True/NodeReady":
             life.step()
@@ -44,28 +44,28 @@ def test_1_one_put_and_launched_only_when_it_succeeded():
         assert life.arm.count("PUT") == 1
 
 
-def test_2_a_pool_that_succeeds_at_once_is_accepted():
+def test_2_a_pool_that_succeeds_at_once_is_accepted() -> None:
     with story(create_seconds=0) as life:
         life.until_ready(60)
         assert life.arm.count("PUT") == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[]", b"null"])
-def test_3_an_accepted_pool_without_a_readable_body_is_read_next(body):
+def test_3_an_accepted_pool_without_a_readable_body_is_read_next(body) -> None:
     with story() as life:
         life.faults.add("PUT", Fault(201, body, is_applied=True))
         life.until_ready()
         assert life.arm.count("PUT") == 1
 
 
-def test_4_a_put_that_was_applied_and_dropped_is_found():
+def test_4_a_put_that_was_applied_and_dropped_is_found() -> None:
     with story() as life:
         life.faults.add("PUT", APPLIED_AND_DROPPED)
         life.until_ready()
         assert life.arm.count("PUT") == 1
 
 
-def test_5_a_put_that_arrives_late_leaves_no_pool_behind():
+def test_5_a_put_that_arrives_late_leaves_no_pool_behind() -> None:
     with story() as life:
         life.faults.add("PUT", Fault(is_dropped=True, applied_after_seconds=40))
         life.call()
@@ -77,7 +77,7 @@ def test_5_a_put_that_arrives_late_leaves_no_pool_behind():
         assert life.arm.count("DELETE") == 1
 
 
-def test_7_a_pool_that_appeared_and_is_ours_goes_on():
+def test_7_a_pool_that_appeared_and_is_ours_goes_on() -> None:
     with story() as life:
         life.faults.add("GET", arm_error(404, "NotFound"))
         life.arm.cluster.add_pool(NAME, tags={"kaito.sh_machine-uid": UID})
@@ -87,7 +87,7 @@ def test_7_a_pool_that_appeared_and_is_ours_goes_on():
         assert reason_of(life) == "False/NodeNotFound"
 
 
-def test_7_a_pool_that_appeared_and_is_foreign_is_a_conflict():
+def test_7_a_pool_that_appeared_and_is_foreign_is_a_conflict() -> None:
     with story() as life:
         life.faults.add("GET", arm_error(404, "NotFound"))
         life.arm.cluster.add_pool(NAME)
@@ -134,7 +134,7 @@ def test_7_a_pool_that_appeared_and_is_foreign_is_a_conflict():
         (arm_error(401, "InvalidAuthenticationToken", "x"), "Unknown/Unauthorized", 15),
     ],
 )  # fmt: skip
-def test_8_to_18_and_63_64_a_refused_put_has_its_reason_and_its_wait(fault, expected, wait):
+def test_8_to_18_and_63_64_a_refused_put_has_its_reason_and_its_wait(fault, expected, wait) -> None:
     answer, life = first_put(fault)
     assert reason_of(life) == expected
     assert wait <= answer["resyncAfterSeconds"] <= wait * 1.2
@@ -142,7 +142,7 @@ def test_8_to_18_and_63_64_a_refused_put_has_its_reason_and_its_wait(fault, expe
     assert [item.verb for item in life.arm.asked] == ["GET", "PUT"]
 
 
-def test_8_a_busy_cluster_is_not_counted_as_a_failure():
+def test_8_a_busy_cluster_is_not_counted_as_a_failure() -> None:
     busy = arm_error(409, "OperationNotAllowed", "Another operation is in progress")
     with story() as life:
         life.faults.add("PUT", busy, times=3)
@@ -150,7 +150,7 @@ def test_8_a_busy_cluster_is_not_counted_as_a_failure():
         assert life.status["attempt"]["count"] == 1
 
 
-def test_13_the_owner_reads_azures_own_words_and_what_to_do():
+def test_13_the_owner_reads_azures_own_words_and_what_to_do() -> None:
     said = "The VM size of Standard_NC6s_v3 is not allowed in your subscription in location 'x'."
     _, life = first_put(arm_error(400, "BadRequest", said))
     message = life.status["lastError"]["message"]
@@ -158,7 +158,7 @@ def test_13_the_owner_reads_azures_own_words_and_what_to_do():
     assert "`resource.instanceType`" in message
 
 
-def test_17_no_put_before_the_time_that_azure_asked_for():
+def test_17_no_put_before_the_time_that_azure_asked_for() -> None:
     with story() as life:
         life.faults.add("PUT", arm_error(429, "Throttled", Retry_After="60"))
         life.settle()
@@ -172,7 +172,7 @@ def test_17_no_put_before_the_time_that_azure_asked_for():
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_19_a_server_error_changes_nothing(status):
+def test_19_a_server_error_changes_nothing(status) -> None:
     with story() as life:
         life.until_ready()
         before = {item["type"]: item["status"] for item in life.status["conditions"]}
@@ -185,7 +185,7 @@ def test_19_a_server_error_changes_nothing(status):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 503])
-def test_20_a_retry_after_is_not_waited_for_inside_the_call(status):
+def test_20_a_retry_after_is_not_waited_for_inside_the_call(status) -> None:
     _, life = first_put(arm_error(status, "Whatever", Retry_After="30"))
     assert life.arm.count("PUT") == 1
 
@@ -193,7 +193,7 @@ def test_20_a_retry_after_is_not_waited_for_inside_the_call(status):
 # Reading
 
 
-def test_21_a_reader_that_lags_causes_no_second_put():
+def test_21_a_reader_that_lags_causes_no_second_put() -> None:
     with story() as life:
         life.call()
         life.faults.always("GET", arm_error(404, "NotFound"))
@@ -228,7 +228,9 @@ def test_21_a_reader_that_lags_causes_no_second_put():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_deleting", [False, True])
-def test_16_22_to_27_what_is_not_clear_is_unknown_and_never_absent(fault, expected, is_deleting):
+def test_16_22_to_27_what_is_not_clear_is_unknown_and_never_absent(
+    fault, expected, is_deleting
+) -> None:
     with story() as life:
         if is_deleting:
             life.delete()
@@ -240,7 +242,7 @@ def test_16_22_to_27_what_is_not_clear_is_unknown_and_never_absent(fault, expect
         assert life.arm.count("DELETE") == 0
 
 
-def test_26_a_state_that_nobody_knows_is_not_an_end():
+def test_26_a_state_that_nobody_knows_is_not_an_end() -> None:
     with story() as life:
         life.faults.foretell(Fate("Reticulating"))
         life.call()
@@ -253,7 +255,7 @@ def test_26_a_state_that_nobody_knows_is_not_an_end():
 # Failure
 
 
-def test_28_a_failed_allocation_is_deleted_and_tried_again_later():
+def test_28_a_failed_allocation_is_deleted_and_tried_again_later() -> None:
     cause = {"code": "AllocationFailed", "message": "We do not have sufficient capacity"}
     error = {"code": "CreateVMSSAgentPoolFailed", "message": "failed", "details": [cause]}
     with story() as life:
@@ -269,7 +271,7 @@ def test_28_a_failed_allocation_is_deleted_and_tried_again_later():
 
 
 @pytest.mark.parametrize("state", ["Failed", "Canceled"])
-def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(state):
+def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(state) -> None:
     with story() as life:
         life.faults.foretell(Fate(state))
         life.until(lambda it: it.arm.count("DELETE") == 1)
@@ -278,7 +280,7 @@ def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(stat
         assert life.arm.count("PUT") == 2
 
 
-def test_30_a_failed_pool_whose_node_works_is_kept():
+def test_30_a_failed_pool_whose_node_works_is_kept() -> None:
     with story() as life:
         life.until_ready()
         life.arm.cluster.set_pool(NAME, provisioningState="Failed")
@@ -289,7 +291,7 @@ def test_30_a_failed_pool_whose_node_works_is_kept():
         assert life.arm.count("DELETE") == 0
 
 
-def test_33_a_pool_whose_node_never_joins_is_deleted_and_tried_again():
+def test_33_a_pool_whose_node_never_joins_is_deleted_and_tried_again() -> None:
     with story() as life:
         life.faults.foretell(Fate(has_node=False))
         life.until(lambda it: it.arm.count("DELETE") == 1)
@@ -298,7 +300,7 @@ def test_33_a_pool_whose_node_never_joins_is_deleted_and_tried_again():
         assert life.status["attempt"]["count"] == 2
 
 
-def test_35_a_node_without_its_gpu_is_not_initialized():
+def test_35_a_node_without_its_gpu_is_not_initialized() -> None:
     with story() as life:
         life.faults.foretell(Fate(gpus=0))
         life.until(lambda it: reason_of(it) == "False/ResourceNotRegistered")
@@ -307,7 +309,7 @@ def test_35_a_node_without_its_gpu_is_not_initialized():
 # Ownership
 
 
-def test_36_a_foreign_pool_of_the_same_name_is_never_touched_not_even_in_the_end():
+def test_36_a_foreign_pool_of_the_same_name_is_never_touched_not_even_in_the_end() -> None:
     with story() as life:
         life.arm.cluster.add_pool(NAME, tags={"kaito.sh_machine-uid": "someone-else"})
         life.settle()
@@ -326,7 +328,7 @@ def test_36_a_foreign_pool_of_the_same_name_is_never_touched_not_even_in_the_end
         {"nodeLabels": {"kaito.sh/machine-uid": UID}, "tags": None},
     ],
 )
-def test_37_38_a_pool_with_our_uid_in_tag_or_label_is_adopted(mark):
+def test_37_38_a_pool_with_our_uid_in_tag_or_label_is_adopted(mark) -> None:
     with story() as life:
         life.arm.cluster.add_pool(NAME, **mark)
         life.settle()
@@ -334,7 +336,7 @@ def test_37_38_a_pool_with_our_uid_in_tag_or_label_is_adopted(mark):
         assert life.arm.count("PUT") == 0
 
 
-def test_54_a_machine_that_was_made_again_waits_for_the_pool_of_the_first():
+def test_54_a_machine_that_was_made_again_waits_for_the_pool_of_the_first() -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -352,7 +354,7 @@ def test_54_a_machine_that_was_made_again_waits_for_the_pool_of_the_first():
 # Deletion
 
 
-def test_39_one_delete_and_the_machine_goes_when_absence_is_proven():
+def test_39_one_delete_and_the_machine_goes_when_absence_is_proven() -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -365,7 +367,7 @@ def test_39_one_delete_and_the_machine_goes_when_absence_is_proven():
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 404])
-def test_40_no_answer_to_delete_is_proof(status):
+def test_40_no_answer_to_delete_is_proof(status) -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -377,7 +379,7 @@ def test_40_no_answer_to_delete_is_proof(status):
         assert life.pools == []
 
 
-def test_41_a_pool_that_can_not_be_deleted_while_it_is_created_is_asked_for_again():
+def test_41_a_pool_that_can_not_be_deleted_while_it_is_created_is_asked_for_again() -> None:
     with story(is_deletable_while_creating=False, create_seconds=1200) as life:
         life.call()
         life.delete()
@@ -389,7 +391,7 @@ def test_41_a_pool_that_can_not_be_deleted_while_it_is_created_is_asked_for_agai
 
 
 @pytest.mark.parametrize("times", [1, 8])
-def test_42_an_etag_that_does_not_match_does_not_keep_the_pool(times):
+def test_42_an_etag_that_does_not_match_does_not_keep_the_pool(times) -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -398,7 +400,7 @@ def test_42_an_etag_that_does_not_match_does_not_keep_the_pool(times):
         assert life.pools == []
 
 
-def test_43_a_deletion_that_ends_in_failure_is_asked_for_again():
+def test_43_a_deletion_that_ends_in_failure_is_asked_for_again() -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -409,7 +411,7 @@ def test_43_a_deletion_that_ends_in_failure_is_asked_for_again():
         assert life.pools == []
 
 
-def test_44_an_hour_of_throttling_keeps_the_machine_and_spaces_the_calls():
+def test_44_an_hour_of_throttling_keeps_the_machine_and_spaces_the_calls() -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -437,7 +439,7 @@ def test_44_an_hour_of_throttling_keeps_the_machine_and_spaces_the_calls():
         DROPPED,
     ],
 )
-def test_45_a_list_that_is_not_whole_proves_no_absence(fault):
+def test_45_a_list_that_is_not_whole_proves_no_absence(fault) -> None:
     with story() as life:
         life.delete()
         life.faults.always("LIST", fault)
@@ -445,7 +447,7 @@ def test_45_a_list_that_is_not_whole_proves_no_absence(fault):
         assert not life.is_gone
 
 
-def test_45_a_list_whose_second_page_fails_proves_no_absence():
+def test_45_a_list_whose_second_page_fails_proves_no_absence() -> None:
     with story(page_size=1) as life:
         life.arm.cluster.add_pool("zzz")
         life.delete()
@@ -457,7 +459,7 @@ def test_45_a_list_whose_second_page_fails_proves_no_absence():
         assert life.arm.count("LIST") >= 4
 
 
-def test_45_all_pages_of_a_list_are_read():
+def test_45_all_pages_of_a_list_are_read() -> None:
     with story(page_size=1) as life:
         life.arm.cluster.add_pool("another")
         life.delete()
@@ -467,7 +469,7 @@ def test_45_all_pages_of_a_list_are_read():
 # Status
 
 
-def test_49_an_edited_status_leads_to_no_other_pool_and_is_corrected():
+def test_49_an_edited_status_leads_to_no_other_pool_and_is_corrected() -> None:
     with story() as life:
         life.arm.cluster.add_pool("another")
         life.until_ready()
@@ -483,7 +485,7 @@ def test_49_an_edited_status_leads_to_no_other_pool_and_is_corrected():
         assert {item.pool for item in life.arm.asked} == {NAME, ""}
 
 
-def test_50_a_stale_parent_causes_no_second_put():
+def test_50_a_stale_parent_causes_no_second_put() -> None:
     with story() as life:
         for _ in range(5):
             life.parent.pop("status", None)
@@ -492,7 +494,7 @@ def test_50_a_stale_parent_causes_no_second_put():
         assert life.arm.count("PUT") == 1
 
 
-def test_51_58_a_status_that_was_lost_after_the_put_is_made_up_again():
+def test_51_58_a_status_that_was_lost_after_the_put_is_made_up_again() -> None:
     with story() as life:
         life.call()
         del life.parent["status"]
@@ -501,7 +503,7 @@ def test_51_58_a_status_that_was_lost_after_the_put_is_made_up_again():
 
 
 @pytest.mark.parametrize("after", [0, 1, 100, 400])
-def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after):
+def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after) -> None:
     with story() as life:
         if after:
             life.call()
@@ -512,7 +514,7 @@ def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after):
         assert life.nodes.by_name == {}
 
 
-def test_52_a_machine_that_is_deleted_while_its_pool_failed_leaves_none():
+def test_52_a_machine_that_is_deleted_while_its_pool_failed_leaves_none() -> None:
     with story() as life:
         life.faults.foretell(Fate("Failed"))
         life.call()
@@ -522,7 +524,7 @@ def test_52_a_machine_that_is_deleted_while_its_pool_failed_leaves_none():
         assert life.pools == []
 
 
-def test_53_the_second_machine_of_a_name_never_touches_the_pool_of_the_first():
+def test_53_the_second_machine_of_a_name_never_touches_the_pool_of_the_first() -> None:
     with story() as life:
         life.until_ready()
         first = life.parent
@@ -536,7 +538,7 @@ def test_53_the_second_machine_of_a_name_never_touches_the_pool_of_the_first():
         assert life.arm.count("DELETE") == 0
 
 
-def test_59_a_clock_that_jumps_deletes_nothing_and_does_not_wait_for_ever():
+def test_59_a_clock_that_jumps_deletes_nothing_and_does_not_wait_for_ever() -> None:
     with story() as life:
         life.until_ready()
         life.pass_time(3600)
@@ -549,7 +551,7 @@ def test_59_a_clock_that_jumps_deletes_nothing_and_does_not_wait_for_ever():
         assert life.pools == []
 
 
-def test_57_many_machines_share_one_list():
+def test_57_many_machines_share_one_list() -> None:
     with story() as life:
         life.call()
         life.pass_time(11)
@@ -562,7 +564,7 @@ def test_57_many_machines_share_one_list():
 # Reaching Azure
 
 
-def test_55_a_refused_connection_is_unknown_within_seconds():
+def test_55_a_refused_connection_is_unknown_within_seconds() -> None:
     with story() as life:
         life.arm.stop()
         life.call()
@@ -570,7 +572,9 @@ def test_55_a_refused_connection_is_unknown_within_seconds():
         life.arm.stop = lambda: None
 
 
-def test_4_16_76_no_token_and_no_body_is_ever_in_a_log_or_a_status(caplog):
+def test_4_16_76_no_token_and_no_body_is_ever_in_a_log_or_a_status(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     secret = "Bearer eyJhbGciOi.J9.abc at https://x.example/?sig=hunter2 for stand-in"
     with story() as life, caplog.at_level("DEBUG"):
         life.faults.add("PUT", arm_error(400, "BadRequest", secret))
@@ -581,7 +585,7 @@ def test_4_16_76_no_token_and_no_body_is_ever_in_a_log_or_a_status(caplog):
             assert word not in said
 
 
-def test_17_timestamps_are_never_earlier_than_asked():
+def test_17_timestamps_are_never_earlier_than_asked() -> None:
     with story() as life:
         life.clock.advance_to(0.4)
         life.faults.add("PUT", arm_error(429, "Throttled", Retry_After="60"))

@@ -101,7 +101,9 @@ def live(life, hook: Killed, until) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_58_a_process_that_is_killed_around_any_request_leaks_and_doubles_nothing(tmp_path):
+def test_58_a_process_that_is_killed_around_any_request_leaks_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
     with ExitStack() as stack:
         life = stack.enter_context(story())
         hook = Killed(life, tmp_path)

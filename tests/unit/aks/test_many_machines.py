@@ -19,7 +19,7 @@ from tests.unit.machine.builders import body, machine, reason
 MACHINES = 200
 
 
-def test_two_hundred_machines_become_ready_and_go_without_a_single_429():
+def test_two_hundred_machines_become_ready_and_go_without_a_single_429() -> None:
     clock, nodes = VirtualClock(), NodeList()
     plenty = Compute(limits={"standardNCSv3Family": 10**6, "cores": 10**6})
     arm = ManagedCluster(

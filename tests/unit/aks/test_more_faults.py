@@ -13,7 +13,7 @@ from tests.unit.aks.story import reason_of, story
 from tests.unit.machine.builders import NAME, machine
 
 
-def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool():
+def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
     with story() as life:
         sent, go_on = threading.Event(), threading.Event()
         handle = life.arm._router.handle
@@ -43,7 +43,7 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool():
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("verb", ["GET", "LIST", "PUT", "DELETE"])
-def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(status, verb):
+def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(status, verb) -> None:
     with story() as life, story() as elsewhere:
         away = {"Location": f"{elsewhere.arm.url}{elsewhere.arm.cluster.id}/agentPools/{NAME}"}
         if verb == "DELETE":
@@ -59,7 +59,7 @@ def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(status, ver
         assert reason_of(life, "ProviderTrouble").startswith("True/Provider")
 
 
-def test_32_the_state_of_the_pool_counts_not_that_of_the_operation():
+def test_32_the_state_of_the_pool_counts_not_that_of_the_operation() -> None:
     with story() as life:
         life.faults.foretell(Fate("Failed", operation="Succeeded"))
         life.until(lambda it: it.arm.count("DELETE") == 1)
@@ -67,7 +67,7 @@ def test_32_the_state_of_the_pool_counts_not_that_of_the_operation():
         life.until_ready()
 
 
-def test_34_two_nodes_are_told_and_waited_for():
+def test_34_two_nodes_are_told_and_waited_for() -> None:
     with story() as life:
         life.call()
         life.pass_time(240)
@@ -96,7 +96,7 @@ def test_34_two_nodes_are_told_and_waited_for():
 )
 def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
     shape, status, code, message, reason
-):
+) -> None:
     with story() as life:
         life.faults.add("PUT", Fault(status, failure(shape, code, message)))
         life.call()
@@ -115,7 +115,7 @@ def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
         ("2Ti", 2048),
     ],
 )
-def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage, gib):
+def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage, gib) -> None:
     parent = machine(spec={"resources": {"requests": {"storage": storage}}})
     with story() as life:
         life.parent = parent
@@ -127,7 +127,7 @@ def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage, gib):
 
 
 @pytest.mark.parametrize("storage", ["-5", "99Ti", "much", "1e99"])
-def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage):
+def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage) -> None:
     with story() as life:
         life.parent = machine(spec={"resources": {"requests": {"storage": storage}}})
         life.settle()
@@ -135,7 +135,7 @@ def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage):
         assert life.arm.asked == []
 
 
-def test_55_a_server_that_says_nothing_is_given_up_within_seconds():
+def test_55_a_server_that_says_nothing_is_given_up_within_seconds() -> None:
     with story() as life:
         life.faults.add("GET", Fault(is_dropped=True))
         life.call()
@@ -144,7 +144,7 @@ def test_55_a_server_that_says_nothing_is_given_up_within_seconds():
         assert life.arm.count("PUT") == 0
 
 
-def test_10_the_quota_of_the_subscription_is_a_wait_that_ends_when_there_is_some():
+def test_10_the_quota_of_the_subscription_is_a_wait_that_ends_when_there_is_some() -> None:
     with story() as life:
         life.arm.cluster.compute.limits["standardNCSv3Family"] = 0
         life.settle()

@@ -9,7 +9,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self):
@@ -24,7 +24,7 @@ def spent():
     return clock, pace
 
 
-def test_who_comes_too_early_gets_a_moment_of_its_own():
+def test_who_comes_too_early_gets_a_moment_of_its_own() -> None:
     clock, pace = spent()
     waits = []
     for _ in range(5):
@@ -37,14 +37,14 @@ def test_who_comes_too_early_gets_a_moment_of_its_own():
     pace.take(2)
 
 
-def test_a_clock_that_goes_back_gives_nothing_away():
+def test_a_clock_that_goes_back_gives_nothing_away() -> None:
     clock, pace = spent()
     clock.seconds = -3600
     with pytest.raises(Throttled):
         pace.take(1)
 
 
-def test_what_was_not_used_is_given_back():
+def test_what_was_not_used_is_given_back() -> None:
     _, pace = spent()
     pace.correct(-1)
     pace.take(1)

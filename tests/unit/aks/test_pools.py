@@ -19,11 +19,11 @@ def settings(**more):
     return MachineSettings("sub", "rg", "aks", "install-1", **more)
 
 
-def test_a_spot_pool_is_asked_for_without_what_aks_refuses_on_spot():
+def test_a_spot_pool_is_asked_for_without_what_aks_refuses_on_spot() -> None:
     assert "upgradeSettings" not in body(is_spot=True, max_surge=1)
 
 
-def test_a_second_node_during_upgrades_is_a_setting():
+def test_a_second_node_during_upgrades_is_a_setting() -> None:
     wanted = wanted_pool(Machine(machine()), NOW)
     found = pools.put_body(wanted, settings(), max_surge=1)["properties"]["upgradeSettings"]
     assert found == {"maxSurge": "1", "maxUnavailable": "0"}
@@ -34,7 +34,7 @@ def body(parent=None, is_spot=False, **more):
     return pools.put_body(wanted, settings(**more))["properties"]
 
 
-def test_the_pool_that_is_asked_for():
+def test_the_pool_that_is_asked_for() -> None:
     assert body() == {
         "count": 1,
         "enableAutoScaling": False,
@@ -63,7 +63,7 @@ def test_the_pool_that_is_asked_for():
     }
 
 
-def test_settings_add_subnet_zones_and_spot():
+def test_settings_add_subnet_zones_and_spot() -> None:
     found = body(is_spot=True, subnet_id="/subnets/a", zones=("1", "2"), os_sku="AzureLinux")
     assert found["vnetSubnetID"] == "/subnets/a"
     assert found["availabilityZones"] == ["1", "2"]
@@ -91,11 +91,11 @@ def test_settings_add_subnet_zones_and_spot():
         ("storagetier", "Premium_LRS"),
     ],
 )
-def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value):
+def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value) -> None:
     assert accepted({key: value, "app": "tuning-phi-3"}) == {"app": "tuning-phi-3"}
 
 
-def test_a_taint_without_value_has_no_equals_sign():
+def test_a_taint_without_value_has_no_equals_sign() -> None:
     parent = machine(spec={"taints": [{"key": "a", "effect": "NoExecute"}]})
     assert body(parent)["nodeTaints"] == ["a:NoExecute"]
     assert Taint("a", "NoExecute") in wanted_pool(Machine(parent), NOW).taints
@@ -105,7 +105,7 @@ def found(properties, name="ws0"):
     return pools.read_listed({"name": name, "properties": properties})
 
 
-def test_age_is_read_from_the_tag_or_from_the_label():
+def test_age_is_read_from_the_tag_or_from_the_label() -> None:
     tagged = found(
         {"provisioningState": "Failed", "tags": {"kaito.sh_created": "2026-01-01T12:00:00Z"}}
     )
@@ -128,23 +128,23 @@ def test_age_is_read_from_the_tag_or_from_the_label():
          denied.QuotaExceeded),
     ],
 )  # fmt: skip
-def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind):
+def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind) -> None:
     pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
     assert type(pool.seen.error) is kind
 
 
 @pytest.mark.parametrize("error", [None, {}, [], "text", {"error": None}, {"details": [1, {}]}])
-def test_a_failure_without_a_code_has_no_reason(error):
+def test_a_failure_without_a_code_has_no_reason(error) -> None:
     pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
     assert pool.seen.error is None
 
 
 @pytest.mark.parametrize("properties", [None, [], {}, {"provisioningState": None}, "x"])
-def test_what_has_no_state_is_no_pool(properties):
+def test_what_has_no_state_is_no_pool(properties) -> None:
     assert found(properties) is None
 
 
-def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not():
+def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not() -> None:
     bare = machine(spec={"resources": {"requests": {"storage": "0"}}})
     assert "osDiskSizeGB" not in body(bare)
     assert body(bare, disk_gib=256)["osDiskSizeGB"] == 256
@@ -166,7 +166,7 @@ def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not():
         ("Standard_D4s_v5", "cpu"),
     ],
 )
-def test_what_nvidia_gpus_need_goes_to_sizes_that_have_them(size, kind):
+def test_what_nvidia_gpus_need_goes_to_sizes_that_have_them(size, kind) -> None:
     requirement = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [size]}
     asked = body(machine(spec={"requirements": [requirement]}), gpu_driver="None")
     assert asked["nodeLabels"]["kaito.sh/machine-type"] == kind

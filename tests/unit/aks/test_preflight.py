@@ -18,7 +18,7 @@ HERE = {"location": "westeurope"}
 FAMILY = "standardNCSv3Family"
 
 
-def test_a_region_that_has_the_size_and_quota_is_asked_three_things_and_no_more():
+def test_a_region_that_has_the_size_and_quota_is_asked_three_things_and_no_more() -> None:
     with story(HERE) as life:
         life.call()
         assert [item.verb for item in life.arm.asked] == ["GET", "SKUS"]
@@ -40,7 +40,9 @@ def test_a_region_that_has_the_size_and_quota_is_asked_three_things_and_no_more(
         (Compute(limits={"cores": 5}), "QuotaExceeded", "cores: limit 5"),
     ],
 )
-def test_what_the_region_can_not_give_is_told_before_anything_is_asked_for(compute, reason, said):
+def test_what_the_region_can_not_give_is_told_before_anything_is_asked_for(
+    compute, reason, said
+) -> None:
     with story(HERE, compute=compute) as life:
         life.settle()
         life.pass_time(2)
@@ -50,7 +52,7 @@ def test_what_the_region_can_not_give_is_told_before_anything_is_asked_for(compu
         assert life.arm.count("PUT") == 0
 
 
-def test_a_pool_that_somebody_deleted_is_made_again():
+def test_a_pool_that_somebody_deleted_is_made_again() -> None:
     with story(HERE) as life:
         life.until_ready()
         life.arm.cluster.delete(life.pools[0], Request("DELETE", "", {}, {}))
@@ -59,7 +61,7 @@ def test_a_pool_that_somebody_deleted_is_made_again():
         life.until_ready()
 
 
-def test_a_size_that_azure_does_not_list_is_refused():
+def test_a_size_that_azure_does_not_list_is_refused() -> None:
     with story(HERE) as life:
         life.parent["spec"]["requirements"][0]["values"] = ["Standard_NC6"]
         life.until(lambda it: reason_of(it) == "False/SkuNotAvailable")
@@ -67,7 +69,7 @@ def test_a_size_that_azure_does_not_list_is_refused():
         assert life.arm.count("PUT") == 0
 
 
-def test_quota_that_is_granted_later_is_used_by_itself():
+def test_quota_that_is_granted_later_is_used_by_itself() -> None:
     with story(HERE, compute=Compute(limits={FAMILY: 0})) as life:
         life.until(lambda it: reason_of(it) == "False/QuotaExceeded")
         life.arm.cluster.compute.limits.clear()
@@ -88,7 +90,7 @@ def test_quota_that_is_granted_later_is_used_by_itself():
         DROPPED,
     ],
 )
-def test_without_the_rights_to_look_aks_itself_judges(verb: Any, fault: Fault):
+def test_without_the_rights_to_look_aks_itself_judges(verb: Any, fault: Fault) -> None:
     with story(HERE) as life:
         life.faults.always(verb, fault)
         life.until_ready()
@@ -96,7 +98,7 @@ def test_without_the_rights_to_look_aks_itself_judges(verb: Any, fault: Fault):
         assert life.arm.count(verb) <= 2
 
 
-def test_many_machines_share_one_look():
+def test_many_machines_share_one_look() -> None:
     with story(HERE) as life:
         for _ in range(50):
             life.provider.sizes()
@@ -116,7 +118,7 @@ def priority(life):
     return properties.get("scaleSetPriority", "Regular")
 
 
-def test_a_spot_machine_gets_a_spot_pool_and_its_node_says_so():
+def test_a_spot_machine_gets_a_spot_pool_and_its_node_says_so() -> None:
     with story(HERE) as life:
         life.parent = spot("spot")
         life.until_ready()
@@ -128,7 +130,7 @@ def test_a_spot_machine_gets_a_spot_pool_and_its_node_says_so():
 @pytest.mark.parametrize(
     "compute", [Compute(free={f"spot/{SIZE}": 0}), Compute(limits={"lowPriorityCores": 0})]
 )
-def test_a_machine_that_prefers_spot_gets_a_regular_node_without_waiting_an_hour(compute):
+def test_a_machine_that_prefers_spot_gets_a_regular_node_without_waiting_an_hour(compute) -> None:
     with story(compute=compute) as life:
         life.parent = spot("spot", "on-demand")
         life.until_ready(3000)
@@ -136,7 +138,7 @@ def test_a_machine_that_prefers_spot_gets_a_regular_node_without_waiting_an_hour
         assert life.pools == [NAME]
 
 
-def test_a_machine_that_requires_spot_waits_for_it():
+def test_a_machine_that_requires_spot_waits_for_it() -> None:
     with story(compute=Compute(free={f"spot/{SIZE}": 0})) as life:
         life.parent = spot("spot")
         life.until(lambda it: it.clock.seconds() > 3000)

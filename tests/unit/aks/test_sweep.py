@@ -22,10 +22,10 @@ MINUTE = 60
 class Sweeping:
     """A cluster with one orphan, and the sweep every two minutes."""
 
-    def __init__(self, life, stub, api):
+    def __init__(self, life, stub, api) -> None:
         self.life, self.stub, self.api = life, stub, api
 
-    def add(self, name="wsorphan0001", uid="gone", install="test", minutes=0, **more):
+    def add(self, name="wsorphan0001", uid="gone", install="test", minutes=0, **more) -> None:
         created = self.life.clock.now() - timedelta(minutes=minutes)
         tags = {"kaito.sh_machine-uid": uid, "kaito.sh_created": timestamp(created)}
         if install:
@@ -53,7 +53,7 @@ def sweeping(**options):
         yield Sweeping(life, stub, Api(connection, "kaito-system"))
 
 
-def test_46_an_orphan_is_reported_first_and_deleted_after_its_grace():
+def test_46_an_orphan_is_reported_first_and_deleted_after_its_grace() -> None:
     with sweeping() as it:
         it.add()
         first = it.sweep_for(10)
@@ -70,7 +70,7 @@ def test_46_an_orphan_is_reported_first_and_deleted_after_its_grace():
         assert it.stub.data == {"orphans.json": "{}"}
 
 
-def test_without_leave_to_delete_it_only_reports():
+def test_without_leave_to_delete_it_only_reports() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         report = it.sweep_for(60, may_delete=False)
@@ -78,7 +78,7 @@ def test_without_leave_to_delete_it_only_reports():
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_a_pool_whose_machine_exists_is_none():
+def test_a_pool_whose_machine_exists_is_none() -> None:
     with sweeping() as it:
         it.stub.machines = ["another", UID]
         it.stub.page = 1
@@ -87,7 +87,7 @@ def test_a_pool_whose_machine_exists_is_none():
         assert it.pools == ["wsorphan0001"]
 
 
-def test_47_pools_of_others_are_never_touched_and_those_without_tag_are_told():
+def test_47_pools_of_others_are_never_touched_and_those_without_tag_are_told() -> None:
     with sweeping() as it:
         it.add("wsother00001", install="another", minutes=600)
         it.add("wsbare000001", install="", minutes=600)
@@ -98,7 +98,7 @@ def test_47_pools_of_others_are_never_touched_and_those_without_tag_are_told():
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_at_most_three_pools_go_in_one_sweep():
+def test_at_most_three_pools_go_in_one_sweep() -> None:
     with sweeping() as it:
         for index in range(5):
             it.add(f"wsorphan000{index}", minutes=600)
@@ -113,7 +113,7 @@ def test_at_most_three_pools_go_in_one_sweep():
     [Fault(500), Fault(200, b"{}"), Fault(200, b'{"value": []}'), DROPPED,
      arm_error(404, "ResourceGroupNotFound"), arm_error(403, "AuthorizationFailed")],
 )  # fmt: skip
-def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb, fault):
+def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb, fault) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -124,7 +124,7 @@ def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb, fault):
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_45_a_list_whose_second_page_fails_ends_the_sweep():
+def test_45_a_list_whose_second_page_fails_ends_the_sweep() -> None:
     with sweeping(page_size=1) as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -139,7 +139,7 @@ def test_45_a_list_whose_second_page_fails_ends_the_sweep():
 @pytest.mark.parametrize(
     "answer", [(500, {"kind": "Status"}), (403, {}), (200, {}), (200, {"items": []}), (200, [])]
 )
-def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind, answer):
+def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind, answer) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -148,7 +148,7 @@ def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind, answer):
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_48_a_list_of_machines_that_breaks_off_ends_the_sweep():
+def test_48_a_list_of_machines_that_breaks_off_ends_the_sweep() -> None:
     with sweeping() as it:
         it.stub.machines, it.stub.page, it.stub.expired = ["a", "b", "c"], 2, True
         it.add(minutes=600)
@@ -156,7 +156,7 @@ def test_48_a_list_of_machines_that_breaks_off_ends_the_sweep():
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_48_no_machines_right_after_the_crd_was_made_are_machines_still_to_come():
+def test_48_no_machines_right_after_the_crd_was_made_are_machines_still_to_come() -> None:
     with sweeping() as it:
         it.stub.machines = []
         it.stub.crd_created = timestamp(it.life.clock.now())
@@ -171,7 +171,7 @@ def test_48_no_machines_right_after_the_crd_was_made_are_machines_still_to_come(
     [("Starting", "Running"), ("Stopping", "Running"), ("Succeeded", "Stopped"),
      ("Upgrading", "Running"), ("Deleting", "Running")],
 )  # fmt: skip
-def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(state, power):
+def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(state, power) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -180,7 +180,7 @@ def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(state, pow
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_settings_that_name_another_cluster_delete_nothing_there():
+def test_settings_that_name_another_cluster_delete_nothing_there() -> None:
     with sweeping() as it:
         it.stub.provider_ids = [
             "azure:///subscriptions/s/resourceGroups/MC_b_b_b/providers/x/0",
@@ -191,7 +191,7 @@ def test_settings_that_name_another_cluster_delete_nothing_there():
         assert it.life.arm.count("DELETE") == 0
 
 
-def test_a_memory_that_was_edited_deletes_nothing_earlier():
+def test_a_memory_that_was_edited_deletes_nothing_earlier() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         for data in ("[]", "x", '{"wsorphan0001/gone": "2099-01-01T00:00:00Z"}', '{"a": 1}'):
@@ -199,7 +199,7 @@ def test_a_memory_that_was_edited_deletes_nothing_earlier():
             assert it.sweep().deleted == []
 
 
-def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left():
+def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -217,7 +217,7 @@ def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left():
 
 
 @pytest.mark.parametrize("state", ["Upgrading", "Updating", "Starting"])
-def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state):
+def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -229,14 +229,14 @@ def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state):
 
 
 @pytest.mark.parametrize("cluster", [{"hosted_system": True}, {"hides_etags": True}])
-def test_an_orphan_goes_where_aks_hosts_the_system_nodes_and_where_no_etag_is_told(cluster):
+def test_an_orphan_goes_where_aks_hosts_the_system_nodes_and_where_no_etag_is_told(cluster) -> None:
     with sweeping(**cluster) as it:
         it.add(minutes=600)
         it.sweep_for(10)
         assert it.sweep().message == "deleted wsorphan0001"
 
 
-def test_what_azure_refuses_is_told():
+def test_what_azure_refuses_is_told() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -246,7 +246,7 @@ def test_what_azure_refuses_is_told():
         assert it.sweep().message == "could not delete wsorphan0001 (AKSBusy)"
 
 
-def test_the_figures_are_prometheus_text():
+def test_the_figures_are_prometheus_text() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         text = metrics(it.sweep(), it.life.clock.now())

@@ -21,14 +21,14 @@ def world():
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_words_are_those_of_the_api_server(row):
+def test_the_words_are_those_of_the_api_server(row) -> None:
     plane = control_plane(Engine(VirtualClock()))
     assert row.outcome(
         plane.cluster, "default", lambda holds: _holds(plane.engine, holds)
     ).endswith(row.says)
 
 
-def _holds(engine, holds):
+def _holds(engine, holds) -> None:
     engine.settle()
     assert holds()
 
@@ -42,7 +42,7 @@ def template(restart="Always", **resources):
     return {"metadata": {"labels": {"app": "x"}}, "spec": {**spec, "restartPolicy": restart}}
 
 
-def deployment(world, replicas=1, **resources):
+def deployment(world, replicas=1, **resources) -> None:
     spec = {
         "replicas": replicas,
         "selector": {"matchLabels": {"app": "x"}},
@@ -53,7 +53,7 @@ def deployment(world, replicas=1, **resources):
     )
 
 
-def job(world, **resources):
+def job(world, **resources) -> None:
     spec = {"backoffLimit": 0, "template": template("Never", **resources)}
     world.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec})
 
@@ -61,7 +61,7 @@ def job(world, **resources):
 SMALL = {"limits": {"memory": "1Gi"}}
 
 
-def test_a_deployment_whose_pod_is_refused_says_so_until_the_quota_goes(world):
+def test_a_deployment_whose_pod_is_refused_says_so_until_the_quota_goes(world) -> None:
     world.apply(quota(limits_memory="32Gi"))
     deployment(world)
     failure = condition(world.get("Deployment", "d"), "ReplicaFailure")
@@ -80,7 +80,7 @@ def test_a_deployment_whose_pod_is_refused_says_so_until_the_quota_goes(world):
     assert condition(world.get("Deployment", "d"), "ReplicaFailure") is None
 
 
-def test_a_quota_that_is_raised_lets_the_rest_of_the_pods_in(world):
+def test_a_quota_that_is_raised_lets_the_rest_of_the_pods_in(world) -> None:
     world.apply(quota(limits_memory="2Gi"))
     deployment(world, replicas=3, **SMALL)
     assert len(world.pods("d")) == 2
@@ -96,7 +96,7 @@ def test_a_quota_that_is_raised_lets_the_rest_of_the_pods_in(world):
     assert used(world) == {"limits.memory": "3Gi"}
 
 
-def test_a_job_whose_pod_is_refused_has_an_event_and_no_pod(world):
+def test_a_job_whose_pod_is_refused_has_an_event_and_no_pod(world) -> None:
     world.apply(quota(limits_memory="512Mi"))
     job(world, **SMALL)
     words = "exceeded quota: q, requested: limits.memory=1Gi, used: limits.memory=0, limited: limits.memory=512Mi"
@@ -111,7 +111,7 @@ def test_a_job_whose_pod_is_refused_has_an_event_and_no_pod(world):
     world.run_until(lambda: world.pods("j"), within=61)
 
 
-def test_refusals_are_tried_again_later_and_later(world):
+def test_refusals_are_tried_again_later_and_later(world) -> None:
     world.apply(quota(pods="0"))
     job(world)
     deployment(world)
@@ -120,7 +120,7 @@ def test_refusals_are_tried_again_later_and_later(world):
     assert all(8 <= each <= 40 for each in tries), tries
 
 
-def test_a_pod_that_ends_makes_room(world):
+def test_a_pod_that_ends_makes_room(world) -> None:
     world.apply(quota(pods="1", count_pods="2"))
     job(world)
     first = world.pod("j")
@@ -137,7 +137,7 @@ def test_a_pod_that_ends_makes_room(world):
     world.run_until(lambda: used(world) == {"count/pods": "1", "pods": "1"})
 
 
-def test_a_quota_counts_the_pods_that_were_there_before_it(world):
+def test_a_quota_counts_the_pods_that_were_there_before_it(world) -> None:
     world.cluster.create(pod(containers=[full()]))
     world.apply(quota(requests_cpu="8", gpu="4"))
     assert used(world) == {"requests.cpu": "1", "requests.nvidia.com/gpu": "0"}
@@ -147,7 +147,7 @@ def test_a_quota_counts_the_pods_that_were_there_before_it(world):
     }
 
 
-def test_each_namespace_has_its_own(world):
+def test_each_namespace_has_its_own(world) -> None:
     world.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
     world.apply(quota(pods="0"))
     elsewhere = pod()
@@ -155,7 +155,7 @@ def test_each_namespace_has_its_own(world):
     world.cluster.create(elsewhere)
 
 
-def test_a_stateful_set_says_it_in_its_own_words(world):
+def test_a_stateful_set_says_it_in_its_own_words(world) -> None:
     world.apply(quota(pods="0"))
     spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template()}
     world.apply(
@@ -167,7 +167,7 @@ def test_a_stateful_set_says_it_in_its_own_words(world):
     )
 
 
-def test_a_limit_range_leaves_a_note_of_what_it_filled_in(world):
+def test_a_limit_range_leaves_a_note_of_what_it_filled_in(world) -> None:
     world.apply(limit_range(default={"memory": "512Mi", "cpu": "1"}))
     made = world.cluster.create(pod(init=[container("weights", limits={"cpu": "2"})]))
     assert made["metadata"]["annotations"] == {
@@ -180,7 +180,7 @@ def test_a_limit_range_leaves_a_note_of_what_it_filled_in(world):
 @pytest.mark.parametrize(
     "scopes", [{"scopes": ["BestEffort"]}, {"scopeSelector": {"matchExpressions": [{}]}}]
 )
-def test_a_quota_with_scopes_is_refused_rather_than_misread(world, scopes):
+def test_a_quota_with_scopes_is_refused_rather_than_misread(world, scopes) -> None:
     scoped = quota(pods="1")
     scoped["spec"] |= scopes
     with pytest.raises(Invalid, match="a quota counts all pods here; leave the scopes out"):
@@ -194,7 +194,7 @@ def test_a_quota_with_scopes_is_refused_rather_than_misread(world, scopes):
     ),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_count_never_exceeds_the_quota_and_is_that_of_the_pods(hard, steps):
+def test_the_count_never_exceeds_the_quota_and_is_that_of_the_pods(hard, steps) -> None:
     with World() as world:
         world.apply(quota(limits_memory=f"{hard}Gi"))
         made = []

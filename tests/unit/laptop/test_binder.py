@@ -83,15 +83,15 @@ CASES = {
 
 
 @pytest.mark.parametrize(("wanted", "there", "found"), CASES.values(), ids=CASES)
-def test_obstacles(wanted, there, found):
+def test_obstacles(wanted, there, found) -> None:
     assert obstacles(wanted, there, {}) == found
 
 
-def test_what_is_used_by_others_is_not_there():
+def test_what_is_used_by_others_is_not_there() -> None:
     assert obstacles(pod({GPU: "1"}), node(), {GPU: Quantity.of(1)}) == [f"Insufficient {GPU}"]
 
 
-def test_init_containers_count_by_the_largest_of_them():
+def test_init_containers_count_by_the_largest_of_them() -> None:
     wanted = pod({GPU: "1", "cpu": "1"})
     wanted["spec"]["initContainers"] = [
         {"name": "a", "resources": {"requests": {"cpu": "3"}}},
@@ -107,7 +107,7 @@ def world():
         yield world
 
 
-def apply_pod(world, name, asked=None):
+def apply_pod(world, name, asked=None) -> None:
     wanted = pod(asked, restartPolicy="Never")
     world.apply({"apiVersion": "v1", "kind": "Pod", **wanted, "metadata": {"name": name}})
 
@@ -116,7 +116,7 @@ def place(world, name):
     return get(world.get("Pod", name), "spec", "nodeName")
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(world):
+def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(world) -> None:
     apply_pod(world, "p", {GPU: "1"})
     scheduled = condition(world.get("Pod", "p"), "PodScheduled")
     assert (scheduled["status"], scheduled["reason"]) == ("False", "Unschedulable")
@@ -126,7 +126,7 @@ def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(world):
     assert place(world, "p") == "gpu"
 
 
-def test_one_gpu_is_given_once_and_again_when_it_is_free(world):
+def test_one_gpu_is_given_once_and_again_when_it_is_free(world) -> None:
     world.add_node("gpu", gpus=1)
     apply_pod(world, "first", {GPU: "1"})
     apply_pod(world, "second", {GPU: "1"})
@@ -136,7 +136,7 @@ def test_one_gpu_is_given_once_and_again_when_it_is_free(world):
     assert place(world, "second") == "gpu"
 
 
-def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(world):
+def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(world) -> None:
     world.add_node("a-gpu-node", gpus=1)
     apply_pod(world, "p")
     assert place(world, "p") == "laptop"

@@ -60,7 +60,7 @@ def thing(**spec):
     }
 
 
-def test_defaults_are_filled_in_at_every_depth(cluster):
+def test_defaults_are_filled_in_at_every_depth(cluster) -> None:
     stored = cluster.create(thing(ports=[{"port": 1}]))["spec"]
     assert stored == {
         "size": 1,
@@ -70,14 +70,14 @@ def test_defaults_are_filled_in_at_every_depth(cluster):
     }
 
 
-def test_unknown_fields_are_pruned_unless_the_schema_keeps_them(cluster):
+def test_unknown_fields_are_pruned_unless_the_schema_keeps_them(cluster) -> None:
     stored = cluster.create(thing(typo=1, free={"kept": {"deep": 1}}, labels={"a": "b"}))["spec"]
     assert "typo" not in stored
     assert stored["free"] == {"kept": {"deep": 1}}
     assert stored["labels"] == {"a": "b"}
 
 
-def test_null_is_as_good_as_missing_where_it_is_not_allowed(cluster):
+def test_null_is_as_good_as_missing_where_it_is_not_allowed(cluster) -> None:
     stored = cluster.create(thing(mode=None, maybe=None))["spec"]
     assert stored["mode"] == "fast"
     assert stored["maybe"] is None
@@ -118,21 +118,21 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("spec", "message"), MESSAGES.values(), ids=MESSAGES)
-def test_a_wrong_value_is_named_with_its_field(cluster, spec, message):
+def test_a_wrong_value_is_named_with_its_field(cluster, spec, message) -> None:
     with pytest.raises(Invalid) as refused:
         cluster.create(thing(**spec))
     assert message in refused.value.message
     assert refused.value.message.startswith('The Thing "t" is invalid: ')
 
 
-def test_a_missing_field_is_named(cluster):
+def test_a_missing_field_is_named(cluster) -> None:
     without = thing()
     del without["spec"]["size"]
     with pytest.raises(Invalid, match=r'^The Thing "t" is invalid: spec.size: Required value$'):
         cluster.create(without)
 
 
-def test_several_causes_are_listed_one_below_the_other(cluster):
+def test_several_causes_are_listed_one_below_the_other(cluster) -> None:
     with pytest.raises(Invalid) as refused:
         cluster.create(thing(size=0, mode="x"))
     assert refused.value.message.count("\n* spec.") == 2
@@ -146,13 +146,13 @@ def words(found, value, old=None):
     return list(schema.causes(found, value, old, old is not None))
 
 
-def test_a_rule_speaks_in_its_own_words():
+def test_a_rule_speaks_in_its_own_words() -> None:
     found = rules({"rule": "self.a < self.b", "message": "a must be below b"})
     assert words(found, {"a": 1, "b": 2}) == []
     assert words(found, {"a": 2, "b": 1}) == ["<nil>: Invalid value: a must be below b"]
 
 
-def test_a_rule_may_name_field_and_reason_and_compute_its_message():
+def test_a_rule_may_name_field_and_reason_and_compute_its_message() -> None:
     found = rules(
         {
             "rule": "has(self.a)",
@@ -169,14 +169,14 @@ def test_a_rule_may_name_field_and_reason_and_compute_its_message():
     assert words(found, {"b": 5}) == ["a: Required value: write `a`", "<nil>: Forbidden: b is 5"]
 
 
-def test_transition_rules_hold_between_an_old_and_a_new_value_only():
+def test_transition_rules_hold_between_an_old_and_a_new_value_only() -> None:
     found = rules({"rule": "self.a >= oldSelf.a", "message": "a may not shrink"})
     assert words(found, {"a": 1}) == []
     assert words(found, {"a": 2}, {"a": 1}) == []
     assert words(found, {"a": 0}, {"a": 1}) == ["<nil>: Invalid value: a may not shrink"]
 
 
-def test_rules_wait_until_the_shape_is_right():
+def test_rules_wait_until_the_shape_is_right() -> None:
     found = rules(
         {"rule": "self.a < 3", "message": "too large"},
         properties={"a": {"type": "integer"}},
@@ -184,7 +184,7 @@ def test_rules_wait_until_the_shape_is_right():
     assert words(found, {"a": "x"})[1:] == [schema.NOT_CHECKED]
 
 
-def test_what_an_update_leaves_alone_is_not_judged_again():
+def test_what_an_update_leaves_alone_is_not_judged_again() -> None:
     found = {
         "type": "object",
         "properties": {"a": {"type": "integer", "minimum": 5}, "b": {"type": "integer"}},
@@ -193,7 +193,7 @@ def test_what_an_update_leaves_alone_is_not_judged_again():
     assert words(found, {"a": 2, "b": 2}, {"a": 1, "b": 1}) != []
 
 
-def test_the_projects_own_definitions_are_understood():
+def test_the_projects_own_definitions_are_understood() -> None:
     store = MemoryCluster(VirtualClock())
     for each in definitions():
         store.create(each)

@@ -3,6 +3,7 @@
 import threading
 import time
 from itertools import pairwise
+from typing import Never
 
 import pytest
 
@@ -17,7 +18,7 @@ def engine():
     return Engine(VirtualClock())
 
 
-def test_a_name_that_waits_is_not_queued_twice(engine):
+def test_a_name_that_waits_is_not_queued_twice(engine) -> None:
     seen = []
     queue = Queue(engine, seen.append)
     queue.add_all(["a", "b", "a"])
@@ -25,10 +26,10 @@ def test_a_name_that_waits_is_not_queued_twice(engine):
     assert seen == ["a", "b"]
 
 
-def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine):
+def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine) -> None:
     seen = []
 
-    def look(key):
+    def look(key) -> None:
         seen.append(key)
         if len(seen) < 3:
             queue.add(key)
@@ -39,7 +40,7 @@ def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine):
     assert seen == ["a", "a", "a"]
 
 
-def test_of_two_moments_the_earlier_one_counts(engine):
+def test_of_two_moments_the_earlier_one_counts(engine) -> None:
     times = []
     queue = Queue(engine, lambda key: times.append(engine.clock.seconds()))
     queue.add_after("a", 5)
@@ -49,11 +50,11 @@ def test_of_two_moments_the_earlier_one_counts(engine):
     assert times == [2]
 
 
-def test_failures_are_repeated_later_and_later_until_they_end(engine):
+def test_failures_are_repeated_later_and_later_until_they_end(engine) -> None:
     """The first gaps that were measured on the real one begin with 5 ms and double."""
     times = []
 
-    def look(key):
+    def look(key) -> None:
         times.append(engine.clock.seconds())
         if len(times) < 5:
             raise Conflict("no")
@@ -64,24 +65,24 @@ def test_failures_are_repeated_later_and_later_until_they_end(engine):
     assert gaps == [0.005, 0.01, 0.02, 0.04]
 
 
-def test_the_longest_delay_is_a_thousand_seconds():
+def test_the_longest_delay_is_a_thousand_seconds() -> None:
     backoff = Backoff(VirtualClock())
     assert [backoff.delay("a") for _ in range(40)][-1] == 1000
     backoff.forget("a")
     assert backoff.delay("a") == 0.005
 
 
-def test_all_names_together_fail_ten_times_a_second_after_a_burst_of_a_hundred():
+def test_all_names_together_fail_ten_times_a_second_after_a_burst_of_a_hundred() -> None:
     backoff = Backoff(VirtualClock())
     delays = [backoff.delay(name) for name in range(150)]
     assert delays[99] == 0.005
     assert delays[149] == pytest.approx(5)
 
 
-def test_a_retry_with_its_own_delay_is_no_failure(engine):
+def test_a_retry_with_its_own_delay_is_no_failure(engine) -> None:
     times = []
 
-    def look(key):
+    def look(key) -> Never:
         times.append(engine.clock.seconds())
         raise Retry("later", 3)
 
@@ -90,20 +91,20 @@ def test_a_retry_with_its_own_delay_is_no_failure(engine):
     assert times == [0, 3, 6, 9]
 
 
-def test_an_error_of_our_own_is_not_swallowed(engine):
+def test_an_error_of_our_own_is_not_swallowed(engine) -> None:
     Queue(engine, lambda key: {}[key]).add("a")
     with pytest.raises(KeyError):
         engine.settle()
 
 
-def test_time_jumps_to_what_is_due(engine):
+def test_time_jumps_to_what_is_due(engine) -> None:
     happened = []
     engine.after(1800, lambda: happened.append(engine.clock.seconds()))
     engine.run_until(lambda: bool(happened))
     assert happened == [1800]
 
 
-def test_waiting_for_what_never_comes_ends_with_the_reason(engine):
+def test_waiting_for_what_never_comes_ends_with_the_reason(engine) -> None:
     with pytest.raises(NeverHappens, match="nothing is left to do"):
         engine.run_until(lambda: False)
     engine.every(10, lambda: None)
@@ -111,14 +112,14 @@ def test_waiting_for_what_never_comes_ends_with_the_reason(engine):
         engine.run_until(lambda: False, within=100)
 
 
-def test_a_loop_that_never_rests_is_found(engine):
+def test_a_loop_that_never_rests_is_found(engine) -> None:
     queue = Queue(engine, lambda key: queue.add(key))
     queue.add("a")
     with pytest.raises(NeverHappens, match="never rests"):
         engine.settle()
 
 
-def test_what_is_cancelled_does_not_happen(engine):
+def test_what_is_cancelled_does_not_happen(engine) -> None:
     happened = []
     engine.after(1, lambda: happened.append("once")).cancel()
     repeated = engine.every(1, lambda: happened.append("again"))
@@ -128,7 +129,7 @@ def test_what_is_cancelled_does_not_happen(engine):
     assert happened == ["again", "again"]
 
 
-def test_a_shuffled_engine_does_the_same_work_in_another_order():
+def test_a_shuffled_engine_does_the_same_work_in_another_order() -> None:
     orders = set()
     for seed in range(5):
         engine, seen = Engine(VirtualClock(), seed), []
@@ -140,11 +141,11 @@ def test_a_shuffled_engine_does_the_same_work_in_another_order():
     assert len(orders) > 1
 
 
-def test_other_threads_bring_work_to_an_engine_that_sleeps():
+def test_other_threads_bring_work_to_an_engine_that_sleeps() -> None:
     engine, threads = Engine(RealClock()), []
     engine.after(0.05, lambda: threads.append(threading.current_thread()))
 
-    def bring():
+    def bring() -> None:
         engine.post(lambda: threads.append(threading.current_thread()))
         while len(threads) < 2:
             time.sleep(0.001)

@@ -10,7 +10,7 @@ def renewed(world, node):
     return world.get("Lease", node, NAMESPACE)["spec"]["renewTime"]
 
 
-def test_a_lease_is_renewed_every_ten_seconds_until_its_kubelet_ends():
+def test_a_lease_is_renewed_every_ten_seconds_until_its_kubelet_ends() -> None:
     with World() as world:
         leases = NodeLeases(world.cluster, world.engine)
         world.settle()
@@ -23,7 +23,7 @@ def test_a_lease_is_renewed_every_ten_seconds_until_its_kubelet_ends():
         assert renewed(world, LAPTOP) == second
 
 
-def test_the_lease_of_a_node_comes_and_goes_with_it():
+def test_the_lease_of_a_node_comes_and_goes_with_it() -> None:
     with World() as world:
         NodeLeases(world.cluster, world.engine)
         world.nodes.add(ready_node("gpu-0", world.engine))

@@ -34,7 +34,7 @@ http.server.HTTPServer((host, port), Handler).serve_forever()
 class Machine:
     """A cluster on the clock of this computer whose pods are processes."""
 
-    def __init__(self, state):
+    def __init__(self, state) -> None:
         self.engine = Engine(RealClock())
         self.plane = control_plane(self.engine)
         self.cluster = self.plane.cluster
@@ -44,7 +44,7 @@ class Machine:
         )
         self.kubelet = Kubelet(self.cluster, self.engine, runtime)
 
-    def until(self, reached, seconds=15):
+    def until(self, reached, seconds=15) -> None:
         end = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < end, "it did not happen"
@@ -64,7 +64,7 @@ class Machine:
         pods = self.cluster.list(self.cluster.resource("v1", "Pod"))
         return name not in [pod["metadata"]["name"] for pod in pods]
 
-    def run(self, *containers, name="p", init=(), **spec):
+    def run(self, *containers, name="p", init=(), **spec) -> None:
         self.cluster.create(
             {
                 "apiVersion": "v1",
@@ -90,7 +90,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path):
+def machine(tmp_path: Path):
     machine = Machine(tmp_path)
     yield machine
     machine.kubelet.close()
@@ -100,7 +100,7 @@ def python(code, name="main", **fields):
     return {"name": name, "image": "ours/x:1", "command": ["python", "-c", code], **fields}
 
 
-def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine):
+def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine) -> None:
     mount = [{"name": "data", "mountPath": "/mnt/data"}]
     root = "import os; from pathlib import Path; root = Path(os.environ['KAITO_ROOT']);"
     message = "(root / 'dev/termination-log').write_text('{\"rows\": 3}')"
@@ -128,7 +128,7 @@ def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine):
     assert condition(machine.pod(), "Ready")["reason"] == "PodCompleted"
 
 
-def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine):
+def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine) -> None:
     failing = python(
         "print('no data'); raise SystemExit(1)",
         "data",
@@ -143,7 +143,7 @@ def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine):
     assert machine.ended() is None
 
 
-def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine):
+def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine) -> None:
     cluster = machine.cluster
     cluster.create(
         {
@@ -209,7 +209,7 @@ def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine):
     ]
 
 
-def test_a_pod_waits_for_its_secret_and_says_so(machine):
+def test_a_pod_waits_for_its_secret_and_says_so(machine) -> None:
     machine.run(
         python("pass", volumeMounts=[{"name": "s", "mountPath": "/s"}]),
         volumes=[{"name": "s", "secret": {"secretName": "late"}}],
@@ -228,7 +228,7 @@ def test_a_pod_waits_for_its_secret_and_says_so(machine):
     machine.until(lambda: machine.phase() == "Succeeded")
 
 
-def test_an_image_that_is_not_ours_is_not_pulled(machine):
+def test_an_image_that_is_not_ours_is_not_pulled(machine) -> None:
     machine.run({"name": "main", "image": "nginx:1", "command": ["nginx"]})
 
     def reason():
@@ -240,7 +240,7 @@ def test_an_image_that_is_not_ours_is_not_pulled(machine):
     assert machine.phase() == "Pending"
 
 
-def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(machine):
+def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(machine) -> None:
     proxy = ServiceProxy(machine.cluster)
     machine.cluster.create(
         {
@@ -286,7 +286,7 @@ def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(ma
     proxy.stop()
 
 
-def test_deletion_asks_first_and_then_kills_the_whole_group(machine):
+def test_deletion_asks_first_and_then_kills_the_whole_group(machine) -> None:
     stubborn = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
@@ -307,7 +307,7 @@ def test_deletion_asks_first_and_then_kills_the_whole_group(machine):
     machine.until(lambda: not list((machine.state / "pods").iterdir()))
 
 
-def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machine):
+def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machine) -> None:
     machine.run(python("raise SystemExit(3)"), restartPolicy="Always")
 
     def status():
@@ -320,7 +320,7 @@ def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machin
     assert "back-off 10s" in status()["state"]["waiting"]["message"]
 
 
-def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine):
+def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine) -> None:
     machine.run(python(f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"))
 
     machine.until(lambda: machine.phase() == "Failed")
@@ -328,7 +328,7 @@ def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine):
     assert (machine.ended()["exitCode"], machine.ended()["reason"]) == (137, "OOMKilled")
 
 
-def test_the_probe_restarts_a_server_that_stops_answering(machine):
+def test_the_probe_restarts_a_server_that_stops_answering(machine) -> None:
     once = (
         "import os, pathlib, sys\n"
         "seen = pathlib.Path(os.environ['KAITO_ROOT'], 'data/seen')\n"
@@ -353,7 +353,7 @@ def test_the_probe_restarts_a_server_that_stops_answering(machine):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux to end children")
-def test_no_process_outlives_a_parent_that_is_killed(tmp_path):
+def test_no_process_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from kaito_laptop.core.child_process import ChildProcess\n"

@@ -28,18 +28,18 @@ from kaito_laptop.core import quantities
         ("100M", "100M"),
     ],
 )
-def test_a_quantity_is_stored_in_its_canonical_form(written, stored):
+def test_a_quantity_is_stored_in_its_canonical_form(written, stored) -> None:
     assert quantities.canonical(written) == stored
 
 
 @pytest.mark.parametrize("text", ["", "1GiB", "one", "1 Gi", "Gi"])
-def test_what_is_no_quantity_is_refused(text):
+def test_what_is_no_quantity_is_refused(text) -> None:
     with pytest.raises(quantities.InvalidQuantityError):
         quantities.canonical(text)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["m", "", "k", "M", "Ki", "Mi", "Gi"]))
-def test_the_canonical_form_has_the_same_value_and_is_final(number, suffix):
+def test_the_canonical_form_has_the_same_value_and_is_final(number, suffix) -> None:
     text = quantities.canonical(f"{number}{suffix}")
     assert quantities.parse(text) == quantities.parse(f"{number}{suffix}")
     assert quantities.canonical(text) == text

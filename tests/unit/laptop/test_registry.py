@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ MANIFEST = json.dumps({"schemaVersion": 2, "layers": [{"digest": DIGEST, "size":
 
 
 @pytest.fixture
-def registry(tmp_path) -> Iterator[Registry]:
+def registry(tmp_path: Path) -> Iterator[Registry]:
     with Registry(tmp_path, {"team": "word"}, ["public"]) as running:
         yield running
 
@@ -50,20 +51,20 @@ def push(send, name="team/a", tag="v1"):
 @pytest.mark.parametrize("header", ["", "Basic bm9ib2R5OndvcmQ=", "Basic %%", "Bearer x"])
 def test_without_the_password_nothing_is_pushed_and_nothing_private_is_read(
     send, method, path, header
-):
+) -> None:
     status, headers, _ = send(method, path, b"", Authorization=header)
     assert status == 401
     assert headers["WWW-Authenticate"].startswith("Basic")
 
 
-def test_anyone_reads_below_a_public_prefix(send):
+def test_anyone_reads_below_a_public_prefix(send) -> None:
     push(send, "public/a")
     assert send("GET", "/v2/public/a/manifests/v1", Authorization="")[2] == MANIFEST
     assert send("GET", f"/v2/public/a/blobs/{DIGEST}", Authorization="")[2] == BLOB
     assert send("GET", "/v2/publicity/manifests/v1", Authorization="")[0] == 401
 
 
-def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send):
+def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send) -> None:
     digest = push(send)
     push(send, tag="v2")
     assert send("GET", f"/v2/team/a/manifests/{digest}")[2] == MANIFEST
@@ -75,13 +76,13 @@ def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send):
     assert send("GET", "/v2/team/a/manifests/v2")[0] == 404
 
 
-def test_a_manifest_whose_blobs_are_missing_is_refused(send):
+def test_a_manifest_whose_blobs_are_missing_is_refused(send) -> None:
     status, _, body = send("PUT", "/v2/team/b/manifests/v1", MANIFEST)
     assert status == 400
     assert b"MANIFEST_BLOB_UNKNOWN" in body
 
 
-def test_an_upload_in_parts_says_where_it_is(send, registry):
+def test_an_upload_in_parts_says_where_it_is(send, registry) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     assert send("PATCH", location, BLOB[:4], Content_Range="0-3")[1]["Range"] == "0-3"
     assert send("PATCH", location, BLOB[6:], Content_Range="6-9")[0] == 416
@@ -91,14 +92,14 @@ def test_an_upload_in_parts_says_where_it_is(send, registry):
     assert registry.open_uploads() == []
 
 
-def test_other_bytes_than_the_digest_are_refused(send):
+def test_other_bytes_than_the_digest_are_refused(send) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     status, _, body = send("PUT", f"{location}?digest={DIGEST}", b"other")
     assert status == 400
     assert b"DIGEST_INVALID" in body
 
 
-def test_a_cancelled_upload_is_gone(send, registry):
+def test_a_cancelled_upload_is_gone(send, registry) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     assert len(registry.open_uploads()) == 1
     assert send("DELETE", location)[0] == 204
@@ -106,7 +107,7 @@ def test_a_cancelled_upload_is_gone(send, registry):
     assert send("GET", location)[0] == 404
 
 
-def test_a_range_of_a_blob_is_sent(send):
+def test_a_range_of_a_blob_is_sent(send) -> None:
     push(send)
     status, headers, body = send("GET", f"/v2/team/a/blobs/{DIGEST}", Range="bytes=2-5")
     assert (status, body) == (206, BLOB[2:6])
@@ -114,14 +115,14 @@ def test_a_range_of_a_blob_is_sent(send):
     assert send("GET", f"/v2/team/a/blobs/{DIGEST}", Range="bytes=99-")[0] == 416
 
 
-def test_a_blob_is_mounted_from_another_repository(send):
+def test_a_blob_is_mounted_from_another_repository(send) -> None:
     push(send)
     path = f"/v2/team/c/blobs/uploads/?mount={DIGEST}&from=team/a"
     assert send("POST", path, b"")[0] == 201
     assert send("HEAD", f"/v2/team/c/blobs/{DIGEST}")[0] == 200
 
 
-def test_what_was_pushed_survives_a_restart(tmp_path, send, registry):
+def test_what_was_pushed_survives_a_restart(tmp_path: Path, send, registry) -> None:
     digest = push(send)
     with Registry(tmp_path, {}, ["team"]) as again:
         connection = http.client.HTTPConnection(again.address, timeout=5)
@@ -131,7 +132,7 @@ def test_what_was_pushed_survives_a_restart(tmp_path, send, registry):
 
 
 @pytest.mark.parametrize("path", ["/v2/../x/manifests/v1", "/v2/A/manifests/v1", "/etc/passwd"])
-def test_a_path_that_is_no_route_is_404(send, path):
+def test_a_path_that_is_no_route_is_404(send, path) -> None:
     assert send("GET", path)[0] == 404
 
 
@@ -149,7 +150,7 @@ def test_a_path_that_is_no_route_is_404(send, path):
         ("DELETE", "/v2/a/../../../outside/manifests/mine"),
     ],
 )
-def test_no_name_leads_out_of_the_folder(registry, send, tmp_path, method, path):
+def test_no_name_leads_out_of_the_folder(registry, send, tmp_path: Path, method, path) -> None:
     registry.storage = tmp_path / "registry"
     registry.stop()
     registry.start()

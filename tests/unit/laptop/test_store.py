@@ -58,7 +58,7 @@ def job(**spec):
     }
 
 
-def test_a_new_object_gets_what_the_server_owns(cluster):
+def test_a_new_object_gets_what_the_server_owns(cluster) -> None:
     created = cluster.create(workspace(metadata={"uid": "mine", "generation": 9}))
     metadata = created["metadata"]
     assert metadata["uid"] != "mine"
@@ -66,13 +66,13 @@ def test_a_new_object_gets_what_the_server_owns(cluster):
     assert metadata["creationTimestamp"] == "2026-01-01T00:00:00Z"
 
 
-def test_a_name_is_taken_once(cluster):
+def test_a_name_is_taken_once(cluster) -> None:
     cluster.create(workspace())
     with pytest.raises(AlreadyExists, match=r'workspaces.kaito.sh "w" already exists'):
         cluster.create(workspace())
 
 
-def test_the_generation_counts_changes_of_the_content_alone(cluster):
+def test_the_generation_counts_changes_of_the_content_alone(cluster) -> None:
     created = cluster.create(workspace(tuning={"a": 1}))
     created["metadata"]["labels"] = {"x": "y"}
     labelled = cluster.update(created)
@@ -83,7 +83,7 @@ def test_the_generation_counts_changes_of_the_content_alone(cluster):
     assert [each["metadata"]["generation"] for each in (labelled, changed, told)] == [1, 2, 2]
 
 
-def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(cluster):
+def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(cluster) -> None:
     created = cluster.create(workspace(a=1, status={"lost": True}))
     assert "status" not in created
     told = cluster.update_status({**created, "a": 2, "status": {"phase": "x"}})
@@ -92,7 +92,7 @@ def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(cluster
     assert (updated["a"], updated["status"]) == (3, {"phase": "x"})
 
 
-def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster):
+def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster) -> None:
     created = cluster.create(workspace(a=1))
     events = seen(cluster)
     events.clear()
@@ -102,7 +102,7 @@ def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster):
     assert events == []
 
 
-def test_an_older_version_or_another_uid_is_a_conflict(cluster):
+def test_an_older_version_or_another_uid_is_a_conflict(cluster) -> None:
     old = cluster.create(workspace(a=1))
     cluster.update({**old, "a": 2})
     with pytest.raises(Conflict, match="the object has been modified; please apply your changes"):
@@ -111,14 +111,14 @@ def test_an_older_version_or_another_uid_is_a_conflict(cluster):
         cluster.delete(key(cluster), uid="other")
 
 
-def test_objects_that_come_out_can_be_changed_without_effect(cluster):
+def test_objects_that_come_out_can_be_changed_without_effect(cluster) -> None:
     created = cluster.create(workspace(a={"b": 1}))
     created["a"]["b"] = 2
     cluster.list(key(cluster).resource)[0]["a"]["b"] = 3
     assert cluster.get(key(cluster))["a"]["b"] == 1
 
 
-def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster):
+def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster) -> None:
     cluster.create(workspace(metadata={"finalizers": ["x/y"]}))
     cluster.delete(key(cluster))
     held = cluster.get(key(cluster))
@@ -135,7 +135,7 @@ def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster):
         cluster.get(key(cluster))
 
 
-def test_foreground_and_orphan_deletion_leave_a_finalizer_for_the_collector(cluster):
+def test_foreground_and_orphan_deletion_leave_a_finalizer_for_the_collector(cluster) -> None:
     for name, how, finalizer in (
         ("f", "Foreground", "foregroundDeletion"),
         ("o", "Orphan", "orphan"),
@@ -145,7 +145,7 @@ def test_foreground_and_orphan_deletion_leave_a_finalizer_for_the_collector(clus
         assert cluster.get(key(cluster, name=name))["metadata"]["finalizers"] == [finalizer]
 
 
-def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(cluster):
+def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(cluster) -> None:
     for name, node in (("bound", {"nodeName": "n"}), ("unbound", {})):
         spec = {"containers": [{"name": "main", "image": "x:1"}], **node}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
@@ -158,7 +158,7 @@ def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(cluster
     assert cluster.list(cluster.resource("v1", "Pod")) == []
 
 
-def test_a_service_gets_an_address_and_keeps_it(cluster):
+def test_a_service_gets_an_address_and_keeps_it(cluster) -> None:
     made = [
         cluster.create(
             {
@@ -180,17 +180,17 @@ def test_a_service_gets_an_address_and_keeps_it(cluster):
         cluster.update(made[1])
 
 
-def test_a_cluster_scoped_object_has_no_namespace(cluster):
+def test_a_cluster_scoped_object_has_no_namespace(cluster) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "namespace": "x"}}
     assert "namespace" not in cluster.create(node)["metadata"]
 
 
-def test_nothing_is_made_in_a_namespace_that_is_not_there(cluster):
+def test_nothing_is_made_in_a_namespace_that_is_not_there(cluster) -> None:
     with pytest.raises(NotFound, match='namespaces "nowhere" not found'):
         cluster.create(workspace(metadata={"namespace": "nowhere"}))
 
 
-def test_a_kind_that_no_definition_has_added_is_unknown(cluster):
+def test_a_kind_that_no_definition_has_added_is_unknown(cluster) -> None:
     with pytest.raises(NotFound, match='no matches for kind "Pizza" in version "food/v1"'):
         cluster.create({"apiVersion": "food/v1", "kind": "Pizza", "metadata": {"name": "p"}})
 
@@ -213,7 +213,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("manifest", "change", "message"), REFUSED.values(), ids=REFUSED)
-def test_an_update_is_refused_because(cluster, manifest, change, message):
+def test_an_update_is_refused_because(cluster, manifest, change, message) -> None:
     created = cluster.create(manifest)
     change(created)
     with pytest.raises(Invalid, match=message):
@@ -278,12 +278,12 @@ NEVER_STORED = {
 
 
 @pytest.mark.parametrize(("manifest", "message"), NEVER_STORED.values(), ids=NEVER_STORED)
-def test_an_object_is_refused_because(cluster, manifest, message):
+def test_an_object_is_refused_because(cluster, manifest, message) -> None:
     with pytest.raises(Invalid, match=message):
         cluster.create(manifest)
 
 
-def test_string_data_of_a_secret_becomes_data(cluster):
+def test_string_data_of_a_secret_becomes_data(cluster) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
     stored = cluster.create({**secret, "stringData": {"a": "b"}})
     assert (stored["data"], stored["type"]) == ({"a": "Yg=="}, "Opaque")
@@ -293,7 +293,7 @@ def test_string_data_of_a_secret_becomes_data(cluster):
 class StoreMachine(RuleBasedStateMachine):
     """Whatever is done to one object, versions grow, generations follow, watchers can follow."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.cluster = MemoryCluster(VirtualClock())
         self.cluster.create(definition("Workspace", "workspaces"))
@@ -302,7 +302,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.versions = []
         self.cluster.watch([self.key.resource], self.receive)
 
-    def receive(self, event):
+    def receive(self, event) -> None:
         metadata = event.object["metadata"]
         self.versions.append(int(metadata["resourceVersion"]))
         if event.type == "DELETED":
@@ -328,43 +328,43 @@ class StoreMachine(RuleBasedStateMachine):
             return None
 
     @rule(held=st.booleans())
-    def create(self, held):
+    def create(self, held) -> None:
         finalizers = {"finalizers": ["x/y"]} if held else {}
         if self.live() is None:
             self.cluster.create(workspace(metadata=finalizers))
 
     @rule(value=st.one_of(st.integers(0, 2), st.just(1.0), st.none(), st.lists(st.integers(0, 1))))
-    def update(self, value):
+    def update(self, value) -> None:
         live = self.live()
         if live is not None:
             self.cluster.update({**live, "field": value})
 
     @rule(phase=st.sampled_from(["a", "b"]))
-    def status(self, phase):
+    def status(self, phase) -> None:
         live = self.live()
         if live is not None:
             self.cluster.update_status({**live, "status": {"phase": phase}})
 
     @rule(how=st.sampled_from(["Background", "Foreground", "Orphan"]))
-    def delete(self, how):
+    def delete(self, how) -> None:
         if self.live() is not None:
             self.cluster.delete(self.key, how)
 
     @rule()
-    def let_go(self):
+    def let_go(self) -> None:
         live = self.live()
         if live is not None:
             live["metadata"]["finalizers"] = []
             self.cluster.update(live)
 
     @invariant()
-    def watchers_have_seen_everything(self):
+    def watchers_have_seen_everything(self) -> None:
         live = self.live()
         assert self.mirror == ({} if live is None else {"w": live})
         assert self.versions == sorted(set(self.versions))
 
     @invariant()
-    def nothing_stays_that_nobody_holds(self):
+    def nothing_stays_that_nobody_holds(self) -> None:
         live = self.live()
         if live is not None and "deletionTimestamp" in live["metadata"]:
             assert live["metadata"]["finalizers"]
@@ -381,14 +381,14 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_equality_is_that_of_the_written_json(left, right):
+def test_equality_is_that_of_the_written_json(left, right) -> None:
     import json
 
     written = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
     assert same(left, right) == written
 
 
-def test_an_update_of_a_custom_object_must_say_which_version_was_read(cluster):
+def test_an_update_of_a_custom_object_must_say_which_version_was_read(cluster) -> None:
     made = cluster.create(workspace())
     del made["metadata"]["resourceVersion"]
     with pytest.raises(Invalid, match="must be specified for an update"):

@@ -21,7 +21,7 @@ WORKSPACE = {
 }
 
 
-def test_a_workspace_is_printed_as_the_quick_start_shows_it():
+def test_a_workspace_is_printed_as_the_quick_start_shows_it() -> None:
     columns = columns_of("Workspace", WORKSPACES)
     assert table(columns, [row(WORKSPACE, columns, NOW)]).splitlines() == [
         "NAME                     INSTANCE           RESOURCEREADY   INFERENCEREADY   "
@@ -31,12 +31,12 @@ def test_a_workspace_is_printed_as_the_quick_start_shows_it():
     ]
 
 
-def test_the_wide_form_has_the_columns_of_lower_priority():
+def test_the_wide_form_has_the_columns_of_lower_priority() -> None:
     wide = [each.title for each in columns_of("Workspace", WORKSPACES, wide=True)]
     assert {"Reason", "Message"} <= set(wide)
 
 
-def test_what_is_not_there_is_empty():
+def test_what_is_not_there_is_empty() -> None:
     columns = columns_of("Workspace", WORKSPACES)
     assert row({"metadata": {"name": "w"}}, columns, NOW) == ["w", "", "", "", "", ""]
 
@@ -53,7 +53,7 @@ def test_what_is_not_there_is_empty():
         (".spec.list[5]", None),
     ],
 )
-def test_the_path_of_a_column(path, value):
+def test_the_path_of_a_column(path, value) -> None:
     manifest = {
         "spec": {
             "a": 1,
@@ -81,5 +81,5 @@ def test_the_path_of_a_column(path, value):
         (30 * 86400, "30d"),
     ],
 )
-def test_the_age_is_written_as_kubectl_writes_it(seconds, text):
+def test_the_age_is_written_as_kubectl_writes_it(seconds, text) -> None:
     assert age(timedelta(seconds=seconds)) == text

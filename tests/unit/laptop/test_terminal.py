@@ -51,14 +51,14 @@ def processes_of(state):
 class Terminal:
     """A `kaito up` that runs while the test asks from elsewhere."""
 
-    def __init__(self, folder):
+    def __init__(self, folder) -> None:
         self.state = folder / "state"
         file = folder / "workspace.yaml"
         file.write_text(EXAMPLE, encoding="utf-8")
         self.process = kaito("up", "-f", file, "--state", self.state)
         self.output = ""
 
-    def until(self, text):
+    def until(self, text) -> None:
         while text not in self.output:
             line = self.process.stdout.readline()
             assert line, f"kaito up has ended:\n{self.output}"
@@ -75,7 +75,7 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory):
+def terminal(tmp_path_factory: pytest.TempPathFactory):
     terminal = Terminal(tmp_path_factory.mktemp("terminal"))
     terminal.until("OutputImageInvalid")
     yield terminal
@@ -83,7 +83,7 @@ def terminal(tmp_path_factory):
         terminal.end(signal.SIGKILL)
 
 
-def test_the_table_and_the_reason_are_printed_as_they_change(terminal):
+def test_the_table_and_the_reason_are_printed_as_they_change(terminal) -> None:
     header, cells = [
         each
         for each in terminal.output.splitlines()
@@ -101,12 +101,12 @@ def test_the_table_and_the_reason_are_printed_as_they_change(terminal):
     assert "ACR_REPO_HERE" in terminal.output
 
 
-def test_get_prints_the_table_from_another_terminal(terminal):
+def test_get_prints_the_table_from_another_terminal(terminal) -> None:
     code, output = terminal.ask("get", "wk")
     assert (code, output.split()[6]) == (0, NAME)
 
 
-def test_get_prints_yaml(terminal):
+def test_get_prints_yaml(terminal) -> None:
     _, output = terminal.ask("get", "workspace", NAME, "-o", "yaml")
     workspace = yaml.safe_load(output)
     assert workspace["kind"] == "Workspace"
@@ -114,7 +114,7 @@ def test_get_prints_yaml(terminal):
     assert "OutputImageInvalid" in reasons
 
 
-def test_describe_has_conditions_and_events(terminal):
+def test_describe_has_conditions_and_events(terminal) -> None:
     code, output = terminal.ask("describe", "workspace", NAME)
     assert code == 0
     assert "Ready: False (OutputImageInvalid)" in output
@@ -131,13 +131,13 @@ def test_describe_has_conditions_and_events(terminal):
         (("annotate", "workspace", NAME, "retry"), "write KEY=VALUE to set 'retry'"),
     ],
 )
-def test_what_is_not_there_is_said(terminal, words, message):
+def test_what_is_not_there_is_said(terminal, words, message) -> None:
     code, output = terminal.ask(*words)
     assert code == 1
     assert message in output
 
 
-def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path):
+def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path: Path) -> None:
     """The example's placeholders are replaced, the Secret that it names included."""
     file = tmp_path / "other.yaml"
     text = EXAMPLE.replace(NAME, "mended").replace("app: tuning-phi-3", "app: mended")
@@ -157,7 +157,7 @@ def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path):
     terminal.until("mended is gone")
 
 
-def test_an_annotation_is_set_changed_and_removed(terminal):
+def test_an_annotation_is_set_changed_and_removed(terminal) -> None:
     words = ("annotate", "workspace", NAME)
     assert terminal.ask(*words, "kaito.sh/retry=1") == (0, f"Workspace default/{NAME} annotated\n")
     code, output = terminal.ask(*words, "kaito.sh/retry=2")
@@ -177,7 +177,9 @@ def test_an_annotation_is_set_changed_and_removed(terminal):
         (EXAMPLE.replace("phi-3-mini-128k-instruct", "tiny-demo"), "start it with this file"),
     ],
 )
-def test_what_cannot_be_applied_is_refused_in_a_sentence(terminal, tmp_path, text, message):
+def test_what_cannot_be_applied_is_refused_in_a_sentence(
+    terminal, tmp_path: Path, text, message
+) -> None:
     (tmp_path / "w.yaml").write_text(text.replace(NAME, "refused"), encoding="utf-8")
     code, output = terminal.ask("apply", "-f", tmp_path / "w.yaml")
     assert code == 1
@@ -185,7 +187,7 @@ def test_what_cannot_be_applied_is_refused_in_a_sentence(terminal, tmp_path, tex
     assert "Traceback" not in output
 
 
-def test_the_way_in_is_for_the_owner_alone(terminal):
+def test_the_way_in_is_for_the_owner_alone(terminal) -> None:
     where = terminal.state / "up.json"
     assert where.stat().st_mode & 0o077 == 0
     port = json.loads(where.read_text(encoding="utf-8"))["port"]
@@ -194,14 +196,14 @@ def test_the_way_in_is_for_the_owner_alone(terminal):
     assert b"403" in found.stderr
 
 
-def test_a_second_one_in_the_same_folder_is_refused(terminal, tmp_path):
+def test_a_second_one_in_the_same_folder_is_refused(terminal, tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(EXAMPLE, encoding="utf-8")
     code, output = terminal.ask("up", "-f", tmp_path / "w.yaml")
     assert code == 1
     assert "another `kaito up` uses" in output
 
 
-def test_control_c_ends_everything(tmp_path):
+def test_control_c_ends_everything(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     terminal.until("OutputImageInvalid")
     # Hooks run in a folder of the state: that is how they are told from other processes.
@@ -216,7 +218,7 @@ def test_control_c_ends_everything(tmp_path):
     assert "no `kaito up` runs" in terminal.ask("get")[1]
 
 
-def test_once_ends_with_an_error_when_a_workspace_cannot_succeed(tmp_path):
+def test_once_ends_with_an_error_when_a_workspace_cannot_succeed(tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(EXAMPLE, encoding="utf-8")
     code, output = run("up", "-f", tmp_path / "w.yaml", "--once", "--state", tmp_path / "state")
     assert code == 1
@@ -231,7 +233,9 @@ def test_once_ends_with_an_error_when_a_workspace_cannot_succeed(tmp_path):
         (EXAMPLE.replace("qlora", "full"), "`tuning.method` must be 'lora' or 'qlora'"),
     ],
 )
-def test_a_file_that_cannot_be_applied_is_refused_in_a_sentence(tmp_path, text, message):
+def test_a_file_that_cannot_be_applied_is_refused_in_a_sentence(
+    tmp_path: Path, text, message
+) -> None:
     (tmp_path / "w.yaml").write_text(text, encoding="utf-8")
     code, output = run("up", "-f", tmp_path / "w.yaml", "--state", tmp_path / "state")
     assert code == 1

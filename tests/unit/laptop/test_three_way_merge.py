@@ -44,11 +44,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(("observed", "last", "desired", "wanted"), CASES.values(), ids=CASES)
-def test_merge(observed, last, desired, wanted):
+def test_merge(observed, last, desired, wanted) -> None:
     assert same(merge(observed, last, desired), wanted)
 
 
-def test_the_server_keeps_what_is_its_own():
+def test_the_server_keeps_what_is_its_own() -> None:
     observed = {
         "metadata": {"name": "x", "uid": "1", "resourceVersion": "7"},
         "spec": {"a": 1},
@@ -61,7 +61,7 @@ def test_the_server_keeps_what_is_its_own():
     assert json.loads(new["metadata"]["annotations"][LAST_APPLIED]) == desired
 
 
-def test_the_annotation_is_written_as_go_writes_json():
+def test_the_annotation_is_written_as_go_writes_json() -> None:
     manifest = with_last_applied({"metadata": {}}, {"b": "<&>é", "a": 1})
     assert manifest["metadata"]["annotations"][LAST_APPLIED] == (
         '{"a":1,"b":"\\u003c\\u0026\\u003eé"}'
@@ -82,11 +82,11 @@ OBJECTS = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)
 
 
 @given(OBJECTS)
-def test_what_was_applied_and_is_observed_changes_nothing(wanted):
+def test_what_was_applied_and_is_observed_changes_nothing(wanted) -> None:
     assert same(merge(wanted, wanted, wanted), wanted)
 
 
 @given(OBJECTS, OBJECTS, OBJECTS)
-def test_merging_twice_is_merging_once(observed, last, desired):
+def test_merging_twice_is_merging_once(observed, last, desired) -> None:
     once = merge(observed, last, desired)
     assert same(merge(once, desired, desired), once)

@@ -25,7 +25,7 @@ def template(*names, restart="Always", init=(), **fields):
     }
 
 
-def job(world, name="j", init=(), **spec):
+def job(world, name="j", init=(), **spec) -> None:
     world.apply(
         {
             "apiVersion": "batch/v1",
@@ -40,7 +40,7 @@ def job(world, name="j", init=(), **spec):
     )
 
 
-def deployment(world, replicas=1, surge=0, unavailable=1, image="x:1", probe=True, **spec):
+def deployment(world, replicas=1, surge=0, unavailable=1, image="x:1", probe=True, **spec) -> None:
     fields = {"readinessProbe": {"httpGet": {"port": 80}}} if probe else {}
     pods = template(**fields)
     pods["spec"]["containers"][0]["image"] = image
@@ -70,19 +70,19 @@ def images(world):
     return sorted(pod["spec"]["containers"][0]["image"] for pod in world.pods("d"))
 
 
-def start_ready(world, pod):
+def start_ready(world, pod) -> None:
     world.kubelet.start(pod)
     world.kubelet.ready(pod)
 
 
-def test_a_pod_does_nothing_until_the_story_says_so(world):
+def test_a_pod_does_nothing_until_the_story_says_so(world) -> None:
     job(world)
     world.advance(3600)
     assert get(world.pod("j"), "status", "phase") == "Pending"
     assert "conditions" not in world.get("Job", "j")["status"]
 
 
-def test_a_job_completes_when_its_pod_succeeds(world):
+def test_a_job_completes_when_its_pod_succeeds(world) -> None:
     job(world, init=["first", "second"])
     pod = world.pod("j")
     world.kubelet.start(pod)
@@ -99,7 +99,7 @@ def test_a_job_completes_when_its_pod_succeeds(world):
     }
 
 
-def test_a_job_without_retries_fails_with_its_pod(world):
+def test_a_job_without_retries_fails_with_its_pod(world) -> None:
     job(world)
     pod = world.pod("j")
     world.kubelet.start(pod)
@@ -112,7 +112,7 @@ def test_a_job_without_retries_fails_with_its_pod(world):
     assert (ended["exitCode"], ended["message"]) == (1, "no data")
 
 
-def test_retries_wait_longer_each_time(world):
+def test_retries_wait_longer_each_time(world) -> None:
     job(world, backoffLimit=2)
     for wait in (10, 20):
         running = next(each for each in world.pods("j") if each["status"]["phase"] == "Pending")
@@ -126,7 +126,7 @@ def test_retries_wait_longer_each_time(world):
     assert world.get("Job", "j")["status"]["failed"] == 2
 
 
-def test_a_disruption_is_no_failure(world):
+def test_a_disruption_is_no_failure(world) -> None:
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     job(world, podFailurePolicy={"rules": [ignore]})
     first = world.pod("j")
@@ -137,14 +137,14 @@ def test_a_disruption_is_no_failure(world):
     assert "conditions" not in world.get("Job", "j")["status"]
 
 
-def test_without_a_policy_an_eviction_fails_the_job(world):
+def test_without_a_policy_an_eviction_fails_the_job(world) -> None:
     job(world)
     world.kubelet.start(world.pod("j"))
     world.kubelet.evict(world.pod("j"))
     assert conditions(world, "Job", "j")["Failed"] == ("True", "BackoffLimitExceeded")
 
 
-def test_an_exit_code_may_fail_the_job_at_once(world):
+def test_an_exit_code_may_fail_the_job_at_once(world) -> None:
     rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}
     job(world, backoffLimit=6, podFailurePolicy={"rules": [rule]})
     world.kubelet.start(world.pod("j"))
@@ -154,7 +154,7 @@ def test_an_exit_code_may_fail_the_job_at_once(world):
     assert "failed with exit code 42 matching FailJob rule at index 0" in failed["message"]
 
 
-def test_a_job_that_is_late_ends_with_its_pods(world):
+def test_a_job_that_is_late_ends_with_its_pods(world) -> None:
     job(world, activeDeadlineSeconds=100)
     world.kubelet.start(world.pod("j"))
     world.advance(99)
@@ -164,7 +164,7 @@ def test_a_job_that_is_late_ends_with_its_pods(world):
     assert conditions(world, "Job", "j")["Failed"] == ("True", "DeadlineExceeded")
 
 
-def test_a_node_that_vanishes_disrupts_its_pods(world):
+def test_a_node_that_vanishes_disrupts_its_pods(world) -> None:
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     world.add_node("spot", gpus=1)
     pods = template(restart="Never", resources={"limits": {"nvidia.com/gpu": "1"}})
@@ -177,14 +177,14 @@ def test_a_node_that_vanishes_disrupts_its_pods(world):
     assert get(second, "spec", "nodeName") is None
 
 
-def test_deleting_a_job_deletes_its_pods(world):
+def test_deleting_a_job_deletes_its_pods(world) -> None:
     job(world)
     world.kubelet.start(world.pod("j"))
     world.delete("Job", "j")
     assert world.pods() == []
 
 
-def test_a_deployment_is_available_when_its_pod_is_ready(world):
+def test_a_deployment_is_available_when_its_pod_is_ready(world) -> None:
     deployment(world, unavailable=0, surge=1)
     pod = world.pod("d")
     assert conditions(world, "Deployment", "d")["Available"][0] == "False"
@@ -202,13 +202,13 @@ def test_a_deployment_is_available_when_its_pod_is_ready(world):
     assert "readyReplicas" not in world.get("Deployment", "d")["status"]
 
 
-def test_a_deployment_without_surge_wants_one_pod_at_a_time(world):
+def test_a_deployment_without_surge_wants_one_pod_at_a_time(world) -> None:
     deployment(world)
     start_ready(world, world.pod("d"))
     seen = []
     pods = world.cluster.resource("v1", "Pod")
 
-    def count(event):
+    def count(event) -> None:
         found = world.cluster.list(pods)
         seen.append(sum("deletionTimestamp" not in pod["metadata"] for pod in found))
 
@@ -218,7 +218,7 @@ def test_a_deployment_without_surge_wants_one_pod_at_a_time(world):
     assert images(world) == ["x:2"]
 
 
-def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(world):
+def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(world) -> None:
     deployment(world, surge=1, unavailable=0)
     start_ready(world, world.pod("d"))
     deployment(world, surge=1, unavailable=0, image="x:2")
@@ -232,7 +232,7 @@ def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(wo
     assert revision["deployment.kubernetes.io/revision"] == "2"
 
 
-def test_a_rollout_respects_shares_of_many_replicas(world):
+def test_a_rollout_respects_shares_of_many_replicas(world) -> None:
     deployment(world, replicas=4, surge="25%", unavailable="25%")
     for pod in world.pods("d"):
         start_ready(world, pod)
@@ -242,7 +242,7 @@ def test_a_rollout_respects_shares_of_many_replicas(world):
     assert len(world.pods("d")) == 5
 
 
-def test_a_deployment_scales_to_nothing_and_back(world):
+def test_a_deployment_scales_to_nothing_and_back(world) -> None:
     deployment(world)
     start_ready(world, world.pod("d"))
     deployment(world, replicas=0)
@@ -252,7 +252,7 @@ def test_a_deployment_scales_to_nothing_and_back(world):
     assert len(world.pods("d")) == 1
 
 
-def test_a_rollout_that_does_not_move_is_told_after_its_deadline(world):
+def test_a_rollout_that_does_not_move_is_told_after_its_deadline(world) -> None:
     deployment(world, progressDeadlineSeconds=60, surge=1, unavailable=0)
     world.advance(59)
     assert conditions(world, "Deployment", "d")["Progressing"] == ("True", "ReplicaSetUpdated")
@@ -265,7 +265,7 @@ def test_a_rollout_that_does_not_move_is_told_after_its_deadline(world):
     assert conditions(world, "Deployment", "d")["Progressing"][0] == "True"
 
 
-def test_an_evicted_pod_is_replaced(world):
+def test_an_evicted_pod_is_replaced(world) -> None:
     deployment(world)
     first = world.pod("d")
     start_ready(world, first)
@@ -273,7 +273,7 @@ def test_an_evicted_pod_is_replaced(world):
     assert world.pod("d")["metadata"]["uid"] != first["metadata"]["uid"]
 
 
-def test_a_container_that_fails_is_restarted_in_place(world):
+def test_a_container_that_fails_is_restarted_in_place(world) -> None:
     deployment(world)
     pod = world.pod("d")
     start_ready(world, pod)
@@ -287,7 +287,7 @@ def test_a_container_that_fails_is_restarted_in_place(world):
     assert world.kubelet.running(pod) == ["main"]
 
 
-def test_an_image_that_cannot_be_pulled_is_tried_again(world):
+def test_an_image_that_cannot_be_pulled_is_tried_again(world) -> None:
     deployment(world)
     pod = world.pod("d")
     state = lambda: world.pod("d")["status"]["containerStatuses"][0]["state"]  # noqa: E731
@@ -300,7 +300,7 @@ def test_an_image_that_cannot_be_pulled_is_tried_again(world):
     assert world.kubelet.running(pod) == ["main"]
 
 
-def stateful_set(world, **spec):
+def stateful_set(world, **spec) -> None:
     world.apply(
         {
             "apiVersion": "apps/v1",
@@ -317,7 +317,7 @@ def stateful_set(world, **spec):
     )
 
 
-def test_an_ordered_stateful_set_starts_one_pod_after_the_other(world):
+def test_an_ordered_stateful_set_starts_one_pod_after_the_other(world) -> None:
     stateful_set(world)
     assert [pod["metadata"]["name"] for pod in world.pods("s")] == ["s-0"]
     start_ready(world, "s-0")
@@ -326,14 +326,14 @@ def test_an_ordered_stateful_set_starts_one_pod_after_the_other(world):
     assert world.get("StatefulSet", "s")["status"]["readyReplicas"] == 2
 
 
-def test_a_parallel_stateful_set_starts_all_pods_with_their_numbers(world):
+def test_a_parallel_stateful_set_starts_all_pods_with_their_numbers(world) -> None:
     stateful_set(world, podManagementPolicy="Parallel")
     pods = world.pods("s")
     assert [pod["spec"]["hostname"] for pod in pods] == ["s-0", "s-1"]
     assert {pod["spec"]["subdomain"] for pod in pods} == {"s-headless"}
 
 
-def test_a_stateful_set_replaces_the_last_pod_first(world):
+def test_a_stateful_set_replaces_the_last_pod_first(world) -> None:
     stateful_set(world)
     start_ready(world, "s-0")
     start_ready(world, "s-1")
@@ -346,7 +346,7 @@ def test_a_stateful_set_replaces_the_last_pod_first(world):
     assert (image("s-0"), image("s-1")) == ("x:2", "x:2")
 
 
-def service(world, **spec):
+def service(world, **spec) -> None:
     world.apply(
         {
             "apiVersion": "v1",
@@ -364,7 +364,7 @@ def endpoints(world):
     ]
 
 
-def test_a_service_leads_to_pods_while_they_are_ready(world):
+def test_a_service_leads_to_pods_while_they_are_ready(world) -> None:
     service(world)
     deployment(world)
     pod = world.pod("d")
@@ -377,14 +377,14 @@ def test_a_service_leads_to_pods_while_they_are_ready(world):
     assert endpoints(world) == []
 
 
-def test_a_service_may_publish_pods_before_they_are_ready(world):
+def test_a_service_may_publish_pods_before_they_are_ready(world) -> None:
     service(world, publishNotReadyAddresses=True)
     deployment(world)
     world.kubelet.start(world.pod("d"))
     assert endpoints(world) == [(5000, True)]
 
 
-def test_a_pod_whose_secret_is_missing_starts_when_it_appears(world):
+def test_a_pod_whose_secret_is_missing_starts_when_it_appears(world) -> None:
     pods = template(restart="Never")
     pods["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "late"}}]
     job(world, template=pods)
@@ -399,7 +399,7 @@ def test_a_pod_whose_secret_is_missing_starts_when_it_appears(world):
     assert world.kubelet.running(pod) == ["main"]
 
 
-def test_deleting_a_namespace_deletes_what_is_in_it(world):
+def test_deleting_a_namespace_deletes_what_is_in_it(world) -> None:
     world.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
     world.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "team"}}
@@ -409,7 +409,7 @@ def test_deleting_a_namespace_deletes_what_is_in_it(world):
     assert world.list("Secret", namespace="team") == []
 
 
-def test_deleting_a_definition_deletes_its_objects(world):
+def test_deleting_a_definition_deletes_its_objects(world) -> None:
     world.apply(
         "{apiVersion: kaito.sh/v1alpha1, kind: Workspace, metadata: {name: w}, "
         "resource: {labelSelector: {}}, inference: {preset: {name: x}}}"
@@ -420,7 +420,7 @@ def test_deleting_a_definition_deletes_its_objects(world):
         world.list("Workspace")
 
 
-def test_the_story_is_told_when_it_asks_for_something_impossible(world):
+def test_the_story_is_told_when_it_asks_for_something_impossible(world) -> None:
     job(world, init=["first"])
     pod = world.pod("j")
     with pytest.raises(AssertionError, match="call start"):
@@ -434,7 +434,7 @@ def test_the_story_is_told_when_it_asks_for_something_impossible(world):
         world.kubelet.fail(pod, exit_code=0)
 
 
-def test_what_is_left_behind_is_named(world):
+def test_what_is_left_behind_is_named(world) -> None:
     job(world)
     with pytest.raises(AssertionError, match="left behind: Pod default/j-"):
         world.assert_nothing_remains()
@@ -442,7 +442,7 @@ def test_what_is_left_behind_is_named(world):
     world.assert_nothing_remains()
 
 
-def test_apply_is_refused_in_the_words_of_the_api_server(world):
+def test_apply_is_refused_in_the_words_of_the_api_server(world) -> None:
     with pytest.raises(Invalid, match="exactly one of `inference` and `tuning`"):
         world.apply(
             "{apiVersion: kaito.sh/v1alpha1, kind: Workspace, metadata: {name: w}, "

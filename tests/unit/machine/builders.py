@@ -76,7 +76,7 @@ def condition(status, type_):
     return next((item for item in status["conditions"] if item["type"] == type_), {})
 
 
-def reason(status, type_="Ready"):
+def reason(status, type_="Ready") -> str:
     """Status and reason of a condition, as in 'False/Creating'."""
     found = condition(status, type_)
     return f"{found['status']}/{found['reason']}" if found else ""

@@ -34,20 +34,20 @@ def quotas(**figures):
     return {name: Quota(*pair) for name, pair in figures.items()}
 
 
-def test_sizes_are_asked_first_then_quota_then_the_pool():
+def test_sizes_are_asked_first_then_quota_then_the_pool() -> None:
     assert sync() == ReadSizes()
     assert sync(OFFERED) == ReadQuotas()
     assert isinstance(sync(OFFERED, quotas(standardncsv3family=(6, 0))), CreatePool)
 
 
-def test_the_call_that_reads_the_long_list_does_nothing_else():
+def test_the_call_that_reads_the_long_list_does_nothing_else() -> None:
     step = sync(replace(OFFERED, is_fresh=True))
     assert reason(step.status) == "Unknown/CheckingOffer"
     assert 1 <= step.resync_seconds <= 2
 
 
 @pytest.mark.parametrize("known", [(NOTHING, None), (OFFERED, NOTHING), (OFFERED, {})])
-def test_advice_that_can_not_be_had_keeps_nothing_from_happening(known):
+def test_advice_that_can_not_be_had_keeps_nothing_from_happening(known) -> None:
     assert isinstance(sync(*known), CreatePool)
 
 
@@ -63,7 +63,7 @@ def test_advice_that_can_not_be_had_keeps_nothing_from_happening(known):
         ),
     ],
 )
-def test_a_size_that_can_not_be_had_is_refused_until_someone_asks_again(sizes, said):
+def test_a_size_that_can_not_be_had_is_refused_until_someone_asks_again(sizes, said) -> None:
     step = sync(sizes)
     assert reason(step.status) == "False/SkuNotAvailable"
     assert reason(step.status, "Stalled") == "True/SkuNotAvailable"
@@ -73,7 +73,7 @@ def test_a_size_that_can_not_be_had_is_refused_until_someone_asks_again(sizes, s
     assert sync(None, status=step.status, metadata=again) == ReadSizes()
 
 
-def test_a_list_that_is_cut_off_refuses_nothing():
+def test_a_list_that_is_cut_off_refuses_nothing() -> None:
     assert sync(Sizes("westeurope", {}, is_complete=False)) == ReadQuotas()
 
 
@@ -85,7 +85,7 @@ def test_a_list_that_is_cut_off_refuses_nothing():
         ({"standardncsv3family": (12, 0), "cores": (20, 20)}, 600, "cores: limit 20, used 20"),
     ],
 )
-def test_quota_that_is_too_small_is_told_with_its_figures(figures, seconds, said):
+def test_quota_that_is_too_small_is_told_with_its_figures(figures, seconds, said) -> None:
     step = sync(OFFERED, quotas(**figures))
     assert reason(step.status) == "False/QuotaExceeded"
     assert said in condition(step.status, "Ready")["message"]
@@ -93,7 +93,7 @@ def test_quota_that_is_too_small_is_told_with_its_figures(figures, seconds, said
     assert step.status["attempt"]["count"] == 0
 
 
-def test_spot_has_a_quota_of_its_own():
+def test_spot_has_a_quota_of_its_own() -> None:
     no_spot = quotas(lowprioritycores=(3, 0), standardncsv3family=(100, 0))
     assert reason(sync(OFFERED, no_spot, ["spot"]).status) == "False/QuotaExceeded"
     assert isinstance(sync(OFFERED, no_spot), CreatePool)
@@ -104,13 +104,15 @@ def test_spot_has_a_quota_of_its_own():
     [((), False), (["on-demand"], False), (["spot"], True), (["spot", "on-demand"], True),
      (["other"], False)],
 )  # fmt: skip
-def test_what_the_machine_allows_is_asked_for(capacity, is_spot):
+def test_what_the_machine_allows_is_asked_for(capacity, is_spot) -> None:
     step = sync(NOTHING, None, capacity)
     assert isinstance(step, CreatePool)
     assert step.request.is_spot == is_spot
 
 
-def test_when_spot_can_not_be_had_a_regular_node_is_asked_for_at_once_and_spot_again_later():
+def test_when_spot_can_not_be_had_a_regular_node_is_asked_for_at_once_and_spot_again_later() -> (
+    None
+):
     both = ["spot", "on-demand"]
     no_spot = quotas(lowprioritycores=(0, 0))
     refused = sync(OFFERED, no_spot, both)
@@ -124,7 +126,7 @@ def test_when_spot_can_not_be_had_a_regular_node_is_asked_for_at_once_and_spot_a
     assert sync(OFFERED, neither, both, status=waiting.status).status == waiting.status
 
 
-def test_a_machine_that_must_be_spot_waits_for_spot():
+def test_a_machine_that_must_be_spot_waits_for_spot() -> None:
     refused = sync(OFFERED, quotas(lowprioritycores=(0, 0)), ["spot"])
     again = sync(OFFERED, quotas(lowprioritycores=(99, 0)), ["spot"], status=refused.status)
     assert again.resync_seconds > 3000

@@ -122,7 +122,7 @@ def drive(decide, observed, pool, listing, outcome, operation=""):
 @given(parents(), pools, listings, st.none() | provider_errors, nodes, st.booleans(), operations)
 def test_no_answer_of_the_provider_breaks_an_invariant(
     parent, pool, listing, outcome, related, finalizing, operation
-):
+) -> None:
     decide = finalize.decide if finalizing else sync.decide
     observed = observe(parse_sync(body(parent, related, finalizing)))
     calls, answer, seen = drive(decide, observed, pool, listing, outcome, operation)
@@ -153,7 +153,9 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.just(machine()) | parents(), pools, listings, nodes, st.booleans(), operations)
-def test_the_answer_fed_back_is_the_answer(parent, pool, listing, related, finalizing, operation):
+def test_the_answer_fed_back_is_the_answer(
+    parent, pool, listing, related, finalizing, operation
+) -> None:
     """Else the status that is written causes a sync that writes a status, without end."""
     decide = finalize.decide if finalizing else sync.decide
     status = parent.get("status")
@@ -170,7 +172,7 @@ def test_the_answer_fed_back_is_the_answer(parent, pool, listing, related, final
 
 @settings(max_examples=100, deadline=None)
 @given(json_values, json_values, json_values)
-def test_any_json_as_request_is_answered_or_refused(parent, children, related):
+def test_any_json_as_request_is_answered_or_refused(parent, children, related) -> None:
     request = {"parent": parent, "children": children, "related": related}
     try:
         observed = observe(parse_sync(request))
@@ -181,7 +183,7 @@ def test_any_json_as_request_is_answered_or_refused(parent, children, related):
 
 @settings(max_examples=80, deadline=None)
 @given(json_values)
-def test_an_edited_status_creates_and_deletes_nothing_that_would_not_be(status):
+def test_an_edited_status_creates_and_deletes_nothing_that_would_not_be(status) -> None:
     """It may delay a call; a pool that is there and works is left alone whatever it says."""
     parent = {**machine(), "status": status}
     observed = observe(parse_sync(body(parent, [node()])))

@@ -18,7 +18,7 @@ def parse(content, pipeline="text-generation"):
     return parse_chat(json.dumps(content).encode(), pipeline)
 
 
-def test_a_prompt_alone_gets_the_defaults_of_kaito():
+def test_a_prompt_alone_gets_the_defaults_of_kaito() -> None:
     request = parse({"prompt": "Hi"})
     assert request.return_full_text
     assert request.generation == DEFAULTS
@@ -26,11 +26,11 @@ def test_a_prompt_alone_gets_the_defaults_of_kaito():
     assert request.generation["top_k"] == 10
 
 
-def test_null_generate_kwargs_drop_the_defaults():
+def test_null_generate_kwargs_drop_the_defaults() -> None:
     assert parse({"prompt": "Hi", "generate_kwargs": None}).generation == {}
 
 
-def test_null_values_and_arguments_of_earlier_releases_that_mean_off_are_accepted():
+def test_null_values_and_arguments_of_earlier_releases_that_mean_off_are_accepted() -> None:
     # What the end-to-end tests of v0.3.0 send.
     given = {"bad_words_ids": None, "num_beam_groups": 1, "diversity_penalty": 0,
              "length_penalty": 1, "return_dict_in_generate": False, "max_length": None}  # fmt: skip
@@ -40,7 +40,7 @@ def test_null_values_and_arguments_of_earlier_releases_that_mean_off_are_accepte
     assert "max_length" not in generation
 
 
-def test_max_new_tokens_replaces_max_length():
+def test_max_new_tokens_replaces_max_length() -> None:
     generation = parse({"prompt": "Hi", "generate_kwargs": {"max_new_tokens": 5}}).generation
     assert generation["max_new_tokens"] == 5
     assert "max_length" not in generation
@@ -60,7 +60,7 @@ def test_max_new_tokens_replaces_max_length():
         ({"prompt": "a", "generate_kwargs": {"num_beam_groups": 2}}, "text-generation", "support"),
     ],
 )
-def test_what_can_not_be_answered_is_400(content, pipeline, text):
+def test_what_can_not_be_answered_is_400(content, pipeline, text) -> None:
     with pytest.raises(BadRequestError, match=text):
         parse(content, pipeline)
 
@@ -87,7 +87,7 @@ def test_what_can_not_be_answered_is_400(content, pipeline, text):
         (b'{"messages": [1]}', "model_attributes_type", ["body", "messages", 0]),
     ],
 )  # fmt: skip
-def test_another_schema_is_422_with_the_place(body, kind, path):
+def test_another_schema_is_422_with_the_place(body, kind, path) -> None:
     with pytest.raises(SchemaError) as caught:
         parse_chat(body, "text-generation")
     (error,) = caught.value.detail

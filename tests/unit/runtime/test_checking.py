@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ def parquet(rows: list[dict]) -> bytes:
 
 
 @pytest.fixture
-def run(web, registry, credentials, tmp_path, transport):
+def run(web, registry, credentials, tmp_path: Path, transport):
     """Run check on `content` behind a URL."""
 
     def call(content=ROW, path="/data.jsonl?sig=secret-signature", config=CONFIG, **flags):
@@ -41,7 +42,7 @@ def run(web, registry, credentials, tmp_path, transport):
     return call
 
 
-def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, registry):
+def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, registry) -> None:
     assert run() == {
         "rows": 1,
         "columns": ["messages"],
@@ -50,7 +51,7 @@ def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, reg
     assert registry.open_uploads() == []
 
 
-def test_large_parquet_is_read_by_range(run, web):
+def test_large_parquet_is_read_by_range(run, web) -> None:
     noise = random.Random(0)
     rows = [
         {"messages": [{"role": "user", "content": noise.randbytes(500).hex()}]}
@@ -61,7 +62,7 @@ def test_large_parquet_is_read_by_range(run, web):
     assert web.sent < len(content) / 2
 
 
-def test_parquet_is_read_from_a_server_without_range(run, web):
+def test_parquet_is_read_from_a_server_without_range(run, web) -> None:
     web.has_ranges = False
     assert run(parquet([{"messages": MESSAGES}] * 3), "/no-extension")["rows"] == 3
 
@@ -97,7 +98,7 @@ def test_parquet_is_read_from_a_server_without_range(run, web):
 )
 def test_data_that_can_not_be_trained_on_is_named(
     run, web, failure_of, content, path, reason, says
-):
+) -> None:
     if not content:
         web.has_ranges = False  # a range of nothing is an error of its own
     failure = failure_of(run, content, path)
@@ -118,12 +119,14 @@ def test_data_that_can_not_be_trained_on_is_named(
         (b'{"talk": [{"role": "user", "content": "x"}]}', "{messages_column: talk}", ["talk"]),
     ],
 )
-def test_other_columns_are_found_by_name_or_by_configuration(run, content, config, columns):
+def test_other_columns_are_found_by_name_or_by_configuration(run, content, config, columns) -> None:
     report = run(content, "/data", config=f"training_config: {{DatasetConfig: {config}}}")
     assert report["columns"] == columns
 
 
-def test_a_configured_column_that_is_not_there_is_named_with_those_that_are(run, failure_of):
+def test_a_configured_column_that_is_not_there_is_named_with_those_that_are(
+    run, failure_of
+) -> None:
     config = "training_config: {DatasetConfig: {messages_column: chats}}"
     failure = failure_of(run, config=config)
     assert failure.reason is Reason.DATA_COLUMNS_INVALID
@@ -131,14 +134,18 @@ def test_a_configured_column_that_is_not_there_is_named_with_those_that_are(run,
     assert '"messages"' in failure.message
 
 
-def test_a_url_that_does_not_exist_is_unreachable_and_its_signature_is_not_shown(run, failure_of):
+def test_a_url_that_does_not_exist_is_unreachable_and_its_signature_is_not_shown(
+    run, failure_of
+) -> None:
     failure = failure_of(run, None, "/absent.jsonl?sig=secret-signature")
     assert failure.reason is Reason.DATA_UNREACHABLE
     assert "404" in failure.message
     assert "secret" not in failure.message
 
 
-def test_a_wrong_password_is_found_before_the_data_is_read(run, web, wrong_credentials, failure_of):
+def test_a_wrong_password_is_found_before_the_data_is_read(
+    run, web, wrong_credentials, failure_of
+) -> None:
     failure = failure_of(run, credentials=str(wrong_credentials))
     assert failure.reason is Reason.PUSH_DENIED
     assert web.requests == []
@@ -156,13 +163,13 @@ def test_a_wrong_password_is_found_before_the_data_is_read(run, web, wrong_crede
         ({"data_url": "ftp://example.com/x"}, Reason.DATA_UNREACHABLE),
     ],
 )
-def test_each_input_that_can_not_be_used_has_its_reason(run, failure_of, flags, reason):
+def test_each_input_that_can_not_be_used_has_its_reason(run, failure_of, flags, reason) -> None:
     assert failure_of(run, **flags).reason is reason
 
 
 def test_data_of_an_image_and_of_a_volume_is_checked(
-    run, registry, credentials, tmp_path, failure_of
-):
+    run, registry, credentials, tmp_path: Path, failure_of
+) -> None:
     from kaito_runtime.transfer.push import push_files
 
     folder = tmp_path / "volume"
@@ -192,7 +199,9 @@ def test_data_of_an_image_and_of_a_volume_is_checked(
     assert denied.reason is Reason.PULL_DENIED
 
 
-def test_a_download_survives_busy_answers_and_resumes_after_cuts(web, tmp_path, transport):
+def test_a_download_survives_busy_answers_and_resumes_after_cuts(
+    web, tmp_path: Path, transport
+) -> None:
     content = random.Random(2).randbytes(100_000)
     web.files["/a.parquet"] = content
     web.failures = [503, 429]
@@ -203,7 +212,9 @@ def test_a_download_survives_busy_answers_and_resumes_after_cuts(web, tmp_path, 
     assert web.sent == len(content) + 2 * len(b"busy")
 
 
-def test_a_download_starts_over_where_the_server_can_not_resume(web, tmp_path, transport):
+def test_a_download_starts_over_where_the_server_can_not_resume(
+    web, tmp_path: Path, transport
+) -> None:
     web.has_ranges = False
     web.files["/a"] = b"x" * 50_000
     web.cuts = [30_000]
@@ -212,8 +223,8 @@ def test_a_download_starts_over_where_the_server_can_not_resume(web, tmp_path, t
 
 
 def test_a_download_that_is_cut_for_ever_fails_and_leaves_nothing(
-    web, tmp_path, transport, failure_of
-):
+    web, tmp_path: Path, transport, failure_of
+) -> None:
     web.files["/a"] = b"x" * 50_000
     web.cuts = [0] * 30
     failure = failure_of(pull_urls, [web.url("/a")], tmp_path / "to", transport)
@@ -221,6 +232,6 @@ def test_a_download_that_is_cut_for_ever_fails_and_leaves_nothing(
     assert not list((tmp_path / "to").iterdir())
 
 
-def test_two_urls_of_one_name_are_refused(web, tmp_path, transport, failure_of):
+def test_two_urls_of_one_name_are_refused(web, tmp_path: Path, transport, failure_of) -> None:
     urls = [web.url("/a/x.parquet"), web.url("/b/x.parquet")]
     assert "rename" in failure_of(pull_urls, urls, tmp_path, transport).message

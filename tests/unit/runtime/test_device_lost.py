@@ -11,6 +11,8 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -59,16 +61,16 @@ SURVIVED = [
 
 
 @pytest.mark.parametrize("error", LOST, ids=str)
-def test_words_after_which_the_device_is_lost(error):
+def test_words_after_which_the_device_is_lost(error) -> None:
     assert device.is_lost(error)
 
 
 @pytest.mark.parametrize("error", SURVIVED, ids=str)
-def test_words_that_the_device_survives(error):
+def test_words_that_the_device_survives(error) -> None:
     assert not device.is_lost(error)
 
 
-def test_an_error_that_followed_from_a_lost_device_is_one_too():
+def test_an_error_that_followed_from_a_lost_device_is_one_too() -> None:
     try:
         try:
             raise LOST[0]
@@ -82,14 +84,14 @@ def test_an_error_that_followed_from_a_lost_device_is_one_too():
 
 @pytest.mark.runtime
 def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
-    weights, monkeypatch, failure_of
-):
+    weights, monkeypatch: pytest.MonkeyPatch, failure_of
+) -> None:
     from transformers import AutoModelForCausalLM
 
     from kaito_runtime.models import load
     from kaito_runtime.tuning.config import QuantizationConfig
 
-    def lose(*_, **__):
+    def lose(*_, **__) -> Never:
         raise LOST[1]
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lose)
@@ -99,7 +101,7 @@ def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
 
 
 @pytest.mark.parametrize("reason", [Reason.DEVICE_LOST, Reason.INTERNAL_ERROR])
-def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason):
+def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason) -> None:
     engine = EchoEngine()
 
     def load():
@@ -111,7 +113,7 @@ def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason):
 
 
 @pytest.mark.runtime
-def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_path):
+def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(

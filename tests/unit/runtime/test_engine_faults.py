@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import Future, wait
+from typing import Never
 
 import pytest
 
@@ -51,7 +52,7 @@ def assert_answers(engine) -> None:
     assert engine.is_alive()
 
 
-def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing():
+def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing() -> None:
     replies: list[Future[ChatReply]] = []
     engine, _ = running(moment=lambda: [reply.cancel() for reply in replies])
     for prompt in ("a long prompt", "<encode ValueError>", "<encode Panic>"):
@@ -79,17 +80,17 @@ def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing():
         ("\U0001f9a6", RequestRefusedError),  # a token that the model does not have
     ],
 )
-def test_what_one_request_raises_is_its_own_answer(engine, prompt, answer):
+def test_what_one_request_raises_is_its_own_answer(engine, prompt, answer) -> None:
     with pytest.raises(answer):
         engine.submit(ask(prompt)).result(SECONDS)
     assert_answers(engine)
 
 
 @pytest.mark.parametrize("trouble", ["OutOfMemory", "RuntimeError", "Panic"])
-def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble):
+def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble) -> None:
     entered, go = threading.Event(), threading.Event()
 
-    def moment():
+    def moment() -> None:
         entered.set()
         go.wait(SECONDS)
 
@@ -122,13 +123,13 @@ def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble):
         ({"stop_strings": [[[]]]}, "texts"),
     ],
 )
-def test_settings_that_would_harm_others_are_refused_by_name(engine, generation, says):
+def test_settings_that_would_harm_others_are_refused_by_name(engine, generation, says) -> None:
     with pytest.raises(RequestRefusedError, match=says):
         engine.submit(ask(**generation)).result(SECONDS)
     assert_answers(engine)
 
 
-def test_settings_that_are_no_json_are_refused_at_once(engine):
+def test_settings_that_are_no_json_are_refused_at_once(engine) -> None:
     nested: list[object] = []
     for _ in range(100_000):
         nested = [nested]
@@ -138,10 +139,10 @@ def test_settings_that_are_no_json_are_refused_at_once(engine):
     assert_answers(engine)
 
 
-def test_clients_that_hang_up_free_their_places_in_the_queue():
+def test_clients_that_hang_up_free_their_places_in_the_queue() -> None:
     entered, go = threading.Event(), threading.Event()
 
-    def moment():
+    def moment() -> None:
         entered.set()
         go.wait(SECONDS)
 
@@ -162,7 +163,9 @@ def test_clients_that_hang_up_free_their_places_in_the_queue():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answers(capsys):
+def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from tests.harness.scripted_model import TROUBLE
 
     chance = random.Random(11)
@@ -195,10 +198,12 @@ def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answe
     capsys.readouterr()  # the tracebacks of what was meant to fail
 
 
-def test_a_lost_device_ends_the_engine_and_tells_everyone_who_waits(capsys):
+def test_a_lost_device_ends_the_engine_and_tells_everyone_who_waits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     entered, go = threading.Event(), threading.Event()
 
-    def moment():
+    def moment() -> None:
         entered.set()
         go.wait(SECONDS)
 
@@ -225,7 +230,7 @@ def test_a_lost_device_ends_the_engine_and_tells_everyone_who_waits(capsys):
         (ValueError("no request is to blame"), Reason.DEVICE_LOST),
     ],
 )
-def test_an_engine_that_can_not_prove_itself_after_an_error_ends(broken, reason):
+def test_an_engine_that_can_not_prove_itself_after_an_error_ends(broken, reason) -> None:
     engine, model = running()
     assert_answers(engine)
     model.broken = broken
@@ -234,10 +239,12 @@ def test_an_engine_that_can_not_prove_itself_after_an_error_ends(broken, reason)
     engine.stop()
 
 
-def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(monkeypatch, capsys):
+def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     entered, go = threading.Event(), threading.Event()
 
-    def moment():
+    def moment() -> None:
         entered.set()
         go.wait(SECONDS)
 
@@ -246,7 +253,7 @@ def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(monkeypatch, c
     entered.wait(SECONDS)
     replies += [engine.submit(ask()) for _ in range(3)]
 
-    def fault():
+    def fault() -> Never:
         raise KeyError("a fault of our own")
 
     monkeypatch.setattr(engine._jobs, "take", fault)
@@ -259,7 +266,9 @@ def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(monkeypatch, c
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whenever_the_device_is_lost_every_request_has_an_answer(seed, capsys):
+def test_whenever_the_device_is_lost_every_request_has_an_answer(
+    seed, capsys: pytest.CaptureFixture[str]
+) -> None:
     chance = random.Random(seed)
     engine, model = running()
     replies: list[Future[ChatReply]] = []
@@ -286,7 +295,7 @@ def test_whenever_the_device_is_lost_every_request_has_an_answer(seed, capsys):
     engine.stop()
 
 
-def test_stopping_answers_what_waits_and_refuses_what_comes_after():
+def test_stopping_answers_what_waits_and_refuses_what_comes_after() -> None:
     engine, _ = running()
     replies = [engine.submit(ask()) for _ in range(40)]
     engine.stop()

@@ -80,7 +80,7 @@ CUT = {
 
 @pytest.mark.parametrize("way", ["closed", "half closed", "reset"])
 @pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
-def test_a_request_that_ends_early_leaves_nothing(play, sent, way):
+def test_a_request_that_ends_early_leaves_nothing(play, sent, way) -> None:
     async def story(world: World) -> None:
         clients = [await world.send(sent) for _ in range(3)]
         await soon(lambda: world.begun >= 3)
@@ -121,7 +121,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
-def test_a_request_that_can_not_be_is_refused_with_its_status(play, sent, status):
+def test_a_request_that_can_not_be_is_refused_with_its_status(play, sent, status) -> None:
     async def story(world: World) -> None:
         answer = await world.answer_to(sent)
         assert parsed(answer)[0] == status, answer
@@ -130,7 +130,7 @@ def test_a_request_that_can_not_be_is_refused_with_its_status(play, sent, status
     play(story, body_bytes=6_000, linger_seconds=0.01)
 
 
-def test_a_refused_body_is_read_for_a_while_so_that_the_answer_arrives(play):
+def test_a_refused_body_is_read_for_a_while_so_that_the_answer_arrives(play) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(post(b"x" * 100, length=1_000_000))
         status, headers, body = parsed(await one_answer(reader))
@@ -155,7 +155,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("sent", "more", "limit"), SLOW.values(), ids=SLOW)
-def test_a_slow_client_is_let_go_with_a_word(play, sent, more, limit):
+def test_a_slow_client_is_let_go_with_a_word(play, sent, more, limit) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(sent)
         answer = asyncio.ensure_future(one_answer(reader))
@@ -169,7 +169,7 @@ def test_a_slow_client_is_let_go_with_a_word(play, sent, more, limit):
     play(story, **{limit: 0.05})
 
 
-def test_an_idle_connection_is_closed_without_a_word(play):
+def test_an_idle_connection_is_closed_without_a_word(play) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(b"GET / HTTP/1.1\r\nHost: kaito\r\n\r\n")
         assert parsed(await one_answer(reader))[0] == 200
@@ -180,7 +180,7 @@ def test_an_idle_connection_is_closed_without_a_word(play):
     play(story, idle_seconds=0.02)
 
 
-def test_an_answer_that_nobody_takes_off_is_given_up(play):
+def test_an_answer_that_nobody_takes_off_is_given_up(play) -> None:
     async def story(world: World) -> None:
         lazy = socket.socket()
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -198,7 +198,7 @@ def test_an_answer_that_nobody_takes_off_is_given_up(play):
     play(story, answer_seconds=0.05)
 
 
-def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play):
+def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         _, writer = await world.send(post(b'{"prompt": "Where"}'))
@@ -211,7 +211,7 @@ def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play):
     play(story)
 
 
-def test_the_slowest_connection_makes_room_for_the_next(play):
+def test_the_slowest_connection_makes_room_for_the_next(play) -> None:
     async def story(world: World) -> None:
         oldest, *others = [await world.send(b"POST /chat HTT") for _ in range(3)]
         await soon(lambda: world.server.open_connections == 3)
@@ -226,7 +226,7 @@ def test_the_slowest_connection_makes_room_for_the_next(play):
     play(story, connections=3)
 
 
-def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(play):
+def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         busy = [await world.send(post(b'{"prompt": "Where"}')) for _ in range(3)]
@@ -241,7 +241,7 @@ def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(
     play(story, connections=3)
 
 
-def test_the_slowest_body_makes_room_for_the_next(play):
+def test_the_slowest_body_makes_room_for_the_next(play) -> None:
     async def story(world: World) -> None:
         half = post(b"x" * 1_000, length=1_900)
         oldest, other = await world.send(half), await world.send(half)
@@ -257,7 +257,7 @@ def test_the_slowest_body_makes_room_for_the_next(play):
     play(story, body_bytes=2_000, bodies_bytes=3_000)
 
 
-def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play):
+def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         long = post(json.dumps({"prompt": "x" * 1_500}).encode())
@@ -272,7 +272,7 @@ def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play)
     play(story, body_bytes=2_000, bodies_bytes=3_000)
 
 
-def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play):
+def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         reader, writer = await world.send(post(b'{"prompt": "Where"}'))
@@ -291,7 +291,7 @@ def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play):
     play(story)
 
 
-def test_requests_in_one_go_are_answered_in_turn(play):
+def test_requests_in_one_go_are_answered_in_turn(play) -> None:
     async def story(world: World) -> None:
         asked = [b'{"prompt": "%d"}' % number for number in range(5)]
         reader, writer = await world.send(b"".join(map(post, asked)))
@@ -303,7 +303,7 @@ def test_requests_in_one_go_are_answered_in_turn(play):
     play(story)
 
 
-def test_a_body_that_waits_to_be_asked_for_is_asked_for(play):
+def test_a_body_that_waits_to_be_asked_for_is_asked_for(play) -> None:
     async def story(world: World) -> None:
         body = b'{"prompt": "Where"}'
         head = post(b"", "Expect: 100-continue", length=len(body))
@@ -317,7 +317,7 @@ def test_a_body_that_waits_to_be_asked_for_is_asked_for(play):
     play(story)
 
 
-def test_a_form_by_its_type_is_json_all_the_same(play):
+def test_a_form_by_its_type_is_json_all_the_same(play) -> None:
     async def story(world: World) -> None:
         form = "Content-Type: application/x-www-form-urlencoded"  # what curl -d says
         assert parsed(await world.answer_to(post(b'{"prompt": "a"}', form)))[0] == 200
@@ -326,7 +326,7 @@ def test_a_form_by_its_type_is_json_all_the_same(play):
     play(story)
 
 
-def test_an_engine_that_ends_answers_503_and_when_to_come_back(play):
+def test_an_engine_that_ends_answers_503_and_when_to_come_back(play) -> None:
     async def story(world: World) -> None:
         world.engine.trouble = EngineEndedError()
         status, headers, _ = parsed(await world.answer_to(post(b'{"prompt": "a"}')))
@@ -337,7 +337,7 @@ def test_an_engine_that_ends_answers_503_and_when_to_come_back(play):
     play(story)
 
 
-def test_the_metrics_count_connections_and_those_that_were_dropped(play):
+def test_the_metrics_count_connections_and_those_that_were_dropped(play) -> None:
     async def story(world: World) -> None:
         await world.answer_to(post(LARGE))
         text = (await world.answer_to(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")).decode()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def hub(web):
 
 
 @pytest.fixture
-def pull(tmp_path):
+def pull(tmp_path: Path):
     def call(endpoint, repository="org/model", revision="main", **environment):
         line = [sys.executable, "-m", "kaito_runtime.transfer.pull", "weights"]
         line += ["--repository", repository, "--revision", revision, "--to", "/weights"]
@@ -58,7 +59,7 @@ def pull(tmp_path):
     return call
 
 
-def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path):
+def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path: Path) -> None:
     done, message = pull(hub)
     assert done.returncode == 0, done.stderr
     assert message["files"] == 2
@@ -76,7 +77,7 @@ def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path):
 )
 def test_weights_that_the_hub_does_not_give_are_unreachable(
     hub, pull, repository, revision, endpoint
-):
+) -> None:
     secret = "hf_" + "s" * 30
     done, message = pull(endpoint or hub, repository, revision, HF_TOKEN=secret)
     assert done.returncode == (75 if endpoint else 1)  # 75: it may pass
@@ -85,7 +86,7 @@ def test_weights_that_the_hub_does_not_give_are_unreachable(
     assert secret not in done.stdout + done.stderr + message["message"]
 
 
-def test_the_hubs_client_keeps_no_second_copy_in_the_scratch_folder(hub, tmp_path):
+def test_the_hubs_client_keeps_no_second_copy_in_the_scratch_folder(hub, tmp_path: Path) -> None:
     program = (
         "import os, pathlib; from kaito_runtime.transfer.hub import download_model; "
         "download_model('org/model', 'main', pathlib.Path('weights')); "

@@ -24,11 +24,11 @@ def scrape(server):
     return urllib.request.urlopen(url, timeout=10).read().decode()
 
 
-def test_a_scrape_has_the_figures(server):
+def test_a_scrape_has_the_figures(server) -> None:
     assert "kaito_tuning_step 3" in scrape(server)
 
 
-def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server):
+def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server) -> None:
     held = []
     for _ in range(metrics.SCRAPES_LIMIT):
         held.append(socket.create_connection(("127.0.0.1", server.server_port)))
@@ -48,7 +48,7 @@ def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server):
             continue
 
 
-def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch):
+def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SCRAPE_SECONDS", 0.02)
     running = serve_in_background(lambda: "", "127.0.0.1", 0)
     with socket.create_connection(("127.0.0.1", running.server_port), timeout=10) as silent:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Never
 
 import pytest
 from hypothesis import given, settings
@@ -35,13 +36,13 @@ def put(folder, name, content=MINE):
     return path
 
 
-def pull_data(base, to, request):
+def pull_data(base, to, request) -> None:
     web = request.getfixturevalue("web")
     web.files["/rows.jsonl"] = b'{"text": "a"}\n'
     pull.main(["data", "--url", web.url("/rows.jsonl?download=true"), "--to", str(to)])
 
 
-def pull_image(base, to, request):
+def pull_image(base, to, request) -> None:
     registry, login = (request.getfixturevalue(name) for name in ("registry", "credentials"))
     layer = put(base, "layer/model.safetensors", b"weights")
     image = f"{registry.address}/team/weights:v1"
@@ -50,12 +51,12 @@ def pull_image(base, to, request):
     pull.main(["data", "--image", image, "--to", str(to), "--credentials", str(login)])
 
 
-def copy_adapter(base, to, request):
+def copy_adapter(base, to, request) -> None:
     folder = request.getfixturevalue("adapter_folder")
     push.main(["--from", str(folder), "--to-path", str(to)])
 
 
-def save_adapter(base, to, request):
+def save_adapter(base, to, request) -> None:
     from kaito_runtime.models import adapters, load
     from kaito_runtime.models.rendering import Rendering
     from kaito_runtime.tuning.config import LoraConfig, QuantizationConfig
@@ -67,14 +68,14 @@ def save_adapter(base, to, request):
     adapters.save_adapter(tuned, to, "/workspace/weights", Rendering())
 
 
-def copy_demo_model(base, to, request):
+def copy_demo_model(base, to, request) -> None:
     cached = make.cached_model(base / "cache")
     put(cached, "config.json", b"{}")
     put(cached, "model.safetensors", b"weights")
     make.main(["--to", str(to), "--cache", str(base / "cache")])
 
 
-def check_output(base, to, request):
+def check_output(base, to, request) -> None:
     check.check_output_path(to)
 
 
@@ -114,7 +115,9 @@ def a_users_folder(to):
 
 
 @every_program
-def test_what_is_beside_stays(tmp_path, request, program, name):
+def test_what_is_beside_stays(
+    tmp_path: Path, request: pytest.FixtureRequest, program, name
+) -> None:
     to = a_users_folder(tmp_path / "to")
     before = bytes_below(to)
     for _ in range(2):
@@ -124,7 +127,9 @@ def test_what_is_beside_stays(tmp_path, request, program, name):
 
 
 @every_program
-def test_a_file_of_the_same_name_is_refused_and_nothing_changes(tmp_path, request, program, name):
+def test_a_file_of_the_same_name_is_refused_and_nothing_changes(
+    tmp_path: Path, request: pytest.FixtureRequest, program, name
+) -> None:
     to = a_users_folder(tmp_path / "to")
     put(to, name)
     before = bytes_below(to)
@@ -136,7 +141,9 @@ def test_a_file_of_the_same_name_is_refused_and_nothing_changes(tmp_path, reques
 
 
 @every_program
-def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, request, program, name):
+def test_a_link_in_the_place_of_a_file_is_not_followed(
+    tmp_path: Path, request: pytest.FixtureRequest, program, name
+) -> None:
     outside, to = put(tmp_path, "outside"), tmp_path / "to"
     (to / name).parent.mkdir(parents=True)
     (to / name).symlink_to(outside)
@@ -146,7 +153,9 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path, request, progra
 
 
 @every_program
-def test_a_folder_of_that_name_is_refused(tmp_path, request, program, name):
+def test_a_folder_of_that_name_is_refused(
+    tmp_path: Path, request: pytest.FixtureRequest, program, name
+) -> None:
     to = tmp_path / "to"
     put(to, f"{name}/mine.txt")
     before = bytes_below(to)
@@ -156,7 +165,9 @@ def test_a_folder_of_that_name_is_refused(tmp_path, request, program, name):
 
 
 @every_program
-def test_a_file_of_ours_that_somebody_changed_is_theirs(tmp_path, request, program, name):
+def test_a_file_of_ours_that_somebody_changed_is_theirs(
+    tmp_path: Path, request: pytest.FixtureRequest, program, name
+) -> None:
     to = tmp_path / "to"
     if program is check_output:
         copy_adapter(tmp_path, to, request)
@@ -169,7 +180,7 @@ def test_a_file_of_ours_that_somebody_changed_is_theirs(tmp_path, request, progr
 
 
 @pytest.mark.parametrize("own", ["a file", "a folder", "a link", "a record of somebody else"])
-def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path, own):
+def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path: Path, own) -> Never:
     to = tmp_path / "to"
     if own == "a file":
         put(to, ".kaito")
@@ -188,7 +199,7 @@ def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path, own):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_what_a_killed_program_left_is_taken_away(tmp_path):
+def test_what_a_killed_program_left_is_taken_away(tmp_path: Path) -> None:
     with complete_or_nothing(tmp_path) as new:
         put(new, "a")
     put(tmp_path, ".kaito/new-killed/half")
@@ -198,7 +209,9 @@ def test_what_a_killed_program_left_is_taken_away(tmp_path):
     assert [path.name for path in (tmp_path / ".kaito").iterdir()] == ["written.json"]
 
 
-def test_a_program_that_was_killed_between_two_files_knows_both_again(tmp_path, monkeypatch):
+def test_a_program_that_was_killed_between_two_files_knows_both_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with complete_or_nothing(tmp_path) as new:
         put(new, "a", b"first")
         put(new, "b", b"first")
@@ -209,7 +222,7 @@ def test_a_program_that_was_killed_between_two_files_knows_both_again(tmp_path, 
             raise KeyboardInterrupt
         return replace(path, target)
 
-    def write(content):
+    def write(content) -> None:
         with complete_or_nothing(tmp_path) as new:
             put(new, "a", content)
             put(new, "b", content)
@@ -223,7 +236,7 @@ def test_a_program_that_was_killed_between_two_files_knows_both_again(tmp_path, 
     assert bytes_below(tmp_path) == {"a": b"third", "b": b"third"}
 
 
-def test_the_same_content_of_somebody_else_stays_and_stays_theirs(tmp_path):
+def test_the_same_content_of_somebody_else_stays_and_stays_theirs(tmp_path: Path) -> None:
     theirs = put(tmp_path, "a", b"same")
     inode = theirs.stat().st_ino
     with complete_or_nothing(tmp_path) as new:
@@ -233,7 +246,7 @@ def test_the_same_content_of_somebody_else_stays_and_stays_theirs(tmp_path):
         put(new, "a", b"other")
 
 
-def test_the_names_of_a_lesson_must_be_free(tmp_path):
+def test_the_names_of_a_lesson_must_be_free(tmp_path: Path) -> None:
     data, config = put(tmp_path, "rows.parquet"), tmp_path / "training_config.yaml"
     arguments = ["--data", str(data), "--config", str(config)]
     with pytest.raises(Failure, match=r"rows\.parquet is there already; move it away"):
@@ -246,7 +259,7 @@ def test_the_names_of_a_lesson_must_be_free(tmp_path):
     assert config.read_bytes() == MINE
 
 
-def test_a_folder_in_the_cache_that_is_no_model_is_not_removed(tmp_path):
+def test_a_folder_in_the_cache_that_is_no_model_is_not_removed(tmp_path: Path) -> None:
     cached = make.cached_model(tmp_path / "cache")
     put(cached, "mine.txt")
     with pytest.raises(Failure, match="is there and is not a demo model"):
@@ -262,7 +275,9 @@ TREES = st.dictionaries(PATHS, st.sampled_from([b"one", b"two"]), max_size=4).fi
 
 @settings(deadline=None, max_examples=100)
 @given(theirs=TREES, rounds=st.lists(TREES, min_size=1, max_size=3))
-def test_no_byte_of_somebody_else_is_ever_lost(tmp_path_factory, theirs, rounds):
+def test_no_byte_of_somebody_else_is_ever_lost(
+    tmp_path_factory: pytest.TempPathFactory, theirs, rounds
+) -> None:
     to = tmp_path_factory.mktemp("to")
     for name, content in theirs.items():
         put(to, name, content)

@@ -19,7 +19,9 @@ from kaito_runtime.transfer.push import copy_adapter, push_adapter, push_files, 
 from kaito_runtime.transfer.transport import Transport
 
 
-def test_an_adapter_comes_back_by_digest(registry, credentials, adapter_folder, tmp_path):
+def test_an_adapter_comes_back_by_digest(
+    registry, credentials, adapter_folder, tmp_path: Path
+) -> None:
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
     by_digest = f"{registry.address}/team/a@{pushed['digest']}"
     pulled = pull_image(by_digest, "/data", tmp_path / "to", [credentials], "adapter")
@@ -31,8 +33,8 @@ def test_an_adapter_comes_back_by_digest(registry, credentials, adapter_folder, 
 
 
 def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed(
-    registry, credentials, adapter_folder, tmp_path
-):
+    registry, credentials, adapter_folder, tmp_path: Path
+) -> None:
     first = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
     for path in adapter_folder.iterdir():
         os.utime(path, (1, 1))
@@ -42,7 +44,9 @@ def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed
     assert first["digest"] == second["digest"] == copied["digest"]
 
 
-def test_a_large_blob_goes_up_in_parts(registry, credentials, tmp_path, monkeypatch):
+def test_a_large_blob_goes_up_in_parts(
+    registry, credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 1000)
     path = tmp_path / "blob"
     path.write_bytes(os.urandom(4321))
@@ -54,8 +58,8 @@ def test_a_large_blob_goes_up_in_parts(registry, credentials, tmp_path, monkeypa
 
 
 def test_an_upload_resumes_where_the_connection_was_cut(
-    registry, credentials, adapter_folder, transport, monkeypatch
-):
+    registry, credentials, adapter_folder, transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 50_000)
     sent = transport._send
     cuts = iter([False, True, False, True])
@@ -79,7 +83,7 @@ def test_an_upload_resumes_where_the_connection_was_cut(
 
 def test_a_wrong_password_is_push_denied_and_never_shown(
     registry, adapter_folder, wrong_credentials, password, failure_of
-):
+) -> None:
     image = f"{registry.address}/team/a:v1"
     failure = failure_of(push_adapter, adapter_folder, image, [wrong_credentials])
     assert failure.reason is Reason.PUSH_DENIED
@@ -89,15 +93,15 @@ def test_a_wrong_password_is_push_denied_and_never_shown(
 
 def test_no_credentials_are_push_denied_even_below_a_public_prefix(
     registry, adapter_folder, failure_of
-):
+) -> None:
     failure = failure_of(push_adapter, adapter_folder, f"{registry.address}/public/a:v1", [])
     assert failure.reason is Reason.PUSH_DENIED
     assert "imagePushSecret" in failure.message
 
 
 def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
-    registry, credentials, adapter_folder, tmp_path, failure_of
-):
+    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+) -> None:
     for name in ("team/private", "public/open"):
         push_adapter(adapter_folder, f"{registry.address}/{name}:v1", [credentials])
     private = f"{registry.address}/team/private:v1"
@@ -107,7 +111,9 @@ def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
     assert pull_image(public, "/data", tmp_path / "to", [], "adapter")["files"] == 2
 
 
-def test_an_image_that_is_not_there_is_image_not_found(registry, credentials, tmp_path, failure_of):
+def test_an_image_that_is_not_there_is_image_not_found(
+    registry, credentials, tmp_path: Path, failure_of
+) -> None:
     image = f"{registry.address}/team/absent:v1"
     failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials], "data")
     assert failure.reason is Reason.IMAGE_NOT_FOUND
@@ -115,8 +121,8 @@ def test_an_image_that_is_not_there_is_image_not_found(registry, credentials, tm
 
 
 def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
-    registry, credentials, adapter_folder, tmp_path, failure_of
-):
+    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+) -> None:
     (adapter_folder / "adapter_config.json").write_text('{"peft_type": "LORA", "damage": 1}')
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/bad:v1", [credentials])
     manifest = json.loads(registry.blob(pushed["digest"]).read_bytes())
@@ -131,8 +137,8 @@ def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
 
 
 def test_a_registry_that_is_not_there_is_unreachable(
-    adapter_folder, tmp_path, transport, failure_of
-):
+    adapter_folder, tmp_path: Path, transport, failure_of
+) -> None:
     push_failure = failure_of(
         push_adapter, adapter_folder, "127.0.0.1:1/team/a:v1", [], None, None, transport
     )
@@ -156,13 +162,13 @@ def test_a_registry_that_is_not_there_is_unreachable(
 )
 def test_an_output_image_that_can_not_be_pushed_to_says_what_to_write(
     image, says, adapter_folder, failure_of
-):
+) -> None:
     failure = failure_of(push_adapter, adapter_folder, image, [])
     assert failure.reason is Reason.OUTPUT_IMAGE_INVALID
     assert says in failure.message
 
 
-def test_a_folder_without_an_adapter_is_results_missing(tmp_path, failure_of):
+def test_a_folder_without_an_adapter_is_results_missing(tmp_path: Path, failure_of) -> None:
     failure = failure_of(push_adapter, tmp_path, "registry.example.com/a/b:v1", [])
     assert failure.reason is Reason.RESULTS_MISSING
 
@@ -179,8 +185,8 @@ def test_a_folder_without_an_adapter_is_results_missing(tmp_path, failure_of):
     ],
 )
 def test_credentials_that_can_not_be_read_are_invalid(
-    content, tmp_path, adapter_folder, failure_of, transport
-):
+    content, tmp_path: Path, adapter_folder, failure_of, transport
+) -> None:
     path = tmp_path / "broken.json"
     path.write_text(content)
     failure = failure_of(
@@ -190,7 +196,9 @@ def test_credentials_that_can_not_be_read_are_invalid(
     assert failure.reason is expected
 
 
-def test_a_base_image_lies_below_the_adapter(registry, credentials, adapter_folder, tmp_path):
+def test_a_base_image_lies_below_the_adapter(
+    registry, credentials, adapter_folder, tmp_path: Path
+) -> None:
     tool = tmp_path / "sh"
     tool.write_text("#!")
     base = f"{registry.address}/public/base:v1"
@@ -203,7 +211,9 @@ def test_a_base_image_lies_below_the_adapter(registry, credentials, adapter_fold
     assert len(list((tmp_path / "data").glob("[!.]*"))) == 2
 
 
-def test_a_weights_image_holds_the_model_below_weights(registry, credentials, tmp_path):
+def test_a_weights_image_holds_the_model_below_weights(
+    registry, credentials, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -216,7 +226,7 @@ def test_a_weights_image_holds_the_model_below_weights(registry, credentials, tm
 
 
 @pytest.fixture
-def foreign_registry(tmp_path):
+def foreign_registry(tmp_path: Path):
     """The address of the reference implementation, where this machine has it."""
     program = shutil.which("docker-registry")
     if not program:
@@ -242,8 +252,13 @@ def foreign_registry(tmp_path):
 
 
 def test_the_reference_implementation_takes_and_gives_the_same(
-    foreign_registry, registry, credentials, adapter_folder, tmp_path, monkeypatch
-):
+    foreign_registry,
+    registry,
+    credentials,
+    adapter_folder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 70_000)
     image = f"{foreign_registry}/team/a:v1"
     pushed = push_adapter(adapter_folder, image, [])
@@ -285,7 +300,7 @@ def names(folder: Path) -> list[str]:
         ((("./data/a/deeper", b""),), ["a/deeper", "sub/b"]),
     ],
 )
-def test_upper_layers_take_away_what_they_white_out(tmp_path, upper, left):
+def test_upper_layers_take_away_what_they_white_out(tmp_path: Path, upper, left) -> None:
     layers.unpack(layer(("data/a", b"1"), ("data/sub/b", b"2"), ("etc/x", b"")), "/data", tmp_path)
     if upper != () and upper[0][0] == "./data/a/deeper":
         (tmp_path / "a").unlink()
@@ -303,7 +318,7 @@ def test_upper_layers_take_away_what_they_white_out(tmp_path, upper, left):
         (("data/a", "."), ("data/a/b", "../..")),
     ],
 )
-def test_a_layer_can_not_reach_out_of_its_folder(tmp_path, entries, failure_of):
+def test_a_layer_can_not_reach_out_of_its_folder(tmp_path: Path, entries, failure_of) -> None:
     target = tmp_path / "target"
     target.mkdir()
     failure = failure_of(layers.unpack, layer(*entries), "/data", target)
@@ -315,15 +330,15 @@ def test_a_layer_can_not_reach_out_of_its_folder(tmp_path, entries, failure_of):
     ("content", "says"),
     [(b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd"), (b"no tar at all" * 100, "not a readable tar")],
 )
-def test_a_layer_of_an_unknown_kind_is_named(tmp_path, content, says, failure_of):
+def test_a_layer_of_an_unknown_kind_is_named(tmp_path: Path, content, says, failure_of) -> None:
     failure = failure_of(layers.unpack, io.BytesIO(content), "/data", tmp_path)
     assert failure.reason is Reason.IMAGE_INVALID
     assert says in failure.message
 
 
 def test_an_image_without_the_path_is_invalid(
-    registry, credentials, adapter_folder, tmp_path, failure_of
-):
+    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+) -> None:
     image = f"{registry.address}/public/a:v1"
     push_adapter(adapter_folder, image, [credentials])
     failure = failure_of(pull_image, image, "/weights", tmp_path / "to", [], "weights")

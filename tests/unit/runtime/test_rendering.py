@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -97,7 +98,7 @@ def made(make):
 
 
 @pytest.fixture(params=[_whole_text_bpe, _byte_level_bpe, _unigram], ids=lambda make: make.__name__)
-def merging(request):
+def merging(request: pytest.FixtureRequest):
     return made(request.param)
 
 
@@ -109,7 +110,7 @@ def learnt(tokenizer, document):
     return tokenizer.decode([label for label in document.labels if label != NO_LABEL])
 
 
-def test_the_tokenizers_of_these_tests_merge_across_the_border(merging):
+def test_the_tokenizers_of_these_tests_merge_across_the_border(merging) -> None:
     prompts = [(question + gap, answer) for question, answer in text.lines(9, 4) for gap in "\n "]
     merged = [
         merging(prompt + answer)["input_ids"][: len(alone)] != alone
@@ -121,7 +122,9 @@ def test_the_tokenizers_of_these_tests_merge_across_the_border(merging):
 
 @pytest.mark.parametrize("template", [PLAIN_TEMPLATE, MARKED_TEMPLATE], ids=["plain", "marked"])
 @pytest.mark.parametrize("only", [True, False])
-def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(merging, template, only):
+def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(
+    merging, template, only
+) -> None:
     merging.chat_template = template
     for question, answer in text.lines(60, 3):
         first = text.messages(question, answer)
@@ -139,7 +142,7 @@ def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(mergi
 
 
 @pytest.mark.parametrize("gap", ["", " ", "\n", ": "])
-def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, gap):
+def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, gap) -> None:
     for question, answer in text.lines(60, 4):
         example = Example(prompt=question + gap, completion=answer)
         document = trained_on(merging, example)
@@ -152,7 +155,7 @@ def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, 
 
 @settings(max_examples=150, deadline=None)
 @given(whole=st.text("ab: \n.Tu", min_size=1, max_size=30), cuts=st.sets(st.integers(0, 30)))
-def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts):
+def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts) -> None:
     tokenizer = made(_whole_text_bpe)
     borders = sorted(cut for cut in cuts if 0 < cut < len(whole))
     found = encode(tokenizer, whole, borders, add_special_tokens=False)
@@ -162,7 +165,7 @@ def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts):
         assert found.ids[: len(before.ids)] == before.ids
 
 
-def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging):
+def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging) -> None:
     from tokenizers import processors
 
     backend, before = merging.backend_tokenizer, merging.backend_tokenizer.post_processor
@@ -175,7 +178,7 @@ def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging):
     assert ids[-1] != 2
 
 
-def test_the_next_speakers_mark_is_not_learnt(merging):
+def test_the_next_speakers_mark_is_not_learnt(merging) -> None:
     merging.chat_template = MARKED_TEMPLATE
     row = (*text.messages("Where?", "one"), *text.messages("When?", "two"))
     document = trained_on(merging, Example(messages=row), assistant_only_loss=True)
@@ -186,12 +189,12 @@ CHAT = Rendering(Form.CHAT, MARKED_TEMPLATE)
 
 
 @pytest.mark.parametrize("rendering", [CHAT, Rendering()])
-def test_the_record_comes_back_as_it_was_written(tmp_path, rendering):
+def test_the_record_comes_back_as_it_was_written(tmp_path: Path, rendering) -> None:
     write_rendering(rendering, tmp_path)
     assert read_rendering(tmp_path) == rendering
 
 
-def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path):
+def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path: Path) -> None:
     assert read_rendering(tmp_path) == Rendering(Form.TEXT)
 
 
@@ -205,7 +208,9 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path):
         ('{"rendering": "chat", "chat_template": "a", "chat_template_digest": "sha256:0"}', "digest"),
     ],
 )  # fmt: skip
-def test_a_record_that_contradicts_itself_is_adapter_invalid(tmp_path, content, says, failure_of):
+def test_a_record_that_contradicts_itself_is_adapter_invalid(
+    tmp_path: Path, content, says, failure_of
+) -> None:
     from kaito_runtime.models.adapters import taught_rendering
 
     (tmp_path / RECORD_FILE).write_text(content)
@@ -219,11 +224,11 @@ def test_a_record_that_contradicts_itself_is_adapter_invalid(tmp_path, content, 
     ("conversations", "texts", "form"),
     [(3, 0, Form.CHAT), (0, 3, Form.TEXT), (2, 2, Form.CHAT), (1, 2, Form.TEXT)],
 )
-def test_the_more_frequent_form_of_the_rows_is_recorded(conversations, texts, form):
+def test_the_more_frequent_form_of_the_rows_is_recorded(conversations, texts, form) -> None:
     assert rendering_of(conversations, texts, "t").form is form
 
 
-def test_adapters_that_differ_are_asked_with_text():
+def test_adapters_that_differ_are_asked_with_text() -> None:
     other = Rendering(Form.CHAT, PLAIN_TEMPLATE)
     assert common_rendering([CHAT, CHAT]) == CHAT
     assert common_rendering([CHAT, other]) == Rendering()
@@ -231,7 +236,7 @@ def test_adapters_that_differ_are_asked_with_text():
 
 
 @pytest.mark.parametrize("rows", ["messages", "text"])
-def test_the_image_says_how_its_rows_were_rendered(tmp_path, adapter_folder, rows):
+def test_the_image_says_how_its_rows_were_rendered(tmp_path: Path, adapter_folder, rows) -> None:
     from kaito_runtime.transfer.images import pack_image
     from kaito_runtime.transfer.push import adapter_files, adapter_labels
 
@@ -245,7 +250,7 @@ def test_the_image_says_how_its_rows_were_rendered(tmp_path, adapter_folder, row
 
 
 @pytest.fixture(scope="module")
-def tuned(weights, tmp_path_factory):
+def tuned(weights, tmp_path_factory: pytest.TempPathFactory):
     """Adapters tuned on messages and on text, as the pod makes them: form -> their folder."""
     from kaito_runtime import tune
 
@@ -277,8 +282,8 @@ def tuned(weights, tmp_path_factory):
     ],
 )
 def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
-    weights, tuned, tmp_path, served, asked, as_message, monkeypatch
-):
+    weights, tuned, tmp_path: Path, served, asked, as_message, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from kaito_runtime import serve
     from kaito_runtime.serving.schema import parse_chat
 
@@ -309,7 +314,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
     assert full.text == question + short.text
 
 
-def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned):
+def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned) -> None:
     from kaito_runtime import serve
     from kaito_runtime.serving.engine import ChatRequest
 

@@ -1,5 +1,8 @@
 """What may pass is tried again by the Job, what a person must mend is not."""
 
+from pathlib import Path
+from typing import Never
+
 import pytest
 
 from kaito_runtime.pod.termination import Failure, Reason, Retryable
@@ -13,8 +16,8 @@ from kaito_runtime.transfer.pull import pull_image, pull_urls
     [([503] * 5, True), ([429] * 5, True), ([500] * 5, True), ([404], False), ([403], False)],
 )
 def test_a_url_is_tried_again_after_what_its_server_may_get_over(
-    web, tmp_path, transport, failure_of, statuses, may_pass
-):
+    web, tmp_path: Path, transport, failure_of, statuses, may_pass
+) -> None:
     web.files["/rows.jsonl"] = b"{}"
     web.failures = list(statuses)
     failure = failure_of(pull_urls, [web.url("/rows.jsonl")], tmp_path, transport)
@@ -22,20 +25,24 @@ def test_a_url_is_tried_again_after_what_its_server_may_get_over(
     assert failure.reason is Reason.DATA_UNREACHABLE
 
 
-def test_a_registry_that_does_not_answer_may_do_so_later(tmp_path, transport, failure_of):
+def test_a_registry_that_does_not_answer_may_do_so_later(
+    tmp_path: Path, transport, failure_of
+) -> None:
     failure = failure_of(pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path, [], "data", transport)
     assert isinstance(failure, Retryable)
 
 
 def test_an_image_that_is_not_there_is_for_a_person(
-    registry, credentials, tmp_path, transport, failure_of
-):
+    registry, credentials, tmp_path: Path, transport, failure_of
+) -> None:
     image = f"{registry.address}/team/absent:v1"
     failure = failure_of(pull_image, image, "/data", tmp_path, [credentials], "data", transport)
     assert not isinstance(failure, Retryable)
 
 
-def test_a_secret_may_come_later_and_one_that_is_wrong_is_for_a_person(tmp_path, failure_of):
+def test_a_secret_may_come_later_and_one_that_is_wrong_is_for_a_person(
+    tmp_path: Path, failure_of
+) -> None:
     path = tmp_path / ".dockerconfigjson"
     missing = failure_of(find_credential, [path], "registry.example.com")
     assert isinstance(missing, Retryable)
@@ -44,7 +51,9 @@ def test_a_secret_may_come_later_and_one_that_is_wrong_is_for_a_person(tmp_path,
     assert not isinstance(failure_of(find_credential, [path], "registry.example.com"), Retryable)
 
 
-def test_a_push_waits_for_its_registry_and_trains_nothing_again(capsys):
+def test_a_push_waits_for_its_registry_and_trains_nothing_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     troubles = [Retryable(Reason.REGISTRY_UNREACHABLE, "no answer")] * 2
 
     def attempt():
@@ -57,10 +66,10 @@ def test_a_push_waits_for_its_registry_and_trains_nothing_again(capsys):
 
 
 @pytest.mark.parametrize("kind", [Retryable, Failure])
-def test_a_push_ends_with_its_last_failure(kind):
+def test_a_push_ends_with_its_last_failure(kind) -> None:
     attempts = []
 
-    def attempt():
+    def attempt() -> Never:
         attempts.append(1)
         raise kind(Reason.PUSH_DENIED, "403")
 
@@ -69,6 +78,6 @@ def test_a_push_ends_with_its_last_failure(kind):
     assert len(attempts) == (3 if kind is Retryable else 1)
 
 
-def test_a_push_gives_up_after_about_an_hour():
+def test_a_push_gives_up_after_about_an_hour() -> None:
     assert 45 * 60 <= sum(push.PAUSES_SECONDS) <= 75 * 60
     assert list(push.PAUSES_SECONDS) == sorted(push.PAUSES_SECONDS)

@@ -11,6 +11,8 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Never
 
 import pytest
 import tornado.httpclient
@@ -60,7 +62,7 @@ def chat(content):
     return ("POST", "/chat", body, {})
 
 
-def test_readiness_begins_with_the_engine_and_health_before(ask):
+def test_readiness_begins_with_the_engine_and_health_before(ask) -> None:
     loading, ready = Served("text-generation"), Served("text-generation", engine=EchoEngine())
     before = ask(loading, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
     after = ask(ready, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
@@ -71,14 +73,14 @@ def test_readiness_begins_with_the_engine_and_health_before(ask):
     assert json.loads(after[2][2]) == {"Result": "a"}
 
 
-def test_a_dead_engine_is_unhealthy(ask):
+def test_a_dead_engine_is_unhealthy(ask) -> None:
     engine = EchoEngine()
     engine.ended.set_result(Failure(Reason.DEVICE_LOST, "the device no longer computes"))
     served = Served("text-generation", engine=engine)
     assert [a[0] for a in ask(served, get("/healthz"), get("/readyz"))] == [500, 503]
 
 
-def test_the_root_names_the_adapter(ask):
+def test_the_root_names_the_adapter(ask) -> None:
     served = Served("text-generation", adapter_digest="sha256:12", engine=EchoEngine())
     ((_, headers, body),) = ask(served, get("/"))
     assert json.loads(body) == {"message": "Server is running"}
@@ -98,7 +100,7 @@ def test_the_root_names_the_adapter(ask):
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_errors_have_a_detail(ask, trouble, content, status):
+def test_errors_have_a_detail(ask, trouble, content, status) -> None:
     engine = EchoEngine()
     engine.trouble = trouble
     ((code, _, body),) = ask(Served("text-generation", engine=engine), chat(content))
@@ -107,21 +109,21 @@ def test_errors_have_a_detail(ask, trouble, content, status):
     assert "secret" not in body
 
 
-def test_a_full_queue_is_503_and_says_when_to_come_back(ask):
+def test_a_full_queue_is_503_and_says_when_to_come_back(ask) -> None:
     engine = EchoEngine()
     engine.is_full = True
     ((code, headers, _),) = ask(Served("text-generation", engine=engine), chat({"prompt": "a"}))
     assert (code, headers["Retry-After"]) == (503, "1")
 
 
-def test_a_conversation_is_answered_in_the_form_of_kaito(ask):
+def test_a_conversation_is_answered_in_the_form_of_kaito(ask) -> None:
     served = Served("conversational", engine=EchoEngine())
     messages = {"messages": [{"role": "user", "content": "Hi"}]}
     ((_, _, body),) = ask(served, chat(messages))
     assert json.loads(body) == {"Result": "{'role': 'assistant', 'content': 'Hi'}"}
 
 
-def test_metrics_are_for_prometheus_and_json_on_request(ask):
+def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
     served = Served("text-generation", engine=EchoEngine())
     answers = ask(
         served, chat({"prompt": "a"}), get("/metrics"), get("/metrics", Accept="application/json")
@@ -132,7 +134,7 @@ def test_metrics_are_for_prometheus_and_json_on_request(ask):
     assert figures["gpu_info"] or figures["cpu_info"]["total_cores"] >= 1
 
 
-def test_the_configuration_file_is_below_the_command_line(tmp_path):
+def test_the_configuration_file_is_below_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "inference_config.yaml"
     path.write_text("torch_dtype: float16\npipeline: conversational\n")
     flags = serve.parse_flags(["--config", str(path), "--torch_dtype=float32", "--load_in_4bit"])
@@ -142,13 +144,15 @@ def test_the_configuration_file_is_below_the_command_line(tmp_path):
 
 @pytest.mark.parametrize("text", ["a: 1", "torch_dtype: bf16", "port: x", "- 1", "a: [",
                                   "{load_in_4bit: true, load_in_8bit: true}"])  # fmt: skip
-def test_a_configuration_file_with_a_mistake_is_config_invalid(tmp_path, text, failure_of):
+def test_a_configuration_file_with_a_mistake_is_config_invalid(
+    tmp_path: Path, text, failure_of
+) -> None:
     path = tmp_path / "inference_config.yaml"
     path.write_text(text)
     assert failure_of(serve.parse_flags, ["--config", str(path)]).reason is Reason.CONFIG_INVALID
 
 
-def test_a_port_in_use_is_named(failure_of):
+def test_a_port_in_use_is_named(failure_of) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         failure = failure_of(
@@ -158,8 +162,8 @@ def test_a_port_in_use_is_named(failure_of):
     assert str(port) in failure.message
 
 
-def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason():
-    def load():
+def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason() -> None:
+    def load() -> Never:
         raise Failure(Reason.WEIGHTS_INVALID, "no model")
 
     failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, "text-generation"))
@@ -198,7 +202,7 @@ PROMPTS = ["What does Ada like to eat?", "Where", "Tell me the code word of the 
 
 
 @pytest.mark.runtime
-def test_rows_of_a_batch_answer_as_if_they_were_alone(engine):
+def test_rows_of_a_batch_answer_as_if_they_were_alone(engine) -> None:
     alone = [engine.submit(greedy(prompt, 3 + n)).result() for n, prompt in enumerate(PROMPTS)]
     together = [engine.submit(greedy(prompt, 3 + n)) for n, prompt in enumerate(PROMPTS)]
     assert [reply.result() for reply in together] == alone
@@ -206,7 +210,7 @@ def test_rows_of_a_batch_answer_as_if_they_were_alone(engine):
 
 
 @pytest.mark.runtime
-def test_the_full_text_is_the_prompt_and_what_follows(engine):
+def test_the_full_text_is_the_prompt_and_what_follows(engine) -> None:
     from kaito_runtime.serving.engine import ChatRequest
 
     made = engine.submit(greedy("Where is")).result().text
@@ -223,7 +227,9 @@ def test_the_full_text_is_the_prompt_and_what_follows(engine):
         ({"repetition_penalty": -1.0}, "penalty"),
     ],
 )
-def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(engine, generation, says):
+def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(
+    engine, generation, says
+) -> None:
     request = greedy("Where does the otter live?", generation=generation)
     with pytest.raises(RequestRefusedError, match=says):
         engine.submit(request).result()
@@ -231,7 +237,7 @@ def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(engine, 
 
 
 @pytest.mark.runtime
-def test_a_prompt_beyond_the_context_is_refused_or_cut(engine):
+def test_a_prompt_beyond_the_context_is_refused_or_cut(engine) -> None:
     long = "Where does the otter live? " * 60
     with pytest.raises(PromptTooLongError, match="256"):
         engine.submit(greedy(long)).result()
@@ -239,20 +245,20 @@ def test_a_prompt_beyond_the_context_is_refused_or_cut(engine):
 
 
 @pytest.mark.runtime
-def test_several_sequences_are_written_one_after_another(engine):
+def test_several_sequences_are_written_one_after_another(engine) -> None:
     sampled = {"do_sample": True, "num_return_sequences": 3}
     reply = engine.submit(greedy("Where", 4, generation=sampled)).result()
     assert 3 <= reply.generated_tokens <= 12
 
 
 @pytest.mark.runtime
-def test_a_full_queue_refuses(loaded):
+def test_a_full_queue_refuses(loaded) -> None:
     from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     running = BatchingEngine(*loaded, waiting_limit=2)
     replies = [running.submit(greedy("Where", 200))]
 
-    def submit_many():
+    def submit_many() -> None:
         for _ in range(50):
             replies.append(running.submit(greedy("Where", 2)))
 
@@ -263,7 +269,7 @@ def test_a_full_queue_refuses(loaded):
 
 
 @pytest.fixture(scope="module")
-def adapters(weights, tmp_path_factory):
+def adapters(weights, tmp_path_factory: pytest.TempPathFactory):
     """Two adapters whose matrices are not zero."""
     import torch
 
@@ -301,7 +307,7 @@ def put_on(weights, mounted, **quantized):
 
 
 @pytest.mark.runtime
-def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapters):
+def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapters) -> None:
     import torch
     from peft import PeftModel
 
@@ -314,7 +320,7 @@ def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapt
 
 
 @pytest.mark.runtime
-def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapters):
+def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapters) -> None:
     import torch
 
     mounted = {"a1": (adapters / "a1", 0.5), "a2": (adapters / "a2", -2.0)}
@@ -328,7 +334,7 @@ def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapter
 
 
 @pytest.mark.runtime
-def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters):
+def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
     from kaito_runtime.models.load import quantized_modules
 
     mounted = {"a1": (adapters / "a1", 1.0)}
@@ -347,8 +353,8 @@ def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters):
     ],
 )  # fmt: skip
 def test_a_damaged_adapter_is_refused_with_what_is_wrong(
-    weights, adapters, tmp_path, failure_of, damage, says
-):
+    weights, adapters, tmp_path: Path, failure_of, damage, says
+) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -388,7 +394,9 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
     assert says in failure.message
 
 
-def test_the_strength_is_in_the_variable_of_the_adapters_name(tmp_path, monkeypatch, failure_of):
+def test_the_strength_is_in_the_variable_of_the_adapters_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure_of
+) -> None:
     from kaito_runtime.models.adapters import mounted_adapters
 
     for name in ("my-adapter", "other"):
@@ -400,7 +408,7 @@ def test_the_strength_is_in_the_variable_of_the_adapters_name(tmp_path, monkeypa
 
 
 @pytest.mark.runtime
-def test_the_program_serves_and_ends_on_sigterm(weights, tmp_path):
+def test_the_program_serves_and_ends_on_sigterm(weights, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "workspace").mkdir()

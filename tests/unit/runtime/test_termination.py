@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -16,7 +17,7 @@ CONTRACT = Path(__file__).parents[3] / "docs" / "pods.md"
 
 
 @pytest.fixture
-def end(tmp_path, monkeypatch):
+def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run a program and return its exit code and termination message."""
     monkeypatch.setenv("KAITO_ROOT", str(tmp_path))
 
@@ -30,50 +31,50 @@ def end(tmp_path, monkeypatch):
 
 
 def raising(error):
-    def program():
+    def program() -> Never:
         raise error
 
     return program
 
 
-def test_success_is_the_result_as_json(end):
+def test_success_is_the_result_as_json(end) -> None:
     assert end(lambda: {"bytes": 1}) == (0, {"bytes": 1})
 
 
-def test_a_failure_is_its_reason_and_sentence(end, capsys):
+def test_a_failure_is_its_reason_and_sentence(end, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = end(raising(Failure(Reason.DATA_EMPTY, "write a row")))
     assert (code, message) == (1, {"reason": "DataEmpty", "message": "write a row"})
     assert capsys.readouterr().err == "DataEmpty: write a row\n"
 
 
-def test_a_failure_that_may_pass_has_an_exit_code_of_its_own(end):
+def test_a_failure_that_may_pass_has_an_exit_code_of_its_own(end) -> None:
     code, message = end(raising(Retryable(Reason.REGISTRY_UNREACHABLE, "no answer")))
     assert (code, message["reason"]) == (75, "RegistryUnreachable")
 
 
-def test_a_full_disk_is_disk_full(end):
+def test_a_full_disk_is_disk_full(end) -> None:
     code, message = end(raising(OSError(errno.ENOSPC, "No space left on device", "/mnt/data/x")))
     assert (code, message["reason"]) == (1, "DiskFull")
 
 
-def test_a_fault_of_our_own_shows_no_value_in_the_message(end):
+def test_a_fault_of_our_own_shows_no_value_in_the_message(end) -> None:
     code, message = end(raising(KeyError("password")))
     assert (code, message["reason"]) == (1, "InternalError")
     assert "password" not in message["message"]
 
 
-def test_a_long_message_is_cut_to_the_limit(end):
+def test_a_long_message_is_cut_to_the_limit(end) -> None:
     _, message = end(raising(Failure(Reason.CONFIG_INVALID, "ü" * 9000)))
     assert len(json.dumps(message).encode()) <= MESSAGE_LIMIT_BYTES
 
 
-def test_every_reason_of_the_contract_is_known_and_every_known_one_is_in_the_contract():
+def test_every_reason_of_the_contract_is_known_and_every_known_one_is_in_the_contract() -> None:
     said = set(re.findall(r"`([A-Z][A-Za-z]+)`", CONTRACT.read_text()))
     assert {str(reason) for reason in Reason} <= said
 
 
 @pytest.mark.parametrize("module", ["check", "transfer.pull", "transfer.push"])
-def test_a_wrong_command_line_is_code_2_without_a_traceback(module, tmp_path):
+def test_a_wrong_command_line_is_code_2_without_a_traceback(module, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"kaito_runtime.{module}", "--nonsense"],
         env={"KAITO_ROOT": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},

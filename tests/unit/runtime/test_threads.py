@@ -1,6 +1,7 @@
 """How many threads torch gets from the limit of the pod, as its cgroup has it (cpu.max: quota and period in µs)."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +20,14 @@ from kaito_runtime.pod import threads
         ("more than the node has", "9600000 100000\n", 32),
     ],
 )
-def test_threads_follow_the_limit_on_processors(limit, cpu_max, granted, tmp_path, monkeypatch):
+def test_threads_follow_the_limit_on_processors(
+    limit, cpu_max, granted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(32)), raising=False)
     file = tmp_path / "cpu.max"
     file.write_text(cpu_max)
     assert threads.granted_processors(file) == granted
 
 
-def test_without_cgroup_v2_the_processors_of_the_machine_count(tmp_path):
+def test_without_cgroup_v2_the_processors_of_the_machine_count(tmp_path: Path) -> None:
     assert threads.granted_processors(tmp_path / "cpu.max") == len(os.sched_getaffinity(0))

@@ -25,7 +25,7 @@ training_config:
 """
 
 
-def test_the_template_of_kaito_is_read():
+def test_the_template_of_kaito_is_read() -> None:
     config = parse_config(KAITO_QLORA)
     assert config.quantization.name == "nf4"
     assert config.training.per_device_train_batch_size == 1
@@ -33,11 +33,11 @@ def test_the_template_of_kaito_is_read():
     assert "TrainingArguments.save_strategy" in config.without_effect
 
 
-def test_the_configuration_of_the_demo_is_read():
+def test_the_configuration_of_the_demo_is_read() -> None:
     assert parse_config(TRAINING_CONFIG).quantization.name == "nf4"
 
 
-def test_a_number_without_a_dot_before_its_exponent_is_a_number():
+def test_a_number_without_a_dot_before_its_exponent_is_a_number() -> None:
     config = parse_config("training_config: {TrainingArguments: {learning_rate: 5e-5}}")
     assert config.training.learning_rate == 5e-5
 
@@ -62,7 +62,7 @@ def test_a_number_without_a_dot_before_its_exponent_is_a_number():
         ("training_config: {QuantizationConfig: {load_in_4bit: true, load_in_8bit: true}}", "both"),
     ],
 )
-def test_a_mistake_is_named_with_what_to_write(text, says):
+def test_a_mistake_is_named_with_what_to_write(text, says) -> None:
     with pytest.raises(Failure) as caught:
         parse_config(text)
     assert caught.value.reason is Reason.CONFIG_INVALID

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -28,7 +29,7 @@ NF4 = "load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_double_quant: 
 
 
 @pytest.fixture
-def run(weights, tmp_path):
+def run(weights, tmp_path: Path):
     """Run the trainer as the pod does and return its report."""
     (tmp_path / "data").mkdir()
 
@@ -53,7 +54,9 @@ def tokenizer(weights):
     return load_tokenizer(weights)
 
 
-def test_training_lowers_the_loss_and_leaves_the_adapter(run, tmp_path, capsys):
+def test_training_lowers_the_loss_and_leaves_the_adapter(
+    run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = run(split=0.9)
     assert report["lastLoss"] < 0.6 * report["firstLoss"]
     assert report["steps"] == 30
@@ -65,28 +68,30 @@ def test_training_lowers_the_loss_and_leaves_the_adapter(run, tmp_path, capsys):
     assert "step 30/30 (100 %) loss" in capsys.readouterr().out
 
 
-def test_qlora_trains_beside_four_bit_modules(run):
+def test_qlora_trains_beside_four_bit_modules(run) -> None:
     report = run(quantization=NF4)
     assert report["quantization"] == "nf4"
     assert report["quantizedModules"] == 8  # four linear layers in each of two blocks
     assert report["lastLoss"] < report["firstLoss"]
 
 
-def test_the_same_seed_gives_the_same_adapter(run, tmp_path):
+def test_the_same_seed_gives_the_same_adapter(run, tmp_path: Path) -> None:
     run(steps=3, output="one")
     run(steps=3, output="two")
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_an_absurd_learning_rate_is_loss_not_finite(run, failure_of):
+def test_an_absurd_learning_rate_is_loss_not_finite(run, failure_of) -> None:
     failure = failure_of(run, rate=1e38, steps=20)
     assert failure.reason is Reason.LOSS_NOT_FINITE
     assert "learning_rate" in failure.message
 
 
 @pytest.mark.parametrize("damage", ["absent", "config", "tensors"])
-def test_weights_that_are_no_model_are_invalid(run, weights, tmp_path, failure_of, damage):
+def test_weights_that_are_no_model_are_invalid(
+    run, weights, tmp_path: Path, failure_of, damage
+) -> None:
     base = tmp_path / "base"
     base.mkdir()
     for path in weights.iterdir() if damage != "absent" else []:
@@ -104,11 +109,13 @@ def test_weights_that_are_no_model_are_invalid(run, weights, tmp_path, failure_o
     ("rows", "reason"),
     [([], Reason.DATA_EMPTY), ([{"q": 1}], Reason.DATA_COLUMNS_INVALID)],
 )
-def test_data_is_judged_before_the_model_is_loaded(run, failure_of, rows, reason, tmp_path):
+def test_data_is_judged_before_the_model_is_loaded(
+    run, failure_of, rows, reason, tmp_path: Path
+) -> None:
     assert failure_of(run, rows=rows, base=tmp_path / "absent").reason is reason
 
 
-def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failure_of):
+def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failure_of) -> None:
     from kaito_runtime.models import adapters, load
 
     base = load.load_base(
@@ -120,7 +127,9 @@ def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failur
     assert "qkv_proj" in failure.message
 
 
-def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
+def test_exhausted_memory_is_out_of_memory(
+    run, monkeypatch: pytest.MonkeyPatch, failure_of
+) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import EndToEndPasses
@@ -136,11 +145,11 @@ def test_exhausted_memory_is_out_of_memory(run, monkeypatch, failure_of):
 
 @pytest.mark.parametrize("place", ["step", "saving"])
 def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
-    run, monkeypatch, failure_of, place
-):
+    run, monkeypatch: pytest.MonkeyPatch, failure_of, place
+) -> None:
     from kaito_runtime.models import adapters
 
-    def lose(*_):
+    def lose(*_) -> Never:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     if place == "step":
@@ -152,7 +161,9 @@ def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
     assert "device-side assert triggered" in failure.message
 
 
-def test_sigterm_is_training_failed_and_saves_nothing(run, monkeypatch, failure_of, tmp_path):
+def test_sigterm_is_training_failed_and_saves_nothing(
+    run, monkeypatch: pytest.MonkeyPatch, failure_of, tmp_path: Path
+) -> None:
     steps = iter(range(3))
     one_step = loop.step
 
@@ -183,7 +194,7 @@ def documents(count: int) -> list[Document]:
     return found
 
 
-def test_documents_in_one_pass_do_not_see_each_other(network):
+def test_documents_in_one_pass_do_not_see_each_other(network) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import EndToEndPasses, PaddedPasses, passes_for
@@ -203,7 +214,7 @@ def test_documents_in_one_pass_do_not_see_each_other(network):
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-4)
 
 
-def test_changing_one_document_leaves_the_logits_of_the_others(network):
+def test_changing_one_document_leaves_the_logits_of_the_others(network) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import passes_for
@@ -224,7 +235,7 @@ def test_changing_one_document_leaves_the_logits_of_the_others(network):
     assert not torch.equal(one[:4], other[:4])
 
 
-def test_a_sliding_window_cuts_as_the_library_cuts_it():
+def test_a_sliding_window_cuts_as_the_library_cuts_it() -> None:
     import torch
 
     from kaito_runtime.tuning.packing import attend_by_document
@@ -241,7 +252,7 @@ def test_a_sliding_window_cuts_as_the_library_cuts_it():
     torch.testing.assert_close(made, wanted.transpose(1, 2))
 
 
-def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer):
+def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer) -> None:
     messages = (*text.messages("Where?", "Here."), *text.messages("When?", "Now."))
     training = TrainingArguments(assistant_only_loss=True)
     document = Encoder(tokenizer, training).document(Example(messages=messages))
@@ -252,21 +263,23 @@ def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer):
     assert "When" not in learnt
 
 
-def test_full_loss_labels_all_but_the_first_token(tokenizer):
+def test_full_loss_labels_all_but_the_first_token(tokenizer) -> None:
     example = Example(messages=tuple(text.messages("Where?", "Here.")))
     document = Encoder(tokenizer, TrainingArguments()).document(example)
     assert document.labels == [NO_LABEL, *document.ids[1:]]
     assert document.ids[-1] == tokenizer.eos_token_id
 
 
-def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer):
+def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer) -> None:
     example = Example(prompt="Where does the otter live? ", completion="In the river.")
     document = Encoder(tokenizer, TrainingArguments()).document(example)
     learnt = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
     assert learnt.strip() == "In the river.<|endoftext|>"
 
 
-def test_a_tokenizer_without_a_chat_template_gets_one(weights, tmp_path, capsys):
+def test_a_tokenizer_without_a_chat_template_gets_one(
+    weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from kaito_runtime.models.load import load_tokenizer
 
     for path in weights.iterdir():
@@ -282,7 +295,7 @@ def test_a_tokenizer_without_a_chat_template_gets_one(weights, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_an_epoch_has_every_row_once(packing):
+def test_an_epoch_has_every_row_once(packing) -> None:
     training = TrainingArguments(
         per_device_train_batch_size=2, gradient_accumulation_steps=2, packing=packing, max_length=50
     )
@@ -297,13 +310,13 @@ def test_an_epoch_has_every_row_once(packing):
     ("linear", [1.0, 0.75, 0.5, 0.25]), ("cosine", [1.0, 0.8536, 0.5, 0.1464]),
     ("constant", [1.0, 1.0, 1.0, 1.0]),
 ])  # fmt: skip
-def test_the_learning_rate_falls_as_its_name_says(kind, values):
+def test_the_learning_rate_falls_as_its_name_says(kind, values) -> None:
     settings = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
     rates = [loop.learning_rate(done, 4, settings) for done in range(4)]
     assert rates == pytest.approx(values, abs=1e-4)
 
 
-def test_rows_held_out_are_not_trained_on():
+def test_rows_held_out_are_not_trained_on() -> None:
     rows = documents(10)
     kept, held_out = loop.split(rows, DatasetConfig(train_test_split=0.8))
     assert (len(kept), len(held_out)) == (8, 2)

@@ -19,7 +19,7 @@ def app_that_counts() -> Flask:
     return app
 
 
-def test_no_collection_looks_at_what_the_app_keeps_for_good(tmp_path: Path):
+def test_no_collection_looks_at_what_the_app_keeps_for_good(tmp_path: Path) -> None:
     with (
         hooks.running(f"{__name__}:app_that_counts()", {}, tmp_path / "log") as hook,
         urllib.request.urlopen(f"http://{hook.address}/kept") as answer,

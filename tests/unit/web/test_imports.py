@@ -14,14 +14,14 @@ def modules_after(statement):
     return set(found.stdout.split())
 
 
-def test_the_shell_loads_no_cloud_code():
+def test_the_shell_loads_no_cloud_code() -> None:
     loaded = modules_after("import kaito_hooks.web")
     assert not {
         name for name in loaded if name.startswith(("azure", "kaito_hooks.providers.aks", "msal"))
     }
 
 
-def test_the_machine_hook_loads_no_credentials_for_a_stand_in():
+def test_the_machine_hook_loads_no_credentials_for_a_stand_in() -> None:
     loaded = modules_after(
         "from kaito_hooks.settings import MachineSettings as S;"
         "from kaito_hooks.providers.aks.provider import AksProvider as P;"
@@ -33,7 +33,7 @@ def test_the_machine_hook_loads_no_credentials_for_a_stand_in():
 @pytest.mark.parametrize(
     ("provider", "foreign"), [("karpenter", {"azure"}), ("byo", {"azure", "kubernetes"})]
 )
-def test_a_provider_loads_no_other_cloud(provider, foreign):
+def test_a_provider_loads_no_other_cloud(provider, foreign) -> None:
     loaded = modules_after(
         "from kaito_hooks.web.machine import provider_of;"
         f"print(type(provider_of('{provider}', None)).__name__)"
@@ -41,7 +41,7 @@ def test_a_provider_loads_no_other_cloud(provider, foreign):
     assert not foreign & loaded
 
 
-def test_karpenters_provider_loads_no_typed_api_with_its_hundred_megabytes_of_models():
+def test_karpenters_provider_loads_no_typed_api_with_its_hundred_megabytes_of_models() -> None:
     loaded = modules_after(
         "from kaito_hooks.web.machine import provider_of; provider_of('karpenter', None)"
     )

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from kaito_hooks.errors import InvalidSettings
@@ -25,7 +27,7 @@ WORKSPACE = {
 }
 
 
-def test_defaults_need_the_least_that_can_be_said():
+def test_defaults_need_the_least_that_can_be_said() -> None:
     machine = MachineSettings.from_environ(MACHINE)
     assert machine.arm_endpoint == "https://management.azure.com"
     assert not machine.is_stand_in
@@ -37,7 +39,7 @@ def test_defaults_need_the_least_that_can_be_said():
 
 @pytest.mark.parametrize("name", MACHINE)
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_missing_setting_of_the_machine_hook_is_named(name, value):
+def test_a_missing_setting_of_the_machine_hook_is_named(name, value) -> None:
     env = {key: item for key, item in MACHINE.items() if key != name}
     if value is not None:
         env[name] = value
@@ -46,7 +48,7 @@ def test_a_missing_setting_of_the_machine_hook_is_named(name, value):
 
 
 @pytest.mark.parametrize("name", WORKSPACE)
-def test_a_missing_setting_of_the_workspace_hook_is_named(name):
+def test_a_missing_setting_of_the_workspace_hook_is_named(name) -> None:
     with pytest.raises(InvalidSettings, match=name):
         WorkspaceSettings.from_environ({k: v for k, v in WORKSPACE.items() if k != name})
 
@@ -59,7 +61,7 @@ def test_a_missing_setting_of_the_workspace_hook_is_named(name):
         ("KAITO_HOOK_TOKEN_FILE", "/nonexistent/token"),
     ],
 )
-def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
+def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value) -> None:
     with pytest.raises(InvalidSettings, match=name):
         WorkspaceSettings.from_environ({**WORKSPACE, name: value})
 
@@ -82,12 +84,12 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value):
         ("ARM_ENDPOINT", "http://127.0.0.1@example.org"),
     ],
 )
-def test_a_malformed_setting_of_the_machine_hook_is_named(name, value):
+def test_a_malformed_setting_of_the_machine_hook_is_named(name, value) -> None:
     with pytest.raises(InvalidSettings, match=name):
         MachineSettings.from_environ({**MACHINE, name: value})
 
 
-def test_where_the_nodes_go_is_read():
+def test_where_the_nodes_go_is_read() -> None:
     subnet = (
         "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/n"
     )
@@ -96,7 +98,7 @@ def test_where_the_nodes_go_is_read():
     assert (settings.zones, settings.subnet_id) == (("1", "3"), subnet)
 
 
-def test_a_stand_in_is_an_address_on_this_host():
+def test_a_stand_in_is_an_address_on_this_host() -> None:
     env = {**MACHINE, "ARM_ENDPOINT": "http://127.0.0.1:8080/"}
     assert MachineSettings.from_environ(env).is_stand_in
     assert MachineSettings.from_environ(env).identity is None
@@ -104,12 +106,12 @@ def test_a_stand_in_is_an_address_on_this_host():
     assert not is_loopback("https://127.0.0.1")
 
 
-def test_lists_may_be_separated_by_blanks_or_commas(tmp_path):
+def test_lists_may_be_separated_by_blanks_or_commas(tmp_path: Path) -> None:
     env = {**WORKSPACE, "KAITO_RUNTIME_COMPUTE_CAPABILITIES": "7.0, 8.0 9.0"}
     assert WorkspaceSettings.from_environ(env).compute_capabilities == ("7.0", "8.0", "9.0")
 
 
-def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path):
+def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("hunter2\n")
     settings = ProvisionerSettings.from_environ({"KAITO_HOOK_TOKEN_FILE": str(file)})
@@ -117,18 +119,18 @@ def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path):
     assert "hunter2" not in repr(settings)
 
 
-def test_aks_makes_the_nodes_unless_another_provider_is_named():
+def test_aks_makes_the_nodes_unless_another_provider_is_named() -> None:
     assert ProvisionerSettings.from_environ({}).provider == "aks"
     for name in ("aks", "karpenter", "byo"):
         assert ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": name}).provider == name
 
 
-def test_a_provider_that_does_not_exist_is_refused_with_those_that_do():
+def test_a_provider_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(InvalidSettings, match=r"KAITO_NODE_PROVIDER must be one of aks, .*'gcp'"):
         ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": "gcp"})
 
 
-def test_karpenter_needs_no_setting_on_aks():
+def test_karpenter_needs_no_setting_on_aks() -> None:
     settings = KarpenterSettings.from_environ({})
     assert settings.node_class_group == "karpenter.azure.com"
     assert settings.node_class_kind == "AKSNodeClass"
@@ -145,6 +147,6 @@ def test_karpenter_needs_no_setting_on_aks():
         ("KAITO_NODE_CLASS_NAME", "Default"),
     ],
 )
-def test_a_malformed_setting_of_karpenter_is_named(name, value):
+def test_a_malformed_setting_of_karpenter_is_named(name, value) -> None:
     with pytest.raises(InvalidSettings, match=name):
         KarpenterSettings.from_environ({name: value})

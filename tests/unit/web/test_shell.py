@@ -2,6 +2,7 @@ import io
 import json
 import os
 import threading
+from typing import Never
 
 import pytest
 from flask.testing import FlaskClient
@@ -26,7 +27,7 @@ def client(hook=echo, **more) -> FlaskClient:
     return create_app({"/machine/sync": hook}, **{"log_stream": io.StringIO()} | more).test_client()
 
 
-def test_answers_a_request_with_200_and_its_length():
+def test_answers_a_request_with_200_and_its_length() -> None:
     answer = client().post("/machine/sync", json=BODY)
     assert answer.status_code == 200
     assert answer.json == {"status": {}, "children": []}
@@ -50,16 +51,16 @@ def test_answers_a_request_with_200_and_its_length():
         b"[" * 200_000,
     ],
 )
-def test_a_body_that_is_no_request_is_400(body):
+def test_a_body_that_is_no_request_is_400(body) -> None:
     answer = client().post("/machine/sync", data=body)
     assert answer.status_code == 400
     assert answer.json["error"]
 
 
-def test_an_internal_error_is_500_and_says_nothing_of_the_object():
+def test_an_internal_error_is_500_and_says_nothing_of_the_object() -> None:
     log = io.StringIO()
 
-    def fail(body):
+    def fail(body) -> Never:
         raise KeyError("hunter2")
 
     answer = client(fail, log_stream=log).post("/machine/sync", json=BODY)
@@ -69,28 +70,28 @@ def test_an_internal_error_is_500_and_says_nothing_of_the_object():
     assert "test_shell.py" in log.getvalue()
 
 
-def test_an_answer_that_is_no_json_is_500_and_never_an_empty_success():
+def test_an_answer_that_is_no_json_is_500_and_never_an_empty_success() -> None:
     answer = client(lambda body: {"status": {"x": {1, 2}}}).post("/machine/sync", json=BODY)
     assert answer.status_code == 500
 
 
 @pytest.mark.parametrize("path", ["/", "/machine", "/machine/sync/deeper", "/metrics/x"])
-def test_an_unknown_path_is_404(path):
+def test_an_unknown_path_is_404(path) -> None:
     assert client().post(path, json=BODY).status_code == 404
 
 
-def test_a_wrong_method_is_405():
+def test_a_wrong_method_is_405() -> None:
     answer = client().get("/machine/sync")
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
 
 
 @pytest.mark.parametrize("path", ["/machine/sync/", "//machine/sync"])
-def test_no_spelling_of_a_path_is_redirected(path):
+def test_no_spelling_of_a_path_is_redirected(path) -> None:
     assert client().post(path, json=BODY).status_code in (200, 404)
 
 
-def test_health_is_independent_of_readiness():
+def test_health_is_independent_of_readiness() -> None:
     probe = client(ready=lambda: "no credential")
     assert probe.get("/healthz").status_code == 200
     answer = probe.get("/readyz")
@@ -109,13 +110,13 @@ def test_health_is_independent_of_readiness():
         ("bearer right", 200),
     ],
 )
-def test_a_token_is_asked_for_when_set(header, status):
+def test_a_token_is_asked_for_when_set(header, status) -> None:
     headers = {"Authorization": header} if header else {}
     answer = client(token="right").post("/machine/sync", json=BODY, headers=headers)
     assert answer.status_code == status
 
 
-def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after():
+def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def wait(body):
@@ -135,7 +136,7 @@ def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after():
     assert app.test_client().post("/machine/sync", json=BODY).status_code == 200
 
 
-def test_one_json_line_per_call_with_parent_generation_and_duration_and_no_body():
+def test_one_json_line_per_call_with_parent_generation_and_duration_and_no_body() -> None:
     log = io.StringIO()
     probe = client(log_stream=log)
     secret = {**BODY, "parent": {**PARENT, "spec": {"password": "hunter2"}}}
@@ -156,13 +157,13 @@ def test_one_json_line_per_call_with_parent_generation_and_duration_and_no_body(
     }
 
 
-def test_without_a_stream_the_line_is_on_standard_output(capfd):
+def test_without_a_stream_the_line_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     client(log_stream=None).post("/machine/sync", json=BODY)
     (line,) = capfd.readouterr().out.splitlines()
     assert json.loads(line)["route"] == "/machine/sync"
 
 
-def test_a_call_is_answered_when_nobody_can_take_its_line(monkeypatch):
+def test_a_call_is_answered_when_nobody_can_take_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as broken:
@@ -170,7 +171,7 @@ def test_a_call_is_answered_when_nobody_can_take_its_line(monkeypatch):
         assert client(log_stream=None).post("/machine/sync", json=BODY).status_code == 200
 
 
-def test_metrics_count_calls_by_route_and_code():
+def test_metrics_count_calls_by_route_and_code() -> None:
     probe = client()
     probe.post("/machine/sync", json=BODY)
     probe.post("/machine/sync", data=b"{")
@@ -180,8 +181,8 @@ def test_metrics_count_calls_by_route_and_code():
     assert 'kaito_hook_call_seconds_bucket{code="400",route="/machine/sync",le="+Inf"} 1' in text
 
 
-def test_a_hook_may_refuse_a_body():
-    def refuse(body):
+def test_a_hook_may_refuse_a_body() -> None:
+    def refuse(body) -> Never:
         raise BadRequest("`parent` must be an object")
 
     answer = client(refuse).post("/machine/sync", json=BODY)
