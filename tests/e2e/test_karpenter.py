@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from kubernetes import client as kube
@@ -13,7 +13,6 @@ from kaito_laptop.core.objects import name
 from tests.contract.providers.clouds import ClaimCloud
 from tests.contract.providers.test_contract import *  # noqa: F403
 from tests.contract.providers.test_contract import REF, request
-from tests.e2e import metacontroller
 from tests.e2e.control_plane import ControlPlane
 from tests.e2e.hook_gate import HookGate
 from tests.e2e.karpenter_world import (
@@ -24,7 +23,7 @@ from tests.e2e.karpenter_world import (
     real_cloud,
     remove_karpenter,
 )
-from tests.e2e.our_loop import OurLoop
+from tests.e2e.real_world import Loop, RealWorld
 from tests.harness.story import NAME, TUNING
 
 
@@ -41,17 +40,10 @@ def cloud(plane: ControlPlane, token: str) -> Iterator[ClaimCloud]:
         yield found
 
 
-@pytest.fixture(params=["our loop", "Metacontroller"])
+@pytest.fixture
 def world(
-    request: pytest.FixtureRequest, plane: ControlPlane, gate: HookGate, token: str
+    plane: ControlPlane, gate: HookGate, token: str, loop: Callable[[RealWorld], Loop]
 ) -> Iterator[ClaimWorld]:
-    program = metacontroller.find()
-    if request.param == "our loop":
-        loop = OurLoop
-    elif program is None:
-        pytest.skip(metacontroller.HOW_TO_GET)
-    else:
-        loop = lambda world: metacontroller.MetacontrollerProcess(plane, program)  # noqa: E731
     with claim_story(plane, gate, token, loop) as story:
         yield story
 

@@ -1,9 +1,13 @@
-"""How long what may pass is tried again; in memory only, since a Job takes an hour for its retries."""
+"""How long what may pass is tried again."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.harness.story import NAME, TUNING, Story
 from tests.stories.test_late_arrivals import NO_ANSWER, NO_SECRET, another_pod, check_meets
+
+pytestmark = pytest.mark.clusters("memory", reason="a Job takes an hour for its retries")
 
 
 def test_a_registry_that_does_not_answer_is_asked_again_and_then_left_to_a_person(

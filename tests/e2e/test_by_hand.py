@@ -1,1 +1,0 @@
-from tests.stories.test_by_hand import *  # noqa: F403

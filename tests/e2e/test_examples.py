@@ -1,1 +1,0 @@
-from tests.stories.test_examples import *  # noqa: F403

@@ -1,1 +1,0 @@
-from tests.stories.test_failures import *  # noqa: F403

@@ -1,1 +1,0 @@
-from tests.stories.test_idle_nodes import *  # noqa: F403

@@ -1,1 +1,0 @@
-from tests.stories.test_interruptions import *  # noqa: F403

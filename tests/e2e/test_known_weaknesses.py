@@ -1,1 +1,0 @@
-from tests.stories.test_known_weaknesses import *  # noqa: F403

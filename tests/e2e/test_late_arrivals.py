@@ -1,1 +1,0 @@
-from tests.stories.test_late_arrivals import *  # noqa: F403

@@ -1,1 +1,0 @@
-from tests.stories.test_long_waits import *  # noqa: F403

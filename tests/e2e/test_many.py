@@ -1,1 +1,0 @@
-from tests.stories.test_many import *  # noqa: F403

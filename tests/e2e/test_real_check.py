@@ -1,1 +1,0 @@
-from tests.stories.test_real_check import *  # noqa: F403

@@ -1,1 +1,0 @@
-from tests.stories.test_real_loop import *  # noqa: F403
