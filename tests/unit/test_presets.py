@@ -91,7 +91,7 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
         parse_presets(read_presets().replace("    gpus: 1\n", "    gpus: 1\n    gpus: 2\n", 1))
 
 
-KAITO = {
+KAITOS_PRESETS = {
     "falcon-40b",
     "falcon-40b-instruct",
     "falcon-7b",
@@ -125,8 +125,8 @@ TUNED_BY_KAITO = {
 
 def test_each_preset_of_kaito_is_there_and_tuned_where_kaito_tunes_it() -> None:
     presets = load_presets()
-    assert set(presets.presets) >= KAITO
-    assert KAITO & set(presets.tunable()) == TUNED_BY_KAITO
+    assert set(presets.presets) >= KAITOS_PRESETS
+    assert KAITOS_PRESETS & set(presets.tunable()) == TUNED_BY_KAITO
 
 
 @pytest.mark.parametrize(
