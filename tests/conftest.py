@@ -154,4 +154,5 @@ def _run(
         return laptop_story(folder)
     from tests.e2e.process_world import process_story
 
-    return process_story(*map(request.getfixturevalue, ("plane", "gate", "loop")), folder)
+    plane, gate, loop = map(request.getfixturevalue, ("plane", "gate", "loop"))
+    return process_story(plane, gate, loop, folder)

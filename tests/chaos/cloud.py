@@ -106,7 +106,7 @@ class Cloud:
         """Whether nothing is under way with a pool."""
         answer = self.arm.get(pool)
         found = json.loads(answer.body) if answer.status == 200 else {}
-        return found.get("properties", {}).get("provisioningState") == "Succeeded"
+        return bool(found.get("properties", {}).get("provisioningState") == "Succeeded")
 
     def pass_time(self, seconds: float) -> None:
         """Let Azure go on."""

@@ -26,7 +26,7 @@ FOUND_BY = {
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_no_run_breaks_a_promise(chunk) -> None:
+def test_no_run_breaks_a_promise(chunk: int) -> None:
     wrong = {}
     for seed in range(chunk, RUNS, CHUNKS):
         result = run(seed)
@@ -40,6 +40,6 @@ def test_a_seed_is_a_run() -> None:
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_the_lack_of_any_rule_is_noticed(name) -> None:
+def test_the_lack_of_any_rule_is_noticed(name: str) -> None:
     mutation, kind = MUTATIONS[name]
     assert kind in {found for found, _ in run(FOUND_BY[name], mutation).wrong}

@@ -131,8 +131,10 @@ def places(node: ast.AST, inside: tuple[str, ...] = ()) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Call) and (name := removes(child)):
             yield f"{'.'.join(inside)} {name}"
-        named = isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
-        yield from places(child, (*inside, child.name) if named else inside)
+        if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            yield from places(child, (*inside, child.name))
+        else:
+            yield from places(child, inside)
 
 
 def removes(call: ast.Call) -> str:
