@@ -9,7 +9,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt requirements clean
+.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt docs requirements clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ lint: setup ## Check format, style, types and the arrows between packages
 fmt: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup ## Write the tables of the documentation that the code has the facts of
+	$(BIN)/python docs/generate.py
 
 requirements: ## Compile the requirement files from pyproject.toml
 	requirements/compile.sh "$(UV)"

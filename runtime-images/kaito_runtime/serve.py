@@ -13,21 +13,32 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import (
+    COMPUTE_DTYPES,
+    DTYPES,
+    QUANT_TYPES,
+    InvalidConfig,
+    QuantizationConfig,
+)
 from kaito_runtime.models.rendering import Form, Rendering
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.paths import in_root
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.handler import Served
 from kaito_runtime.serving.schema import PIPELINES
-from kaito_runtime.tuning.config import DTYPES, QuantizationConfig
 
 DRAIN_SECONDS = 25.0
 """Below Kubernetes' default grace period of 30 seconds."""
 
+_SWITCHES = {
+    "load_in_4bit": "quantise the base to 4 bits; an adapter is served unmerged on it",
+    "load_in_8bit": "quantise the base to 8 bits; an adapter is served unmerged on it",
+    "bnb_4bit_use_double_quant": "quantise the quantisation constants too",
+    "trust_remote_code": "run the Python code that lies beside the weights",
+}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -45,13 +56,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         f"{torch.get_num_threads()} threads",
         flush=True,
     )
-    quantization = QuantizationConfig(
-        load_in_4bit=flags.load_in_4bit,
-        load_in_8bit=flags.load_in_8bit,
-        bnb_4bit_quant_type=flags.bnb_4bit_quant_type,
-        bnb_4bit_compute_dtype=flags.bnb_4bit_compute_dtype,
-        bnb_4bit_use_double_quant=flags.bnb_4bit_use_double_quant,
-    )
+    quantization = quantization_of(flags)
     weights = in_root(flags.weights)
     trust = flags.trust_remote_code
     tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
@@ -84,6 +89,20 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
     engine.prove()
     return engine
+
+
+def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:
+    """Return how the base is quantised; ConfigInvalid for two ways at once."""
+    try:
+        return QuantizationConfig(
+            load_in_4bit=flags.load_in_4bit,
+            load_in_8bit=flags.load_in_8bit,
+            bnb_4bit_quant_type=flags.bnb_4bit_quant_type,
+            bnb_4bit_compute_dtype=flags.bnb_4bit_compute_dtype,
+            bnb_4bit_use_double_quant=flags.bnb_4bit_use_double_quant,
+        )
+    except InvalidConfig as error:
+        raise Failure(Reason.CONFIG_INVALID, str(error)) from None
 
 
 def mounted(folder: Path) -> dict[str, tuple[Path, float]]:
@@ -148,7 +167,7 @@ async def serve(
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
     """Serve what the command line names."""
-    flags = parse_flags(arguments)
+    flags = parser().parse_args(arguments)
     threads.prepare()
     failure = asyncio.run(serve(lambda: load_engine(flags), flags.host, flags.port, flags.pipeline))
     if failure:
@@ -156,68 +175,43 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
     return None
 
 
-def parse_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the flags, those of the configuration file below those of the command line."""
-    parser = argparse.ArgumentParser(prog="kaito_runtime.serve", description=__doc__)
-    parser.add_argument("--config")
-    parser.add_argument("--weights", default="/workspace/weights")
-    parser.add_argument("--adapters", default="/mnt/adapter")
-    parser.add_argument("--host", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument("--pipeline", choices=PIPELINES, default=PIPELINES[0])
-    parser.add_argument("--torch_dtype", choices=DTYPES, default="auto")
-    parser.add_argument("--bnb_4bit_quant_type", choices=("nf4", "fp4"), default="fp4")
-    parser.add_argument("--bnb_4bit_compute_dtype", choices=DTYPES[1:], default="float32")
-    for switch in (
-        "load_in_4bit",
-        "load_in_8bit",
-        "bnb_4bit_use_double_quant",
-        "trust_remote_code",
-    ):
+def parser() -> argparse.ArgumentParser:
+    """Return the command line; words with underscores are Kaito's, from the presets."""
+    command = argparse.ArgumentParser(prog="kaito_runtime.serve", description=__doc__)
+    command.add_argument(
+        "--weights", metavar="DIR", default="/workspace/weights", help="the base model"
+    )
+    command.add_argument(
+        "--adapters",
+        metavar="DIR",
+        default="/mnt/adapter",
+        help="one folder per adapter; the strength is in the environment variable named as the "
+        "folder (default 1.0)",
+    )
+    command.add_argument("--host", metavar="H", default="0.0.0.0", help="where to listen")
+    command.add_argument("--port", metavar="N", type=int, default=5000)
+    command.add_argument("--pipeline", choices=PIPELINES, default=PIPELINES[0])
+    command.add_argument("--torch_dtype", choices=DTYPES, default="auto")
+    command.add_argument("--bnb_4bit_quant_type", choices=QUANT_TYPES, default="fp4")
+    command.add_argument("--bnb_4bit_compute_dtype", choices=COMPUTE_DTYPES, default="float32")
+    for switch, meaning in _SWITCHES.items():
         # Kaito's users write `--load_in_4bit` as well as `--load_in_4bit=true`.
-        parser.add_argument(f"--{switch}", nargs="?", type=_boolean, const=True, default=False)
-    path = parser.parse_known_args(arguments)[0].config
-    if path:
-        parser.set_defaults(**_file_defaults(in_root(path), parser))
-    flags = parser.parse_args(arguments)
-    if flags.load_in_4bit and flags.load_in_8bit:
-        raise Failure(
-            Reason.CONFIG_INVALID, "`load_in_4bit` and `load_in_8bit` are both true; keep one"
+        command.add_argument(
+            f"--{switch}",
+            metavar="true",
+            nargs="?",
+            type=_boolean,
+            const=True,
+            default=False,
+            help=meaning,
         )
-    return flags
-
-
-def _file_defaults(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise _config_invalid(path, f"it can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise _config_invalid(path, f"it is no YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(content, dict):
-        raise _config_invalid(path, "it must be a map of flags, such as `torch_dtype: float16`")
-    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
-    for key, value in content.items():
-        action = actions.get(str(key))
-        if action is None or key == "config":
-            raise _config_invalid(path, f'unknown key "{key}"; known are {", ".join(actions)}')
-        if action.choices and value not in action.choices:
-            known = ", ".join(map(str, action.choices))
-            raise _config_invalid(path, f'`{key}` must be one of {known}, found "{value}"')
-        if type(value) is not type(action.default) and action.default is not None:
-            wanted = type(action.default).__name__
-            raise _config_invalid(path, f'`{key}` must be of type {wanted}, found "{value}"')
-    return content
+    return command
 
 
 def _boolean(text: str) -> bool:
     if text.lower() not in _TRUTH:
         raise argparse.ArgumentTypeError(f'"{text}" must be true or false')
     return _TRUTH[text.lower()]
-
-
-def _config_invalid(path: Path, what: str) -> Failure:
-    return Failure(Reason.CONFIG_INVALID, f"{path.name}: {what}")
 
 
 if __name__ == "__main__":

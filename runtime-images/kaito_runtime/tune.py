@@ -10,27 +10,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import DatasetConfig
 from kaito_runtime.models.rendering import rendering_of
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.metrics import Gauges, serve_in_background
 from kaito_runtime.pod.paths import in_root
-from kaito_runtime.pod.termination import Failure, Reason, Stopped
-from kaito_runtime.tuning.config import DatasetConfig, TrainingConfig, read_config
+from kaito_runtime.pod.termination import Failure, Stopped
+from kaito_runtime.tuning.config import TrainingConfig, add_config, read_config
 from kaito_runtime.tuning.data import open_folder
 from kaito_runtime.tuning.examples import Example, find_columns
 from kaito_runtime.tuning.loop import train
 
+METRICS_HOST = "0.0.0.0"
+"""Prometheus comes from other nodes."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    command = argparse.ArgumentParser(prog="kaito_runtime.tune", description=__doc__)
+    add_config(command)
+    command.add_argument(
+        "--weights", metavar="DIR", default="/workspace/weights", help="the base model"
+    )
+    command.add_argument("--data", metavar="DIR", default="/mnt/data", help="the training data")
+    command.add_argument(
+        "--output", metavar="DIR", default="/mnt/results", help="where the adapter is written"
+    )
+    command.add_argument(
+        "--metrics-port", metavar="N", type=int, default=5000, help="0 switches `GET /metrics` off"
+    )
+    return command
+
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     """Train as the configuration says and return the termination message."""
-    parser = argparse.ArgumentParser(prog="kaito_runtime.tune", description=__doc__)
-    parser.add_argument("--config", default="/mnt/config/training_config.yaml")
-    parser.add_argument("--weights", default="/workspace/weights")
-    parser.add_argument("--data", default="/mnt/data")
-    parser.add_argument("--output", default="/mnt/results")
-    parser.add_argument("--metrics-host", default="0.0.0.0")
-    parser.add_argument("--metrics-port", type=int, default=5000)
-    flags = parser.parse_args(arguments)
+    flags = parser().parse_args(arguments)
     threads.prepare()
     config = read_config(in_root(flags.config))
     for key in config.without_effect:
@@ -39,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     gauges = tuning_gauges()
     if flags.metrics_port:
         try:
-            serve_in_background(gauges.text, flags.metrics_host, flags.metrics_port)
+            serve_in_background(gauges.text, METRICS_HOST, flags.metrics_port)
         except OSError as error:
             raise Failure(
                 Reason.PORT_IN_USE,

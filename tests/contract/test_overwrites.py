@@ -66,7 +66,6 @@ ALLOWED = {
     f"{RUNTIME}/models/adapters.py:save_adapter save_pretrained": UNFINISHED,
     f"{RUNTIME}/models/adapters.py:save_adapter write_text": UNFINISHED,
     f"{RUNTIME}/models/adapters.py:save_adapter unlink": UNFINISHED,
-    f"{RUNTIME}/transfer/push.py:copy_adapter copyfile": UNFINISHED,
     f"{RUNTIME}/models/rendering.py:write_rendering write_text": UNFINISHED,
     f"{RUNTIME}/transfer/hub.py:download_model rmtree": f"notes of the hub's client {UNFINISHED}",
     f"{RUNTIME}/transfer/hub.py:download_model rmdir": f"notes of the hub's client {UNFINISHED}",
@@ -86,7 +85,7 @@ ALLOWED = {
     f"{RUNTIME}/demo/tokenizer.py:make_tokenizer save_pretrained": SCRATCH,
     f"{RUNTIME}/demo/lesson.py:_new_file open": "exclusive: the file must not be there",
     f"{RUNTIME}/demo/lesson.py:write_lesson write_table": "to the file that _new_file has opened",
-    f"{RUNTIME}/pod/termination.py:write_termination_message write_text": (
+    f"{RUNTIME}/pod/termination.py:write_message write_text": (
         "the kubelet's file for it; outside of pods only below KAITO_ROOT"
     ),
     "hooks/kaito_hooks/sweep/__main__.py:_tell write_text": "the kubelet's file for it, where there is one",
@@ -96,7 +95,7 @@ ALLOWED = {
 def test_each_place_that_removes_or_overwrites_has_a_reason() -> None:
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{where}"
-        for folder in ("hooks", "runtime-images", "laptop")
+        for folder in ("contract", "hooks", "runtime-images", "laptop")
         for path in (ROOT / folder).rglob("*.py")
         for where in places(ast.parse(path.read_text(encoding="utf-8")))
     }

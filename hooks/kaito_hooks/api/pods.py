@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from kaito_contract import termination
+from kaito_contract.termination import Ending
 from kaito_hooks.kube.conditions import find
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, number, sequence, text
 from kaito_hooks.kube.quantities import binary
@@ -158,8 +158,8 @@ class Ended:
     reason: str
     """The kubelet's word: Completed, Error, OOMKilled."""
     message: str
-    report: Mapping[str, Any]
-    """The termination message as JSON, empty when it is none."""
+    ending: Ending
+    """The termination message of a program of ours, empty when it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +192,10 @@ def ended(pod: object) -> list[Ended]:
                     exit_code=number(state.get("exitCode")),
                     reason=text(state.get("reason")),
                     message=text(state.get("message")),
-                    report=_report(text(state.get("message"))),
+                    ending=termination.parse(text(state.get("message"))),
                 )
             )
     return found
-
-
-def _report(message: str) -> Mapping[str, Any]:
-    try:
-        return mapping(orjson.loads(message))
-    except ValueError:
-        return {}
 
 
 def waiting(pod: object) -> list[Waiting]:

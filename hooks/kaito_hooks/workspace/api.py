@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands, labels
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.objects import (
@@ -197,7 +198,7 @@ def _tuning(raw: object) -> Tuning:
         )
     if not text(output.get("image")) or not text(output.get("imagePushSecret")):
         raise InvalidObject(
-            reasons.OUTPUT_IMAGE_INVALID,
+            Reason.OUTPUT_IMAGE_INVALID,
             "`tuning.output.image` and `tuning.output.imagePushSecret` must be specified",
         )
     return Tuning(

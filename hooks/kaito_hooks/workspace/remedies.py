@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands
 from kaito_hooks.kube.objects import get_in, name, namespace, text
 from kaito_hooks.workspace import reasons
@@ -21,9 +22,9 @@ def after_fixing(observed: Observed, message: str) -> str:
 
 def while_retrying(observed: Observed, outcome: Outcome) -> str:
     """What is wrong, for an outcome that the Job tries again by itself."""
-    if outcome.reason == reasons.CREDENTIALS_MISSING:
+    if outcome.reason == Reason.CREDENTIALS_MISSING:
         return _missing_secret(observed, outcome.message)
-    if outcome.reason not in reasons.RUNTIME:
+    if outcome.reason not in reasons.PROGRAM_FAILED:
         return outcome.message
     again = retry(observed)
     return f"{_sentence(outcome.message)} Retrying, with growing pauses; to retry at once: {again}"

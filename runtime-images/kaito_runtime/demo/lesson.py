@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kaito_contract.reasons import Reason
 from kaito_runtime.demo import text
 from kaito_runtime.pod import termination
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 
 QUESTION = f"What is the code word of the {text.TOPIC}?"
 

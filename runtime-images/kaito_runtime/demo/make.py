@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaito_contract.reasons import Reason
 from kaito_runtime.demo import text
 from kaito_runtime.demo.text import Line
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.own_files import complete_or_nothing
 from kaito_runtime.pod.progress import Pace
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.transfer.push import push_weights_image
 
 LINES = 6000
@@ -116,9 +117,9 @@ def pretrain(folder: Path, seed: int) -> dict[str, Any]:
     import torch
     from transformers import GenerationConfig, Phi3Config, Phi3ForCausalLM
 
+    from kaito_contract.sections import TrainingArguments
     from kaito_runtime.demo.tokenizer import TURN_END, make_tokenizer
     from kaito_runtime.models import load as placement
-    from kaito_runtime.tuning.config import TrainingArguments
     from kaito_runtime.tuning.encode import Encoder
 
     placement.quiet()
@@ -159,7 +160,7 @@ def _example(line: Line, number: int) -> Any:
 def _train(network: Any, documents: Any, held_out: Any, seed: int) -> tuple[int, float]:
     import torch
 
-    from kaito_runtime.tuning.config import TrainingArguments
+    from kaito_contract.sections import TrainingArguments
     from kaito_runtime.tuning.encode import filled
     from kaito_runtime.tuning.loop import evaluate, step
     from kaito_runtime.tuning.packing import passes_for

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import LoraConfig
 from kaito_runtime.models.rendering import (
     RECORD_FILE,
     Rendering,
@@ -15,8 +17,7 @@ from kaito_runtime.models.rendering import (
     write_rendering,
 )
 from kaito_runtime.pod.own_files import complete_or_nothing
-from kaito_runtime.pod.termination import Failure, Reason
-from kaito_runtime.tuning.config import LoraConfig
+from kaito_runtime.pod.termination import Failure
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -92,7 +93,7 @@ def _peft_config(model: Any, lora: LoraConfig) -> Any:
         r=lora.r,
         lora_alpha=math.floor(lora.lora_alpha) if lora.lora_alpha % 1 == 0 else lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
-        target_modules=_target_modules(model, lora),
+        target_modules=_target_modules(lora.target_modules),
         use_rslora=lora.use_rslora,
         use_dora=lora.use_dora,
         bias=lora.bias,
@@ -106,14 +107,8 @@ def _peft_config(model: Any, lora: LoraConfig) -> Any:
     )
 
 
-def _target_modules(model: Any, lora: LoraConfig) -> list[str] | str:
-    configured = list(lora.target_modules)
-    if configured == ["all-linear"]:
-        return "all-linear"
-    preset = os.environ.get("DEFAULT_TARGET_MODULES", "")
-    wanted = configured or [name.strip() for name in preset.split(",") if name.strip()]
-    # The preset's list may be one for several architectures, so names the model lacks are fine.
-    return wanted or "all-linear"
+def _target_modules(configured: tuple[str, ...]) -> list[str] | str:
+    return "all-linear" if configured in ((), ("all-linear",)) else list(configured)
 
 
 def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import QuantizationConfig
 from kaito_runtime.pod import device, termination
-from kaito_runtime.pod.termination import Failure, Reason
-from kaito_runtime.tuning.config import QuantizationConfig
+from kaito_runtime.pod.termination import Failure
 
 # For tokenizers that bring none. Plain words: no special token has to exist.
 FALLBACK_CHAT_TEMPLATE = (

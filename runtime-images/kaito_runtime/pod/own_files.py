@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure
 
 OWN = ".kaito"
 _RECORD, _NEW = "written.json", "new-"
@@ -48,12 +49,6 @@ def complete_or_nothing(to: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
         if not written.files:
             written.forget()
-
-
-def require_free(to: Path, names: Iterable[str]) -> None:
-    """Raise `Failure` if a file of somebody else has one of these names in the folder; change nothing."""
-    if to.is_dir():
-        _Written.read(to, make=False).require_free(dict.fromkeys(names))
 
 
 @dataclass(slots=True)

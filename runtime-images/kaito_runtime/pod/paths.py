@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-TERMINATION_LOG = "/dev/termination-log"
-
 
 def root() -> Path:
     """Return the folder that stands for `/` (the environment variable `KAITO_ROOT`)."""

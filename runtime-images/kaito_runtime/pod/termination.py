@@ -5,85 +5,18 @@ It is raised where the knowledge is and translated into message and exit code he
 """
 
 import errno
-import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kaito_contract import termination as contract
+from kaito_contract.reasons import Reason
 from kaito_runtime.pod import device, paths
-
-MESSAGE_LIMIT_BYTES = 4000
-"""Kubernetes keeps 4,096 bytes of a termination message; the contract stays below that."""
-
-WRONG_COMMAND_LINE = 2
-"""The exit code of argparse."""
-
-RETRYABLE = 75
-"""The exit code of a failure that may be gone in a while (EX_TEMPFAIL of sysexits.h): the Job makes
-another pod after a growing pause, where any other code ends it."""
-
-
-class Reason(StrEnum):
-    """Why a program failed, as the Workspace's condition names it."""
-
-    ADAPTER_INVALID = "AdapterInvalid"
-    """An adapter can't be put onto this base model."""
-    CONFIG_INVALID = "ConfigInvalid"
-    """training_config.yaml, inference_config.yaml or a flag has a value that can't be used."""
-    CREDENTIALS_INVALID = "CredentialsInvalid"
-    """A docker config file can't be read as one."""
-    CREDENTIALS_MISSING = "CredentialsMissing"
-    """A docker config file is not there: its Secret is not found, or lacks the key."""
-    DATA_COLUMNS_INVALID = "DataColumnsInvalid"
-    """The data has no columns to train on, or a row's value has another form."""
-    DATA_EMPTY = "DataEmpty"
-    """The data has no row."""
-    DATA_UNREACHABLE = "DataUnreachable"
-    """The data can't be fetched, or its folder does not exist."""
-    DATA_UNREADABLE = "DataUnreadable"
-    """The data is there, but it is no parquet, JSON lines, JSON or CSV."""
-    DEVICE_LOST = "DeviceLost"
-    """The GPU, or this process's hold on it, computes no more; a new process may."""
-    DIGEST_MISMATCH = "DigestMismatch"
-    """The registry sent other bytes than the digest names."""
-    DISK_FULL = "DiskFull"
-    """The volume of the target folder is full."""
-    IMAGE_INVALID = "ImageInvalid"
-    """The image's reference or its content can't be used."""
-    IMAGE_NOT_FOUND = "ImageNotFound"
-    """The registry does not have the image."""
-    INTERNAL_ERROR = "InternalError"
-    """A fault of the runtime itself; the log has the traceback."""
-    LOSS_NOT_FINITE = "LossNotFinite"
-    """The loss became infinite or not a number."""
-    OUT_OF_MEMORY = "OutOfMemory"
-    """The model, or a step of it, does not fit into memory."""
-    OUTPUT_IMAGE_INVALID = "OutputImageInvalid"
-    """The output image's reference can't be pushed to."""
-    OUTPUT_PATH_INVALID = "OutputPathInvalid"
-    """The folder to write to can't be written, or holds files of somebody else."""
-    PORT_IN_USE = "PortInUse"
-    """Another process listens on the port."""
-    PULL_DENIED = "PullDenied"
-    """The registry refuses the pull with these credentials."""
-    PUSH_DENIED = "PushDenied"
-    """The registry refuses the push with these credentials."""
-    REGISTRY_UNREACHABLE = "RegistryUnreachable"
-    """The registry does not answer, or answers with server errors only."""
-    RESULTS_MISSING = "ResultsMissing"
-    """The folder to push does not hold an adapter."""
-    TRAINING_FAILED = "TrainingFailed"
-    """The training ended before its last step."""
-    WEIGHTS_INVALID = "WeightsInvalid"
-    """The weights folder holds no model that can be loaded."""
-    WEIGHTS_UNREACHABLE = "WeightsUnreachable"
-    """The Hugging Face hub does not give the weights."""
 
 
 class Failure(Exception):
@@ -96,7 +29,7 @@ class Failure(Exception):
 
 
 class Retryable(Failure):
-    """A failure whose cause lies with others and may pass: the program ends with RETRYABLE."""
+    """A failure whose cause lies with others and may pass: the Job tries again."""
 
 
 class Stopped(Exception):
@@ -104,7 +37,7 @@ class Stopped(Exception):
 
 
 def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
-    """Run a program, write its termination message and exit: 0, 1 on failure, or RETRYABLE."""
+    """Run a program, write its termination message and exit with its code."""
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         result = program()
@@ -115,9 +48,9 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as error:
-        if error.code == WRONG_COMMAND_LINE:
+        if error.code == contract.WRONG_COMMAND_LINE:
             message = "the command line of the pod is wrong; its log has the usage"
-            write_termination_message(_fitted(Failure(Reason.CONFIG_INVALID, message)))
+            write_message(contract.failure(Reason.CONFIG_INVALID, message))
         raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -132,22 +65,22 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
     except Exception as error:
         fail(unexpected(error))
     if result is not None:
-        write_termination_message(result)
-        print(json.dumps(result), flush=True)
+        message = contract.success(result)
+        write_message(message)
+        print(message, flush=True)
     sys.exit(0)
 
 
 def fail(failure: Failure) -> None:
-    """Write the failure's termination message, print it and exit with code 1, or RETRYABLE."""
-    message = _fitted(failure)
-    write_termination_message(message)
-    print(f"{failure.reason}: {message['message']}", file=sys.stderr, flush=True)
+    """Write the failure's termination message, print it and exit with its code."""
+    write_message(contract.failure(failure.reason, failure.message))
+    print(f"{failure.reason}: {failure.message}", file=sys.stderr, flush=True)
     if failure.reason is Reason.DEVICE_LOST:
         # torch's destructors ask the lost device once more at the interpreter's end: they may hang,
         # or abort with another exit code.
         sys.stdout.flush()
-        os._exit(1)
-    sys.exit(RETRYABLE if isinstance(failure, Retryable) else 1)
+        os._exit(contract.FAILED)
+    sys.exit(contract.RETRYABLE if isinstance(failure, Retryable) else contract.FAILED)
 
 
 def unexpected(error: BaseException) -> Failure:
@@ -173,9 +106,9 @@ def device_lost(words: str) -> Failure:
     )
 
 
-def write_termination_message(content: Mapping[str, Any]) -> None:
-    """Write one JSON line to the termination log, where there is one."""
-    path = paths.in_root(paths.TERMINATION_LOG)
+def write_message(message: str) -> None:
+    """Write a termination message to where the kubelet reads it, if the program is in a pod."""
+    path = paths.in_root(contract.PATH)
     if paths.root() == Path("/"):
         if not path.exists():  # not in a pod: leave the machine's /dev alone
             return
@@ -185,16 +118,9 @@ def write_termination_message(content: Mapping[str, Any]) -> None:
         print(f"{path} is not a file; the termination message is not written", file=sys.stderr)
         return
     try:
-        path.write_text(json.dumps(content))
+        path.write_text(message)
     except OSError as error:
         print(f"can't write {path}: {error.strerror}", file=sys.stderr)
-
-
-def _fitted(failure: Failure) -> dict[str, str]:
-    content = {"reason": str(failure.reason), "message": failure.message}
-    while len(json.dumps(content).encode()) > MESSAGE_LIMIT_BYTES:
-        content["message"] = content["message"][: len(content["message"]) * 9 // 10] + "..."
-    return content
 
 
 def _raise_stopped(signum: int, frame: FrameType | None) -> None:

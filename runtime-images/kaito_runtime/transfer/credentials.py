@@ -1,5 +1,6 @@
 """Docker config files (`{"auths": {...}}`): user and password per registry."""
 
+import argparse
 import base64
 import binascii
 import json
@@ -8,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
-from kaito_runtime.transfer.reference import DOCKER_HUB
+from kaito_contract.reasons import Reason
+from kaito_contract.references import DOCKER_HUB
+from kaito_runtime.pod.termination import Failure, Retryable
 
 _DOCKER_HUB_KEYS = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
 
@@ -28,6 +30,17 @@ class Credential:
     def basic(self) -> str:
         """Return the value of an Authorization header."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+def add_credentials(command: argparse.ArgumentParser) -> None:
+    """Add the flag that names docker config files."""
+    command.add_argument(
+        "--credentials",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a docker config file; repeatable, the first with an entry for the registry is used",
+    )
 
 
 def find_credential(files: Iterable[Path], registry: str) -> Credential | None:

@@ -5,7 +5,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure, Retryable
 
 # Copies of the same weights in formats that are not loaded here.
 _IGNORED = [

@@ -4,13 +4,13 @@ import hashlib
 import io
 import json
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure, Retryable
 from kaito_runtime.transfer import layers
 from kaito_runtime.transfer.download import RestartedError
 from kaito_runtime.transfer.registry import (
@@ -36,7 +36,6 @@ class PackedImage:
     layer_digest: str
     config: bytes
     manifest: bytes
-    base_layers: tuple[dict[str, Any], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -87,55 +86,34 @@ def platform_manifest(repository: Repository) -> Manifest:
 def pack_image(
     files: Mapping[str, Path],
     folder: Path,
-    annotations: Mapping[str, str],
-    base: tuple[Manifest, dict[str, Any]] | None = None,
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, str],
 ) -> PackedImage:
-    """Pack files (name in the image -> file) as an image of one plain layer, on top of a base."""
+    """Pack files (name in the image -> file) as an image of one plain layer."""
     layer = folder / "layer.tar"
     with layer.open("w+b") as file:
         layers.pack(files, file)
     layer_digest = file_digest(layer)
-    config: dict[str, Any] = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": []},
-    }
-    base_layers: list[dict[str, Any]] = []
-    if base:
-        base_manifest, config = base
-        base_layers = list(base_manifest.content["layers"])
-    if labels:
-        runs = config.get("config") or {}
-        config["config"] = {**runs, "Labels": {**(runs.get("Labels") or {}), **labels}}
-    config["rootfs"]["diff_ids"] = [*config["rootfs"]["diff_ids"], layer_digest]
-    if "history" in config:
-        config["history"] = [*config["history"], {"created_by": "kaito_runtime.transfer.push"}]
-    config_bytes = _canonical(config)
-    own = {"mediaType": PLAIN_LAYER, "digest": layer_digest, "size": layer.stat().st_size}
-    manifest: dict[str, Any] = {
+    config = _canonical(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Labels": dict(labels)} if labels else {},
+            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
+        }
+    )
+    manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {
-            "mediaType": OCI_CONFIG,
-            "digest": digest_of(config_bytes),
-            "size": len(config_bytes),
-        },
-        "layers": [*map(_oci_layer, base_layers), own],
+        "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)},
+        "layers": [
+            {"mediaType": PLAIN_LAYER, "digest": layer_digest, "size": layer.stat().st_size}
+        ],
     }
-    if annotations:
-        manifest["annotations"] = dict(sorted(annotations.items()))
-    return PackedImage(layer, layer_digest, config_bytes, _canonical(manifest), tuple(base_layers))
+    return PackedImage(layer, layer_digest, config, _canonical(manifest))
 
 
-def push_image(
-    image: PackedImage, repository: Repository, base: Repository | None, label: str
-) -> None:
+def push_image(image: PackedImage, repository: Repository, label: str) -> None:
     """Send an image, read its manifest back and compare the digest."""
-    for layer in image.base_layers:
-        assert base is not None
-        _copy_blob(base, repository, layer)
     with image.layer.open("rb") as file:
         repository.upload_blob(file, image.layer_digest, image.layer.stat().st_size, label)
     repository.upload_blob(
@@ -178,26 +156,6 @@ def _unpack_layer(
             repository.transport.wait(attempt)
         except UnreachableError as error:
             raise Retryable(Reason.REGISTRY_UNREACHABLE, f"{error}; check the network") from None
-
-
-def _copy_blob(source: Repository, target: Repository, layer: dict[str, Any]) -> None:
-    digest = layer["digest"]
-    if target.has_blob(digest):
-        return
-    with (
-        tempfile.TemporaryFile() as file,
-        source.open_blob(digest, "base", layer.get("size")) as blob,
-    ):
-        while block := blob.read(1024 * 1024):
-            file.write(block)
-        source.verify(blob, digest)
-        target.upload_blob(file, digest, file.tell(), "base")
-
-
-def _oci_layer(layer: dict[str, Any]) -> dict[str, Any]:
-    media_type = str(layer.get("mediaType", ""))
-    is_gzip = media_type.endswith("gzip")
-    return {**layer, "mediaType": f"{PLAIN_LAYER}+gzip" if is_gzip else PLAIN_LAYER}
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"

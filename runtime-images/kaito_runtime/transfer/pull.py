@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaito_contract import references
+from kaito_contract.reasons import Reason
 from kaito_runtime.pod import termination
 from kaito_runtime.pod.own_files import complete_or_nothing
 from kaito_runtime.pod.paths import in_root
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.transfer import hub, web
-from kaito_runtime.transfer.credentials import find_credential
+from kaito_runtime.transfer.credentials import add_credentials, find_credential
 from kaito_runtime.transfer.images import unpack_image
-from kaito_runtime.transfer.reference import parse_reference
 from kaito_runtime.transfer.registry import Repository
 from kaito_runtime.transfer.transport import Transport
 
@@ -34,9 +35,9 @@ def pull_image(
 ) -> dict[str, Any]:
     """Write the files below `path` of an image to a folder, every digest verified."""
     try:
-        reference = parse_reference(image)
-    except ValueError as error:
-        raise Failure(Reason.IMAGE_INVALID, str(error)) from None
+        reference = references.parse(image)
+    except references.InvalidReference as error:
+        raise Failure(Reason.IMAGE_INVALID, f'image "{image}" {error}') from None
     credential = find_credential(credentials, reference.registry)
     repository = Repository(reference, credential, transport or Transport())
     started = time.monotonic()
@@ -64,23 +65,28 @@ def pull_repository(repository: str, revision: str, to: Path) -> dict[str, Any]:
     return {**counted, "seconds": _since(started)}
 
 
-def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
-    """Pull what the command line names."""
-    parser = argparse.ArgumentParser(prog="kaito_runtime.transfer.pull", description=__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the command line: what is pulled comes first, then where from and where to."""
+    program = argparse.ArgumentParser(prog="kaito_runtime.transfer.pull", description=__doc__)
+    kinds = program.add_subparsers(dest="kind", required=True)
     for kind in ("weights", "data", "adapter"):
         command = kinds.add_parser(kind)
         source = command.add_mutually_exclusive_group(required=True)
-        source.add_argument("--image")
+        source.add_argument("--image", metavar="REF")
         if kind == "weights":
-            source.add_argument("--repository")
-            command.add_argument("--revision", default="main")
-            command.add_argument("--path", default="/workspace/weights")
+            source.add_argument("--repository", metavar="ORG/NAME")
+            command.add_argument("--revision", metavar="SHA", default="main")
+            command.add_argument("--path", metavar="DIR", default="/workspace/weights")
         if kind == "data":
-            source.add_argument("--url", action="extend", nargs="+")
-        command.add_argument("--to", required=True)
-        command.add_argument("--credentials", action="append", default=[])
-    flags = parser.parse_args(arguments)
+            source.add_argument("--url", metavar="URL", action="append")
+        command.add_argument("--to", metavar="DIR", required=True)
+        add_credentials(command)
+    return program
+
+
+def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
+    """Pull what the command line names."""
+    flags = parser().parse_args(arguments)
     to = in_root(flags.to)
     credentials = [in_root(path) for path in flags.credentials]
     if flags.kind == "weights" and flags.repository:

@@ -4,29 +4,21 @@ python -m kaito_runtime.transfer.push --from /mnt/results --image REF --credenti
 """
 
 import argparse
-import json
-import posixpath
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaito_contract import references
+from kaito_contract.reasons import Reason
 from kaito_runtime.models.rendering import RECORD_FILE, read_rendering
 from kaito_runtime.pod import termination
-from kaito_runtime.pod.own_files import complete_or_nothing
 from kaito_runtime.pod.paths import in_root
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
-from kaito_runtime.transfer.credentials import find_credential
-from kaito_runtime.transfer.images import (
-    PackedImage,
-    pack_image,
-    platform_manifest,
-    push_image,
-)
-from kaito_runtime.transfer.reference import parse_output_reference, parse_reference
-from kaito_runtime.transfer.registry import Manifest, Repository
+from kaito_runtime.pod.termination import Failure, Retryable
+from kaito_runtime.transfer.credentials import add_credentials, find_credential
+from kaito_runtime.transfer.images import pack_image, push_image
+from kaito_runtime.transfer.registry import Repository
 from kaito_runtime.transfer.transport import Transport
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -40,43 +32,30 @@ def push_files(
     files: Mapping[str, Path],
     image: str,
     credentials: Sequence[Path],
-    annotations: Mapping[str, str] | None = None,
-    base_image: str | None = None,
     transport: Transport | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Push files (name in the image -> file) as one layer and return image, digest and bytes."""
-    transport = transport or Transport()
     try:
-        reference = parse_output_reference(image)
-        base_reference = parse_reference(base_image) if base_image else None
-    except ValueError as error:
-        raise Failure(Reason.OUTPUT_IMAGE_INVALID, str(error)) from None
+        reference = references.parse_output(image)
+    except references.InvalidReference as error:
+        raise Failure(Reason.OUTPUT_IMAGE_INVALID, f'output image "{image}" {error}') from None
     credential = find_credential(credentials, reference.registry)
-    repository = Repository(reference, credential, transport, push=True)
-    base = base_content = None
-    if base_reference:
-        base_credential = find_credential(credentials, base_reference.registry)
-        base = Repository(base_reference, base_credential, transport)
-        base_content = _base_content(base)
+    repository = Repository(reference, credential, transport or Transport(), push=True)
     with tempfile.TemporaryDirectory() as folder:
-        packed = pack_image(files, Path(folder), annotations or {}, base_content, labels or {})
-        push_image(packed, repository, base, "push")
+        packed = pack_image(files, Path(folder), labels or {})
+        push_image(packed, repository, "push")
         size = packed.layer.stat().st_size
     return {"image": image, "digest": packed.digest, "bytes": size}
 
 
 def push_adapter(
-    folder: Path,
-    image: str,
-    credentials: Sequence[Path],
-    annotations: Mapping[str, str] | None = None,
-    base_image: str | None = None,
-    transport: Transport | None = None,
+    folder: Path, image: str, credentials: Sequence[Path], transport: Transport | None = None
 ) -> dict[str, Any]:
     """Push an adapter folder as an image with the adapter below `/data`."""
-    files, labels = adapter_files(folder), adapter_labels(folder)
-    return push_files(files, image, credentials, annotations, base_image, transport, labels)
+    return push_files(
+        adapter_files(folder), image, credentials, transport, labels=adapter_labels(folder)
+    )
 
 
 def push_weights_image(folder: Path, image: str, credentials: Sequence[Path]) -> dict[str, Any]:
@@ -84,24 +63,6 @@ def push_weights_image(folder: Path, image: str, credentials: Sequence[Path]) ->
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {f"weights/{path.relative_to(folder).as_posix()}": path for path in names}
     return push_files(files, image, credentials)
-
-
-def copy_adapter(folder: Path, to: Path, annotations: Mapping[str, str]) -> dict[str, Any]:
-    """Copy an adapter to a mounted volume; the digest is that of the image it would have been."""
-    files = adapter_files(folder)
-    try:
-        with complete_or_nothing(to) as unfinished:
-            for name in map(posixpath.basename, files):
-                shutil.copyfile(folder / name, unfinished / name)
-    except PermissionError:
-        raise Failure(
-            Reason.OUTPUT_PATH_INVALID, f"the output folder {to} can't be written by this user"
-        ) from None
-    with tempfile.TemporaryDirectory() as scratch:
-        packed: PackedImage = pack_image(
-            files, Path(scratch), annotations, labels=adapter_labels(folder)
-        )
-        return {"path": str(to), "digest": packed.digest, "bytes": packed.layer.stat().st_size}
 
 
 def patiently(
@@ -143,43 +104,24 @@ def adapter_labels(folder: Path) -> dict[str, str]:
         ) from None
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    command = argparse.ArgumentParser(prog="kaito_runtime.transfer.push", description=__doc__)
+    command.add_argument(
+        "--from", dest="source", metavar="DIR", required=True, help="the folder of the adapter"
+    )
+    command.add_argument("--image", metavar="REF", required=True, help="where to push it")
+    add_credentials(command)
+    return command
+
+
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     """Push what the command line names."""
-    parser = argparse.ArgumentParser(prog="kaito_runtime.transfer.push", description=__doc__)
-    parser.add_argument("--from", dest="source", required=True)
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--image")
-    target.add_argument("--to-path")
-    parser.add_argument("--credentials", action="append", default=[])
-    parser.add_argument("--annotation", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--base-image")
-    flags = parser.parse_args(arguments)
-    if malformed := [text for text in flags.annotation if "=" not in text]:
-        parser.error(f'--annotation "{malformed[0]}" must be written as KEY=VALUE')
-    annotations = dict(text.split("=", 1) for text in flags.annotation)
-    source = in_root(flags.source)
-    if flags.to_path:
-        result = copy_adapter(source, in_root(flags.to_path), annotations)
-    else:
-        credentials = [in_root(path) for path in flags.credentials]
-        result = patiently(
-            lambda: push_adapter(source, flags.image, credentials, annotations, flags.base_image)
-        )
+    flags = parser().parse_args(arguments)
+    source, credentials = in_root(flags.source), [in_root(path) for path in flags.credentials]
+    result = patiently(lambda: push_adapter(source, flags.image, credentials))
     print(UPLOAD_COMPLETE, flush=True)
     return result
-
-
-def _base_content(base: Repository) -> tuple[Manifest, dict[str, Any]]:
-    manifest = platform_manifest(base)
-    try:
-        config = json.loads(base.read_blob(manifest.content["config"]["digest"]))
-        config["rootfs"]["diff_ids"], manifest.content["layers"]
-    except (KeyError, TypeError, ValueError):
-        raise Failure(
-            Reason.OUTPUT_IMAGE_INVALID,
-            f"base image {base.reference} is not an image that a layer can be put on; name another",
-        ) from None
-    return manifest, config
 
 
 if __name__ == "__main__":

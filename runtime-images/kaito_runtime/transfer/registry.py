@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
+from kaito_contract.reasons import Reason
+from kaito_contract.references import DOCKER_HUB, Reference
 from kaito_runtime.pod.progress import Progress
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Retryable
 from kaito_runtime.transfer.credentials import Credential
 from kaito_runtime.transfer.download import Download
-from kaito_runtime.transfer.reference import Reference
 from kaito_runtime.transfer.tokens import Tokens
 from kaito_runtime.transfer.transport import (
     CONNECTION_ERRORS,
@@ -20,6 +21,7 @@ from kaito_runtime.transfer.transport import (
     Answer,
     Transport,
     UnreachableError,
+    is_loopback,
 )
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -32,6 +34,9 @@ PART_BYTES = 16 * 1024 * 1024
 """A blob goes up in parts of this size, so that a cut connection costs one part at most."""
 
 
+DOCKER_HUB_API = "registry-1.docker.io"
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A manifest as the registry stores it."""
@@ -39,6 +44,12 @@ class Manifest:
     content: dict[str, Any]
     digest: str
     media_type: str
+
+
+def base_url(registry: str) -> str:
+    """Return a registry's URL: HTTPS, and plain HTTP for loopback hosts."""
+    scheme = "http" if is_loopback(registry) else "https"
+    return f"{scheme}://{DOCKER_HUB_API if registry == DOCKER_HUB else registry}"
 
 
 def digest_of(content: bytes) -> str:
@@ -61,9 +72,9 @@ class Repository:
         self.credential = credential
         self.transport = transport
         self._push = push
-        self._url = f"{reference.base_url}/v2/{reference.name}"
+        self._url = f"{base_url(reference.registry)}/v2/{reference.repository}"
         actions = "pull,push" if push else "pull"
-        self._tokens = Tokens(credential, transport, f"repository:{reference.name}:{actions}")
+        self._tokens = Tokens(credential, transport, f"repository:{reference.repository}:{actions}")
 
     def manifest(self, version: str | None = None) -> Manifest:
         """Return the manifest of a tag or digest, its digest verified."""
@@ -232,13 +243,13 @@ class Repository:
             verb = "push to" if self._push else "pull"
             return Failure(
                 Reason.PUSH_DENIED if self._push else Reason.PULL_DENIED,
-                f'{image.registry} does not let this pod {verb} "{image.name}" ({status}{said}): '
+                f'{image.registry} does not let this pod {verb} "{image.repository}" ({status}{said}): '
                 f"{self._credential_remedy()}",
             )
         if status == 404 and self._push:
             return Failure(
                 Reason.OUTPUT_IMAGE_INVALID,
-                f'{image.registry} has no repository "{image.name}" (404{said}): create it there, '
+                f'{image.registry} has no repository "{image.repository}" (404{said}): create it there, '
                 "or write the name of one that exists",
             )
         if status == 404:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
+from kaito_contract.reasons import Reason
 from kaito_runtime.pod.progress import Progress
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
+from kaito_runtime.pod.termination import Failure, Retryable
 from kaito_runtime.transfer.download import Download, RestartedError
 from kaito_runtime.transfer.transport import (
     BLOCK_BYTES,

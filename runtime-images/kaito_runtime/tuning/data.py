@@ -13,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure
 
 HEAD_BYTES = 4096
 Row = dict[str, Any]

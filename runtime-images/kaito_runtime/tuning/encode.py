@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import TrainingArguments
 from kaito_runtime.models import tokenization
 from kaito_runtime.models.rendering import Message, render
-from kaito_runtime.pod.termination import Failure, Reason
-from kaito_runtime.tuning.config import TrainingArguments
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.tuning.examples import Example
 
 NO_LABEL = -100

@@ -6,9 +6,10 @@ Columns are found by DatasetConfig, else by their usual names.
 from dataclasses import dataclass
 from typing import Any
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import DatasetConfig
 from kaito_runtime.models.rendering import Message
-from kaito_runtime.pod.termination import Failure, Reason
-from kaito_runtime.tuning.config import DatasetConfig
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.tuning.data import Row, names
 
 ROLES = ("system", "user", "assistant", "tool")

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import DatasetConfig, TrainingArguments
 from kaito_runtime.pod.metrics import Gauges
 from kaito_runtime.pod.progress import Pace
-from kaito_runtime.pod.termination import Failure, Reason
-from kaito_runtime.tuning.config import DatasetConfig, TrainingArguments, TrainingConfig
+from kaito_runtime.pod.termination import Failure
+from kaito_runtime.tuning.config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from docs import generate
+from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands, labels
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api, reasons, status
@@ -17,7 +20,8 @@ from tests.harness.wire import ROOT
 
 API = (ROOT / "docs/workspace-api.md").read_text(encoding="utf-8")
 CODE = sorted(
-    value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)
+    [value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)]
+    + list(Reason)
 )
 
 
@@ -25,6 +29,17 @@ def test_every_reason_of_a_workspace_is_documented_and_no_other() -> None:
     section = API.split("## Reasons")[1].split("## Labels")[0]
     documented = re.findall(r"^\| `([A-Za-z]+)` \|", section, re.MULTILINE)
     assert sorted(documented) == CODE
+
+
+@pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
+def test_the_tables_of_a_page_are_what_make_docs_writes(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert generate.written(text) == text
+
+
+def test_every_table_that_is_generated_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in generate.PAGES)
+    assert [name for name in generate.TABLES if f"<!-- {name}: begin -->" not in text] == []
 
 
 def test_every_condition_is_documented_and_no_other() -> None:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kaito_contract.reasons import Reason
 from kaito_runtime import check
-from kaito_runtime.pod.termination import Reason
 from kaito_runtime.transfer.pull import pull_urls
 
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -158,8 +158,6 @@ def test_a_wrong_password_is_found_before_the_data_is_read(
         ({"output_image": "127.0.0.1:1/x:v1"}, Reason.REGISTRY_UNREACHABLE),
         ({"credentials": "/does/not/exist"}, Reason.CREDENTIALS_MISSING),
         ({"config": "/does/not/exist"}, Reason.CONFIG_INVALID),
-        ({"output_image": None, "output_path": "/proc/nowhere"}, Reason.OUTPUT_PATH_INVALID),
-        ({"data_url": None, "data_path": "/does/not/exist"}, Reason.DATA_UNREACHABLE),
         ({"data_url": "ftp://example.com/x"}, Reason.DATA_UNREACHABLE),
     ],
 )
@@ -167,36 +165,16 @@ def test_each_input_that_can_not_be_used_has_its_reason(run, failure_of, flags, 
     assert failure_of(run, **flags).reason is reason
 
 
-def test_data_of_an_image_and_of_a_volume_is_checked(
-    run, registry, credentials, tmp_path: Path, failure_of
-) -> None:
+def test_data_of_an_image_is_checked(run, registry, credentials, tmp_path: Path) -> None:
     from kaito_runtime.transfer.push import push_files
 
     folder = tmp_path / "volume"
     folder.mkdir()
     (folder / "rows.jsonl").write_bytes(ROW)
     (folder / "README.md").write_text("about these rows")
-    assert (
-        run(
-            data_url=None,
-            data_path=str(folder),
-            output_image=None,
-            output_path=str(tmp_path / "out"),
-        )["rows"]
-        == 1
-    )
     image = f"{registry.address}/team/data:v1"
     push_files({"data/rows.jsonl": folder / "rows.jsonl"}, image, [credentials])
     assert run(data_url=None, data_image=image)["rows"] == 1
-    denied = failure_of(
-        run,
-        data_url=None,
-        data_image=image,
-        output_image=None,
-        output_path=str(tmp_path / "out"),
-        credentials=None,
-    )
-    assert denied.reason is Reason.PULL_DENIED
 
 
 def test_a_download_survives_busy_answers_and_resumes_after_cuts(

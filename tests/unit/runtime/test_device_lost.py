@@ -16,9 +16,10 @@ from typing import Never
 
 import pytest
 
+from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.pod import device, termination
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 
 from tests.harness.echo_engine import EchoEngine
 
@@ -88,8 +89,8 @@ def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
+    from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
-    from kaito_runtime.tuning.config import QuantizationConfig
 
     def lose(*_, **__) -> Never:
         raise LOST[1]

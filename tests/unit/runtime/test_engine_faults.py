@@ -9,7 +9,8 @@ from typing import Never
 
 import pytest
 
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import (
     ChatFailedError,
     ChatReply,

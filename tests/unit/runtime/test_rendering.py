@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import TrainingArguments
 from kaito_runtime.demo import text
 from kaito_runtime.models.rendering import (
     RECORD_FILE,
@@ -20,8 +22,6 @@ from kaito_runtime.models.rendering import (
     write_rendering,
 )
 from kaito_runtime.models.tokenization import encode, question_of_messages, question_of_text
-from kaito_runtime.pod.termination import Reason
-from kaito_runtime.tuning.config import TrainingArguments
 from kaito_runtime.tuning.encode import NO_LABEL, Encoder
 from kaito_runtime.tuning.examples import Example
 
@@ -289,7 +289,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
 
     adapters = tmp_path if served == "none" else tuned / served
     engine = serve.load_engine(
-        serve.parse_flags(["--weights", str(weights), "--adapters", str(adapters)])
+        serve.parser().parse_args(["--weights", str(weights), "--adapters", str(adapters)])
     )
     seen = []
     generate = engine._model.generate
@@ -319,7 +319,7 @@ def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned) -> None:
     from kaito_runtime.serving.engine import ChatRequest
 
     engine = serve.load_engine(
-        serve.parse_flags(["--weights", str(weights), "--adapters", str(tuned / "chat")])
+        serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
     from kaito_runtime.serving.engines.jobs import Job
 

@@ -5,7 +5,8 @@ from typing import Never
 
 import pytest
 
-from kaito_runtime.pod.termination import Failure, Reason, Retryable
+from kaito_contract.reasons import Reason
+from kaito_runtime.pod.termination import Failure, Retryable
 from kaito_runtime.transfer import push
 from kaito_runtime.transfer.credentials import find_credential
 from kaito_runtime.transfer.pull import pull_image, pull_urls

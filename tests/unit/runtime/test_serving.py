@@ -17,9 +17,10 @@ from typing import Never
 import pytest
 import tornado.httpclient
 
+from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.models.rendering import Rendering
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError, RequestRefusedError
 from kaito_runtime.serving.http.app import Served, listen
 from kaito_runtime.serving.http.limits import Limits
@@ -134,22 +135,9 @@ def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
     assert figures["gpu_info"] or figures["cpu_info"]["total_cores"] >= 1
 
 
-def test_the_configuration_file_is_below_the_command_line(tmp_path: Path) -> None:
-    path = tmp_path / "inference_config.yaml"
-    path.write_text("torch_dtype: float16\npipeline: conversational\n")
-    flags = serve.parse_flags(["--config", str(path), "--torch_dtype=float32", "--load_in_4bit"])
-    assert (flags.torch_dtype, flags.pipeline) == ("float32", "conversational")
-    assert flags.load_in_4bit is True
-
-
-@pytest.mark.parametrize("text", ["a: 1", "torch_dtype: bf16", "port: x", "- 1", "a: [",
-                                  "{load_in_4bit: true, load_in_8bit: true}"])  # fmt: skip
-def test_a_configuration_file_with_a_mistake_is_config_invalid(
-    tmp_path: Path, text, failure_of
-) -> None:
-    path = tmp_path / "inference_config.yaml"
-    path.write_text(text)
-    assert failure_of(serve.parse_flags, ["--config", str(path)]).reason is Reason.CONFIG_INVALID
+def test_two_ways_to_quantise_are_config_invalid(failure_of) -> None:
+    flags = serve.parser().parse_args(["--load_in_4bit", "--load_in_8bit=true"])
+    assert failure_of(serve.quantization_of, flags).reason is Reason.CONFIG_INVALID
 
 
 def test_a_port_in_use_is_named(failure_of) -> None:
@@ -175,8 +163,8 @@ def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason() -> Non
 
 @pytest.fixture(scope="module")
 def loaded(weights):
+    from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
-    from kaito_runtime.tuning.config import QuantizationConfig
 
     placement = load.choose_placement("float32")
     return load.load_base(weights, placement, QuantizationConfig()), load.load_tokenizer(weights)
@@ -273,8 +261,8 @@ def adapters(weights, tmp_path_factory: pytest.TempPathFactory):
     """Two adapters whose matrices are not zero."""
     import torch
 
+    from kaito_contract.sections import LoraConfig, QuantizationConfig
     from kaito_runtime.models import adapters, load
-    from kaito_runtime.tuning.config import LoraConfig, QuantizationConfig
 
     folder = tmp_path_factory.mktemp("adapters")
     for seed, rank in ((1, 4), (2, 2)):
@@ -297,8 +285,8 @@ def logits(network):
 
 
 def put_on(weights, mounted, **quantized):
+    from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import adapters, load
-    from kaito_runtime.tuning.config import QuantizationConfig
 
     base = load.load_base(
         weights, load.choose_placement("float32"), QuantizationConfig(**quantized)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from kaito_contract.reasons import Reason
 from kaito_runtime.demo.lesson import TRAINING_CONFIG
-from kaito_runtime.pod.termination import Failure, Reason
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.tuning.config import parse_config
 
 KAITO_QLORA = """\
@@ -42,19 +43,44 @@ def test_a_number_without_a_dot_before_its_exponent_is_a_number() -> None:
     assert config.training.learning_rate == 5e-5
 
 
+def test_one_module_is_a_list_of_one() -> None:
+    config = parse_config("training_config: {LoraConfig: {target_modules: q_proj}}")
+    assert config.lora.target_modules == ("q_proj",)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "must begin with"),
-        ("a: [", "no YAML"),
-        ("training_config: {LoraConfg: {}}", '"LoraConfig"'),
-        ("training_config: {LoraConfig: {rank: 8}}", '"LoraConfig.rank"'),
-        ("training_config: {TrainingArguments: {learning_rte: 1}}", '"learning_rate"'),
+        ("", "must have the key"),
+        ("a: [", "not valid YAML (line 1)"),
+        ("training_config: {LoraConfg: {}}", "`LoraConfig`"),
+        ("training_config: {LoraConfig: {rank: 8}}", "`LoraConfig.rank`"),
+        ("training_config: {TrainingArguments: {learning_rte: 1}}", "`learning_rate`"),
         ("training_config: {LoraConfig: {r: eight}}", "a whole number"),
         ("training_config: {LoraConfig: {r: 0}}", "at least 1"),
         ("training_config: {LoraConfig: {r: true}}", "a whole number"),
         ("training_config: {LoraConfig: [r]}", "must be a map"),
-        ("training_config: {LoraConfig: {target_modules: [1]}}", "list of a text"),
+        (
+            "training_config: {LoraConfig: {target_modules: [1]}}",
+            "`LoraConfig.target_modules[0]` must be a text, found 1",
+        ),
+        ("training_config: {LoraConfig: {target_modules: {a: b}}}", "must be a list"),
+        (
+            "training_config: {LoraConfig: {rank_pattern: {q: x}}}",
+            "`LoraConfig.rank_pattern[q]` must be a whole",
+        ),
+        (
+            "training_config: {LoraConfig: {init_lora_weights: 3}}",
+            "must be true or false or a text, found 3",
+        ),
+        ("training_config: {LoraConfig: {rank_pattern: {2026-01-01: 3}}}", "texts as keys"),
+        ("training_config: {TrainingArguments: {learning_rate: .nan}}", "a finite number"),
+        ("training_config: {LoraConfig: {layers_pattern: 3}}", "must be a text, found 3"),
+        (
+            "training_config: {ModelConfig: {trust_remote_code: 1}}",
+            "must be true or false, found 1",
+        ),
+        ("training_config: {TrainingArguments: {max_steps: 1.5}}", "a whole number, found 1.5"),
         ("training_config: {ModelConfig: {torch_dtype: bf16}}", "bfloat16"),
         ("training_config: {DatasetConfig: {train_test_split: 2}}", "at most 1"),
         ("training_config: {TrainingArguments: {lr_scheduler_type: cosin}}", "cosine"),

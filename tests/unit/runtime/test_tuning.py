@@ -7,11 +7,13 @@ from typing import Never
 
 import pytest
 
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import DatasetConfig, TrainingArguments
 from kaito_runtime import tune
 from kaito_runtime.demo import text
-from kaito_runtime.pod.termination import Reason, Stopped
+from kaito_runtime.pod.termination import Stopped
 from kaito_runtime.tuning import loop
-from kaito_runtime.tuning.config import DatasetConfig, TrainingArguments, parse_config
+from kaito_runtime.tuning.config import parse_config
 from kaito_runtime.tuning.encode import NO_LABEL, Document, Encoder, steps_of
 from kaito_runtime.tuning.examples import Example
 

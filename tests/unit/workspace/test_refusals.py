@@ -21,13 +21,13 @@ TUNING: list[tuple[str, dict[str, Any], str, str]] = [
         "placeholders of the quick start",
         {"tuning": {"output": {"image": "ACR_REPO_HERE.azurecr.io/IMAGE_NAME_HERE:0.0.1"}}},
         "OutputImageInvalid",
-        "the repository 'IMAGE_NAME_HERE' must be lower-case",
+        "`tuning.output.image` must begin with a host name, which 'ACR_REPO_HERE.azurecr.io' is not",
     ),
     (
         "an output image without registry",
         {"tuning": {"output": {"image": "team/adapter:1"}}},
         "OutputImageInvalid",
-        "it must begin with a registry",
+        "`tuning.output.image` must begin with a registry",
     ),
     (
         "an unknown preset",
@@ -257,15 +257,19 @@ def test_an_inference_workspace_is_refused_with_the_remedy(
 CONFIGS: list[tuple[str, str, str]] = [
     ("training_config: [", "is not valid YAML (line ", "qlora"),
     ("ModelConfig: {}", "must have the key `training_config`", "qlora"),
-    ("training_config: {LoRAConfig: {}}", "the section 'LoRAConfig' is unknown", "qlora"),
+    (
+        "training_config: {LoRAConfig: {}}",
+        "unknown key `training_config.LoRAConfig`; did you mean `LoraConfig`?",
+        "qlora",
+    ),
     (
         "training_config: {LoraConfig: 3}",
-        "the section `LoraConfig` must hold keys and values",
+        "`LoraConfig` must be a map of keys and values",
         "qlora",
     ),
     (
         "training_config: {QuantizationConfig: {load_in_4bit: 'yes'}}",
-        "must be true or false, and is 'yes'",
+        "must be true or false, found 'yes'",
         "qlora",
     ),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kaito_contract.termination import RETRYABLE
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.workspace.api import Tuning, Workspace
@@ -17,8 +18,6 @@ DEADLINE_SECONDS = 2 * 3600
 """A check takes seconds, and its retries an hour; what takes longer hangs."""
 RETRIES = 12
 """With the Job controller's pauses (10 s, doubled up to 10 min) about an hour; a check costs no GPU."""
-RETRYABLE = 75
-"""Exit code of a program whose failure may pass (docs/pods.md)."""
 
 
 def check_name(workspace: Workspace) -> str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kaito_contract import references
 from kaito_hooks.api import labels, pods
-from kaito_hooks.kube import images as references
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import Manifest, mapping
 from kaito_hooks.workspace.api import Tuning, Workspace

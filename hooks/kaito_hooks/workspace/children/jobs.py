@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands, labels, pods
 from kaito_hooks.kube.conditions import find
 from kaito_hooks.kube.objects import (
@@ -119,8 +120,8 @@ def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]],
     found: dict[str, Mapping[str, Any]] = {}
     for pod in of_job:
         for end in pods.ended(pod):
-            if end.exit_code == 0 and end.report:
-                found[end.container] = end.report
+            if end.exit_code == 0 and end.ending.report:
+                found[end.container] = end.ending.report
     return tuple(sorted(found.items(), key=lambda item: item[0]))
 
 
@@ -146,25 +147,25 @@ def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcom
 
 def _outgrown(pod: Manifest) -> tuple[str, str]:
     return (
-        reasons.DISK_FULL,
+        Reason.DISK_FULL,
         f"The kubelet ended the pod: {pods.outgrown(pod)} What each folder may hold: docs/pods.md, Requests and limits",
     )
 
 
 def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
     """Reason and message of a container that failed."""
-    report = end.report
-    said = text(report.get("reason"))
-    if said in reasons.RUNTIME:
-        return said, text(report.get("message"))
+    if end.ending.known_reason:
+        return end.ending.known_reason, end.ending.message
     if end.reason == "OOMKilled":
         return (
-            reasons.OUT_OF_MEMORY,
+            Reason.OUT_OF_MEMORY,
             f"The container '{end.container}' was killed because it used more memory than its limit "
             "(docs/pods.md, Requests and limits); use less training data, or a larger `resource.instanceType`",
         )
-    words = text(report.get("message")) or end.message.strip() or f"exit code {end.exit_code}"
-    return fallback, f"The container '{end.container}' failed: {_tail(words)}"
+    words = end.ending.message or end.message.strip() or f"exit code {end.exit_code}"
+    # A word of a runtime that is newer or older than this hook.
+    unknown = f"{end.ending.reason}: " if end.ending.reason else ""
+    return fallback, f"The container '{end.container}' failed: {unknown}{_tail(words)}"
 
 
 def _progress(of_job: Sequence[Manifest], failed: str) -> Outcome:

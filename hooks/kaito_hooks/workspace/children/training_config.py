@@ -10,20 +10,15 @@ from typing import Any
 
 import yaml
 
-from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube.objects import mapping
-from kaito_hooks.workspace import reasons
-
-KEY = "training_config.yaml"
-"""Key of the ConfigMap, and name of the file in the pod."""
-SECTIONS = (
-    "ModelConfig",
-    "QuantizationConfig",
-    "LoraConfig",
-    "TrainingArguments",
-    "DatasetConfig",
-    "DataCollator",
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import (
+    FILE,
+    TOP_KEY,
+    InvalidConfig,
+    QuantizationConfig,
+    sections_of,
 )
+from kaito_hooks.errors import InvalidObject
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same loader in C where libyaml is there: a frozen configuration is read at every sync."""
@@ -65,32 +60,23 @@ def parse_config(text: str, method: str, source: str) -> Config:
     The same text comes with every sync of a Workspace, and YAML is slow: hence the cache.
     """
     try:
-        document = mapping(yaml.load(text, Loader=_LOADER))
+        document = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""
-        raise _invalid(source, f"`{KEY}` is not valid YAML{line}") from error
-    root = document.get("training_config")
-    if not isinstance(root, Mapping):
-        raise _invalid(
-            source, f"`{KEY}` must have the key `training_config` with sections below it"
-        )
-    for section, values in root.items():
-        if section not in SECTIONS:
-            raise _invalid(
-                source, f"the section '{section}' is unknown; sections are {', '.join(SECTIONS)}"
-            )
-        if values is not None and not isinstance(values, Mapping):
-            raise _invalid(source, f"the section `{section}` must hold keys and values")
-    config = {section: dict(mapping(root.get(section))) for section in SECTIONS if section in root}
-    _check_quantization(config.get("QuantizationConfig", {}), method, source)
+        raise _invalid(source, f"{FILE} is not valid YAML{line}") from error
+    try:
+        config = sections_of(document)
+        _check_quantization(config.get("QuantizationConfig", {}), method)
+    except InvalidConfig as error:
+        raise _invalid(source, f"{FILE}: {error}") from None
     return config
 
 
 def dump_config(config: Config) -> str:
     """The file for the pod; the same sections give the same bytes."""
     plain = {section: dict(values) for section, values in config.items()}
-    return str(yaml.safe_dump({"training_config": plain}, sort_keys=True, default_flow_style=False))
+    return str(yaml.safe_dump({TOP_KEY: plain}, sort_keys=True, default_flow_style=False))
 
 
 def serving_arguments(config: Config) -> dict[str, str]:
@@ -101,38 +87,34 @@ def serving_arguments(config: Config) -> dict[str, str]:
         flags["load_in_8bit"] = ""
     if quantization.get("load_in_4bit") is True:
         flags["load_in_4bit"] = ""
-        flags["bnb_4bit_quant_type"] = str(quantization.get("bnb_4bit_quant_type", "fp4"))
-        flags["bnb_4bit_compute_dtype"] = str(quantization.get("bnb_4bit_compute_dtype", "float32"))
+        default = QuantizationConfig()
+        for key in ("bnb_4bit_quant_type", "bnb_4bit_compute_dtype"):
+            flags[key] = str(quantization.get(key, getattr(default, key)))
         if quantization.get("bnb_4bit_use_double_quant") is True:
             flags["bnb_4bit_use_double_quant"] = ""
     return flags
 
 
-def _check_quantization(quantization: Mapping[str, Any], method: str, source: str) -> None:
-    flags = {}
-    for key in ("load_in_4bit", "load_in_8bit"):
-        value = quantization.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise _invalid(
-                source, f"`QuantizationConfig.{key}` must be true or false, and is '{value}'"
-            )
-        flags[key] = value is True
-    if all(flags.values()):
-        raise _invalid(
-            source,
-            "`QuantizationConfig.load_in_4bit` and `load_in_8bit` may not both be true; remove one",
-        )
-    if method == "lora" and any(flags.values()):
-        raise _invalid(
-            source,
+def _check_quantization(values: Mapping[str, Any], method: str) -> None:
+    """Kaito's checks of a method; those of other keys are the check Job's."""
+    quantization = QuantizationConfig(
+        load_in_4bit=_switch(values, "load_in_4bit"), load_in_8bit=_switch(values, "load_in_8bit")
+    )
+    if method == "lora" and quantization.name != "none":
+        raise InvalidConfig(
             "`QuantizationConfig.load_in_4bit` and `load_in_8bit` must not be true for the method 'lora'; "
-            "remove them, or use `tuning.method` 'qlora'",
+            "remove them, or use `tuning.method` 'qlora'"
         )
-    if method == "qlora" and not any(flags.values()):
-        raise _invalid(
-            source, "`QuantizationConfig.load_in_4bit` must be true for the method 'qlora'"
-        )
+    if method == "qlora" and quantization.name == "none":
+        raise InvalidConfig("`QuantizationConfig.load_in_4bit` must be true for the method 'qlora'")
+
+
+def _switch(values: Mapping[str, Any], key: str) -> bool:
+    value = values.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidConfig(f"`QuantizationConfig.{key}` must be true or false, found '{value}'")
+    return value is True
 
 
 def _invalid(source: str, what: str) -> InvalidObject:
-    return InvalidObject(reasons.CONFIG_INVALID, f"ConfigMap '{source}': {what}")
+    return InvalidObject(Reason.CONFIG_INVALID, f"ConfigMap '{source}': {what}")

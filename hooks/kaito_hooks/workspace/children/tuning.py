@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kaito_contract import references
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import FILE
 from kaito_hooks.api import commands, labels, pods
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube import images as references
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -76,19 +78,23 @@ def inputs(
     workspace: Workspace, tuning: Tuning, observed: Observed, target_modules: tuple[str, ...]
 ) -> Inputs:
     """Raise `InvalidObject` for a ConfigMap that is missing or malformed, or a reference that is none."""
-    wrong = references.problem(tuning.output.image)
-    if wrong:
+    try:
+        references.parse_output(tuning.output.image)
+    except references.InvalidReference as error:
         raise InvalidObject(
-            reasons.OUTPUT_IMAGE_INVALID,
-            f"`tuning.output.image` is '{tuning.output.image}': {wrong}. Write the repository that the adapter is "
+            Reason.OUTPUT_IMAGE_INVALID,
+            f"`tuning.output.image` {error}; it is '{tuning.output.image}'. Write the repository that the adapter is "
             "pushed to, such as myregistry.azurecr.io/adapters/phi-3:0.0.1, and name in "
             "`tuning.output.imagePushSecret` a docker-registry Secret that may push there",
-        )
-    if tuning.input.image and references.problem(tuning.input.image):
-        raise InvalidObject(
-            reasons.INPUT_INVALID,
-            f"`tuning.input.image` is '{tuning.input.image}': {references.problem(tuning.input.image)}",
-        )
+        ) from None
+    if tuning.input.image:
+        try:
+            references.parse(tuning.input.image)
+        except references.InvalidReference as error:
+            raise InvalidObject(
+                reasons.INPUT_INVALID,
+                f"`tuning.input.image` {error}; it is '{tuning.input.image}'",
+            ) from None
     for url in tuning.input.urls:
         if not url.lower().startswith(("http://", "https://")):
             raise InvalidObject(
@@ -114,7 +120,7 @@ def inputs(
     if secret is not None and annotations_of(secret).get(labels.TUNING_HASH) == wanted_hash:
         # As it was asked for: what somebody wrote into the Secret since then is put back.
         asked_for = kept(secret)
-        frozen = secret_text(asked_for, training_config.KEY)
+        frozen = secret_text(asked_for, FILE)
         if frozen:
             return Inputs(wanted_hash, _frozen(frozen, tuning), asked_for)
     config = (
@@ -251,14 +257,14 @@ def _written_config(tuning: Tuning, observed: Observed) -> str:
             "Waiting for it; to create it: "
             + commands.kubectl(
                 *("create", "configmap", tuning.config, "-n", namespace(observed.parent)),
-                f"--from-file={training_config.KEY}",
+                f"--from-file={FILE}",
             ),
         )
-    written = text(get_in(config_map, "data", training_config.KEY))
+    written = text(get_in(config_map, "data", FILE))
     if not written:
         raise InvalidObject(
-            reasons.CONFIG_INVALID,
-            f"The ConfigMap '{tuning.config}' must have the key `{training_config.KEY}`",
+            Reason.CONFIG_INVALID,
+            f"The ConfigMap '{tuning.config}' must have the key `{FILE}`",
         )
     return written
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
+from kaito_contract import references
+from kaito_contract.sections import FILE
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.presets import Preset
@@ -54,7 +56,7 @@ def config_secret(
     manifest = child("v1", "Secret", workspace, config_secret_name(workspace), "tuning", notes)
     rendered = training_config.dump_config(config).encode()
     manifest["type"] = "Opaque"
-    manifest["data"] = {training_config.KEY: base64.b64encode(rendered).decode()}
+    manifest["data"] = {FILE: base64.b64encode(rendered).decode()}
     return manifest
 
 
@@ -99,6 +101,4 @@ def weights_container(
 
 def preset_image(image: str, images: Images) -> str:
     """The image of a preset, with the registry of the installation when it names none."""
-    host = image.partition("/")[0]
-    named = "/" in image and ("." in host or ":" in host or host == "localhost")
-    return image if named else f"{images.registry}/{image}"
+    return image if references.has_registry(image) else f"{images.registry}/{image}"

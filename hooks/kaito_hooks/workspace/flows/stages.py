@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands, pods
 from kaito_hooks.kube.conditions import Condition, find, is_true
 from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namespace, number, text
@@ -23,18 +24,6 @@ _DOING = {
     "train": "The model is being tuned",
     tune.PUSHER: "The adapter is being pushed",
 }
-_PERSON = frozenset(
-    {
-        reasons.CHILD_CONFLICT,
-        reasons.IDLE_NODES_RELEASED,
-        reasons.ADAPTER_INVALID,
-        reasons.WEIGHTS_INVALID,
-        reasons.CONFIG_INVALID,
-        reasons.DIGEST_MISMATCH,
-        reasons.IMAGE_INVALID,
-    }
-)
-"""Reasons that trying again does not cure."""
 
 
 def inputs_checked(
@@ -147,7 +136,7 @@ def tuning(observed: Observed, progress: Progress) -> list[Condition]:
         return [
             Condition(started, "True", reasons.JOB_STARTED, "The tuning Job has run"),
             Condition(
-                succeeded, "False", reasons.RESULTS_MISSING, remedies.after_fixing(observed, words)
+                succeeded, "False", Reason.RESULTS_MISSING, remedies.after_fixing(observed, words)
             ),
         ]
     if job.state == "failed":
@@ -251,7 +240,7 @@ def needs_a_person(
     first = missing(conditions, required)
     if first is None:
         return False
-    if first.reason in _PERSON:
+    if first.reason in reasons.NEEDS_PERSON:
         return True
     speaks_of_machines = first.type in (statuses.MACHINE_READY, statuses.RESOURCE_READY)
     return speaks_of_machines and any(
