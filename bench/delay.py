@@ -18,10 +18,10 @@ from pathlib import Path
 from bench import loops
 from tests.e2e import binaries, metacontroller
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
+from tests.e2e.hook_proxy import HookProxy
 from tests.e2e.install import install
 from tests.e2e.our_loop import OurLoop
-from tests.e2e.real_world import Loop, RealWorld, real_story
+from tests.e2e.real_story import Loop, RealStory, real_story
 from tests.harness.builders import merged
 from tests.harness.story import TUNING, Story
 from tests.stories.test_many import ten_that_never_come_up
@@ -52,59 +52,59 @@ def main() -> int:
     rounds = parser.parse_args().rounds
     program = metacontroller.find()
     print(f"Healthy Workspaces beside ten that never come up, {loops.name_of(program)}", flush=True)
-    gate = HookGate()
+    proxy = HookProxy()
     plane = ControlPlane(binaries.find()).start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            install(plane, gate.url, Path(folder))
-        delays = [delay(plane, gate, loop_of(plane, program)) for _ in range(rounds)]
+            install(plane, proxy.url, Path(folder))
+        delays = [delay(plane, proxy, loop_of(plane, program)) for _ in range(rounds)]
     finally:
         plane.stop()
-        gate.stop()
+        proxy.stop()
     middle = statistics.median(delays)
     print(f"delay: {min(delays):.2f} / {middle:.2f} / {max(delays):.2f} s (goal <= {GOAL_SECONDS})")
     return 0 if middle <= GOAL_SECONDS else 1
 
 
-def loop_of(plane: ControlPlane, program: str | None) -> Callable[[RealWorld], Loop]:
+def loop_of(plane: ControlPlane, program: str | None) -> Callable[[RealStory], Loop]:
     """Metacontroller with what ships, where there is one."""
     if program is None:
         return OurLoop
     flags = metacontroller.shipped_flags()
-    return lambda world: metacontroller.MetacontrollerProcess(plane, program, flags)
+    return lambda story: metacontroller.MetacontrollerProcess(plane, program, flags)
 
 
-def delay(plane: ControlPlane, gate: HookGate, loop: Callable[[RealWorld], Loop]) -> float:
+def delay(plane: ControlPlane, proxy: HookProxy, loop: Callable[[RealStory], Loop]) -> float:
     """Seconds by which one is later beside the ten than alone."""
-    with real_story(RealWorld(plane, gate, loop)) as world:
-        alone = [becomes_ready(world, f"alone-{number}") for number in range(WORKSPACES)]
-        ten_that_never_come_up(world)
-        beside = [becomes_ready(world, f"beside-{number}") for number in range(WORKSPACES)]
+    with real_story(RealStory(plane, proxy, loop)) as story:
+        alone = [becomes_ready(story, f"alone-{number}") for number in range(WORKSPACES)]
+        ten_that_never_come_up(story)
+        beside = [becomes_ready(story, f"beside-{number}") for number in range(WORKSPACES)]
     for name, seconds in (("alone", alone), ("beside the ten", beside)):
         print(f"  {name}: {', '.join(f'{each:.2f}' for each in sorted(seconds))} s", flush=True)
     return statistics.median(beside) - statistics.median(alone)
 
 
-def becomes_ready(world: Story, name: str) -> float:
+def becomes_ready(story: Story, name: str) -> float:
     """The counted seconds of a Workspace from apply to WorkspaceReady; it is deleted afterwards."""
     watch = Watch()
     with watch.counts():
-        world.apply(merged(TUNING, {"metadata": {"name": name}}))
-        world.pod(f"{name}-check")
-    world.check_succeeds(name)
+        story.apply(merged(TUNING, {"metadata": {"name": name}}))
+        story.pod(f"{name}-check")
+    story.check_succeeds(name)
     with watch.counts():
-        world.soon(lambda: bool(world.list("Machine", {"kaito.sh/workspace": name})))
-    world.nodes_come(name)
+        story.soon(lambda: bool(story.list("Machine", {"kaito.sh/workspace": name})))
+    story.nodes_come(name)
     with watch.counts():
-        world.pod(name, **{"app.kubernetes.io/component": "tuning"})
-    world.tunes(name)
+        story.pod(name, **{"app.kubernetes.io/component": "tuning"})
+    story.tunes(name)
     with watch.counts():
-        world.pod(name, **{"app.kubernetes.io/component": "inference"})
-    world.serves(name)
+        story.pod(name, **{"app.kubernetes.io/component": "inference"})
+    story.serves(name)
     with watch.counts():
-        world.becomes("WorkspaceReady", name)
-    world.delete("Workspace", name)
-    world.run_until(lambda: world.find("Workspace", name) is None)
+        story.becomes("WorkspaceReady", name)
+    story.delete("Workspace", name)
+    story.run_until(lambda: story.find("Workspace", name) is None)
     return watch.seconds
 
 

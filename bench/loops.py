@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kaito_laptop.core.clock import RealClock
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HttpCaller
 
@@ -48,14 +48,14 @@ class OurLoop:
     def __init__(self, plane: ControlPlane) -> None:
         kubectl(plane, "apply", "-f", METACONTROLLER_CRDS)
         wait_for_kinds(plane)
-        self._engine = Engine(RealClock())
-        self._server = Informers(plane.kubeconfig, self._engine.post)
-        self._loop = Metacontroller(self._server, self._engine, HttpCaller({}))
-        self._thread = threading.Thread(target=self._engine.run, daemon=True, name="our loop")
+        self._event_loop = EventLoop(RealClock())
+        self._server = Informers(plane.kubeconfig, self._event_loop.post)
+        self._loop = Metacontroller(self._server, self._event_loop, HttpCaller({}))
+        self._thread = threading.Thread(target=self._event_loop.run, daemon=True, name="our loop")
         self._thread.start()
 
     def stop(self) -> None:
-        self._engine.stop()
+        self._event_loop.stop()
         self._thread.join()
         self._server.close()
 

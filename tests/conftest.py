@@ -18,12 +18,12 @@ import pytest
 pytest.register_assert_rewrite("tests.harness", "tests.e2e", "tests.unit", "tests.contract")
 
 from tests.harness.process_story import ProcessStory, laptop_story  # noqa: E402
-from tests.harness.story import Story, story  # noqa: E402
+from tests.harness.story import Story, memory_story  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.e2e.control_plane import ControlPlane
-    from tests.e2e.hook_gate import HookGate
-    from tests.e2e.real_world import Loop, RealWorld
+    from tests.e2e.hook_proxy import HookProxy
+    from tests.e2e.real_story import Loop, RealStory
 
 MEMORY, OURS, METACONTROLLER = CLUSTERS = ("memory", "ours", "metacontroller")
 E2E = Path(__file__).parent / "e2e"
@@ -97,19 +97,19 @@ def plane() -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="session")
-def gate(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookGate]:
+def proxy(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookProxy]:
     """The address of the hooks, with our manifests installed for it."""
-    from tests.e2e.hook_gate import HookGate
+    from tests.e2e.hook_proxy import HookProxy
     from tests.e2e.install import install
 
-    gate = HookGate()
-    install(plane, gate.url, tmp_path_factory.mktemp("install"))
-    yield gate
-    gate.stop()
+    proxy = HookProxy()
+    install(plane, proxy.url, tmp_path_factory.mktemp("install"))
+    yield proxy
+    proxy.stop()
 
 
 @pytest.fixture(scope="module")
-def loop(cluster_name: str, plane: ControlPlane) -> Callable[[RealWorld], Loop]:
+def loop(cluster_name: str, plane: ControlPlane) -> Callable[[RealStory], Loop]:
     """What calls the hooks on a real control plane."""
     from tests.e2e import metacontroller
     from tests.e2e.our_loop import OurLoop
@@ -119,14 +119,14 @@ def loop(cluster_name: str, plane: ControlPlane) -> Callable[[RealWorld], Loop]:
     program = metacontroller.find()
     if program is None:
         pytest.skip(metacontroller.HOW_TO_GET)
-    return lambda world: metacontroller.MetacontrollerProcess(plane, program)
+    return lambda story: metacontroller.MetacontrollerProcess(plane, program)
 
 
 @pytest.fixture
-def world(cluster_name: str, request: pytest.FixtureRequest) -> Iterator[Story]:
+def story(cluster_name: str, request: pytest.FixtureRequest) -> Iterator[Story]:
     """A story; it plays the pods itself."""
-    with _played(cluster_name, request) as world:
-        yield world
+    with _played(cluster_name, request) as story:
+        yield story
 
 
 @pytest.fixture(scope="module")
@@ -135,16 +135,16 @@ def processes(
 ) -> Iterator[ProcessStory]:
     """The stories of a module whose pods are the real programs."""
     folder = tmp_path_factory.mktemp("processes")
-    with _run(cluster_name, request, folder) as world:
-        yield world
+    with _run(cluster_name, request, folder) as story:
+        yield story
 
 
 def _played(cluster_name: str, request: pytest.FixtureRequest) -> AbstractContextManager[Story]:
     if cluster_name == MEMORY:
-        return story()
-    from tests.e2e.real_world import RealWorld, real_story
+        return memory_story()
+    from tests.e2e.real_story import RealStory, real_story
 
-    return real_story(RealWorld(*map(request.getfixturevalue, ("plane", "gate", "loop"))))
+    return real_story(RealStory(*map(request.getfixturevalue, ("plane", "proxy", "loop"))))
 
 
 def _run(
@@ -152,7 +152,7 @@ def _run(
 ) -> AbstractContextManager[ProcessStory]:
     if cluster_name == MEMORY:
         return laptop_story(folder)
-    from tests.e2e.process_world import process_story
+    from tests.e2e.real_process_story import process_story
 
-    plane, gate, loop = map(request.getfixturevalue, ("plane", "gate", "loop"))
-    return process_story(plane, gate, loop, folder)
+    plane, proxy, loop = map(request.getfixturevalue, ("plane", "proxy", "loop"))
+    return process_story(plane, proxy, loop, folder)

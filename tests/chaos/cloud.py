@@ -1,4 +1,4 @@
-"""Azure in one run: the stand-in, its weather, and a witness of what no hook may ever ask."""
+"""Azure in one run: the stand-in, its faults, and a witness of what no hook may ever ask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kaito_laptop.azure.answers import Answer, Request, error, ok
 from kaito_laptop.azure.router import Handled, Router
 from kaito_laptop.core.clock import VirtualClock
 
-from tests.chaos.weather import Weather
+from tests.chaos.fault_schedule import FaultSchedule
 
 FOREIGN = "foreign"
 LAG_SECONDS = 30
@@ -33,12 +33,12 @@ class NodeList:
 
 
 class Cloud:
-    """Carries requests out as the weather allows, and remembers each broken promise."""
+    """Carries requests out as the schedule of faults allows, and remembers each broken promise."""
 
-    def __init__(self, clock: VirtualClock, weather: Weather) -> None:
-        self.clock, self.weather = clock, weather
+    def __init__(self, clock: VirtualClock, schedule: FaultSchedule) -> None:
+        self.clock, self.schedule = clock, schedule
         self.nodes = NodeList()
-        chance = weather.chance
+        chance = schedule.chance
         hides_etags = chance.random() < 0.1
         self.has_swapped = hides_etags
         """Whether someone has put a pool of theirs in the place of ours; without etags nobody can tell."""
@@ -54,7 +54,7 @@ class Cloud:
             preempts=chance.random() < 0.5,
             not_found_code=chance.choice(["NotFound", "AgentPoolNotFound"]),
         )
-        self.arm.faults.fate = lambda: weather.fate(clock.seconds())  # type: ignore[method-assign]
+        self.arm.faults.fate = lambda: schedule.fate(clock.seconds())  # type: ignore[method-assign]
         self.arm.add_pool(FOREIGN, tags={"team": "other"})
         self._router = Router(self.arm, lambda: "http://127.0.0.1:1")
         self.wrong: list[tuple[str, str]] = []
@@ -74,7 +74,7 @@ class Cloud:
         now = self.clock.seconds()
         verb, pool = _verb(request)
         self.requests += "$skipToken" not in request.query  # The pages of a list are one call.
-        if self.weather.happens("connection refused", self.weather.share / 10, now):
+        if self.schedule.happens("connection refused", self.schedule.share / 10, now):
             return None
         self.meanwhile(verb)
         self._swap(verb, pool, request)
@@ -83,7 +83,7 @@ class Cloud:
             return Handled(lagging)
         before, preempted = self._uids(pool), len(self.arm.preempted)
         throttled = self.arm.throttle.refused_puts
-        fault = self.weather.fault(verb, now)
+        fault = self.schedule.fault(verb, now)
         if fault is not None:
             self.arm.faults.add(verb, fault)  # type: ignore[arg-type]
         handled = self._router.handle(request)
@@ -145,9 +145,9 @@ class Cloud:
     def _swap(self, verb: str, pool: str, request: Request) -> None:
         """Between reading and deleting, someone replaces our pool by one of theirs."""
         now = self.clock.seconds()
-        if verb != "DELETE" or self.has_swapped or self.weather.share > 0.1:
+        if verb != "DELETE" or self.has_swapped or self.schedule.share > 0.1:
             return
-        if self._uids(pool) and self.weather.happens("pool replaced", 0.05, now):
+        if self._uids(pool) and self.schedule.happens("pool replaced", 0.05, now):
             self.has_swapped = True
             self.arm.set_pool(
                 pool, tags={"team": "other"}, nodeLabels={}, provisioningState="Succeeded"
@@ -157,14 +157,14 @@ class Cloud:
     def _lagging(self, verb: str, pool: str, now: float) -> Answer | None:
         """A replica that has not heard of the pool yet, or a proxy that leads to another cluster."""
         if now < self.astray_until and verb in ("GET", *ASTRAY):
-            self.weather.seen[f"{verb} astray"] += 1
+            self.schedule.seen[f"{verb} astray"] += 1
             return ASTRAY.get(verb) or _not_found(pool)
-        if verb == "GET" and self.weather.happens("astray", self.weather.share / 50, now):
-            self.astray_until = now + self.weather.chance.uniform(60, 300)
+        if verb == "GET" and self.schedule.happens("astray", self.schedule.share / 50, now):
+            self.astray_until = now + self.schedule.chance.uniform(60, 300)
             return _not_found(pool)
         is_young = now - self.created.get(pool, -1e9) < LAG_SECONDS
-        may_lag = verb == "GET" and is_young and not self.weather.is_late
-        if may_lag and self.weather.happens("GET lags", self.weather.share, now):
+        may_lag = verb == "GET" and is_young and not self.schedule.is_late
+        if may_lag and self.schedule.happens("GET lags", self.schedule.share, now):
             return _not_found(pool)
         return None
 

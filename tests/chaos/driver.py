@@ -1,4 +1,4 @@
-"""One run: some Machines, Metacontroller on a bad day, Azure in bad weather, and then a calm.
+"""One run: some Machines, Metacontroller on a bad day, Azure with faults, and then none.
 
 A seed is a run: the same seed brings the same calls and the same faults, on every computer.
 """
@@ -21,10 +21,10 @@ from kaito_laptop.azure.router import Handled
 from kaito_laptop.core.clock import VirtualClock
 
 from tests.chaos.cloud import Cloud
-from tests.chaos.machines import Life
+from tests.chaos.fault_schedule import BLOCKS, FaultSchedule
+from tests.chaos.machines import SimulatedMachine
 from tests.chaos.sweeping import SECONDS, Sweeper
 from tests.chaos.transport import InProcess
-from tests.chaos.weather import BLOCKS, Weather
 from tests.unit.machine.builders import body
 
 SETTINGS = MachineSettings(
@@ -77,13 +77,13 @@ def run(seed: int, mutation: Mutation = nullcontext) -> Result:
 
 
 class Run:
-    """A run in the making; without a weather, the one that its seed brings."""
+    """A run in the making; without a schedule of faults, the one of its seed."""
 
-    def __init__(self, seed: int, weather: Weather | None = None) -> None:
+    def __init__(self, seed: int, schedule: FaultSchedule | None = None) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
         self.clock = VirtualClock()
-        self.weather = weather or Weather.of(self.chance)
+        self.schedule = schedule or FaultSchedule.of(self.chance)
         # Where the region is known, size and quota are looked up before the first PUT.
         self.settings = replace(
             SETTINGS,
@@ -91,19 +91,23 @@ class Run:
             max_surge=self.chance.choice([0, 0, 1]),
         )
         self._blocked_until = 0.0
-        self.cloud = Cloud(self.clock, self.weather)
+        self.cloud = Cloud(self.clock, self.schedule)
         self.cloud.may_create = self._may_create
         self.cloud.meanwhile = self._meanwhile
-        self.lives = [self._life(index) for index in range(self.chance.choice([1, 1, 2, 3]))]
-        for life in self.lives:
-            self.cloud.calls_by_uid[life.uid] = 0
+        self.machines = [
+            self._simulated(index) for index in range(self.chance.choice([1, 1, 2, 3]))
+        ]
+        for simulated in self.machines:
+            self.cloud.calls_by_uid[simulated.uid] = 0
         self.calls = 0
-        self._calling: list[Life] = []
+        self._calling: list[SimulatedMachine] = []
         self.sweeper = Sweeper(
             AksProvider(self.settings, self.clock.now, InProcess(self._swept)),
             self.clock.now,
-            self.weather,
-            lambda: frozenset(life.uid for life in self.lives if not life.is_gone),
+            self.schedule,
+            lambda: frozenset(
+                simulated.uid for simulated in self.machines if not simulated.is_gone
+            ),
         )
         self.processes = [self._start(), self._start()]
         """The second one lives through a rolling update: no lock is shared with it."""
@@ -111,9 +115,11 @@ class Run:
     def play(self) -> Result:
         """Play it to its end."""
         try:
-            self._until(lambda: all(life.is_gone for life in self.lives))
+            self._until(lambda: all(simulated.is_gone for simulated in self.machines))
             self.cloud.pass_time(3600)
-            left = self.cloud.ours({life.uid for life in self.lives if not life.is_forced})
+            left = self.cloud.ours(
+                {simulated.uid for simulated in self.machines if not simulated.is_forced}
+            )
             self.cloud.wrong += [("leaked pool", name) for name in left]
             self._sweep_up()
         except Exception as error:  # A bug of the hook is a result, too.
@@ -123,10 +129,10 @@ class Run:
         return Result(
             self.seed,
             self.cloud.wrong,
-            self.weather.seen,
+            self.schedule.seen,
             self.calls,
             self.cloud.requests,
-            len(self.lives),
+            len(self.machines),
         )
 
     def _sweep_up(self) -> None:
@@ -135,7 +141,11 @@ class Run:
         end = self.clock.seconds() + 3600
         while True:
             report = self.sweeper.sweep(self.clock.seconds())
-            left = set(self.cloud.ours({life.uid for life in self.lives if life.is_forced}))
+            left = set(
+                self.cloud.ours(
+                    {simulated.uid for simulated in self.machines if simulated.is_forced}
+                )
+            )
             left -= set(report.unmarked)
             if not left or self.clock.seconds() > end:
                 break
@@ -145,8 +155,12 @@ class Run:
     def _swept(self, request: Request) -> Handled | None:
         """A request of the sweep, which takes no pool whose Machine is there."""
         name = request.path.rpartition("/")[2]
-        living = {life.uid for life in self.lives if not life.is_gone}
-        let_go = {life.uid for life in self.lives if life.is_gone and not life.is_forced}
+        living = {simulated.uid for simulated in self.machines if not simulated.is_gone}
+        let_go = {
+            simulated.uid
+            for simulated in self.machines
+            if simulated.is_gone and not simulated.is_forced
+        }
         if request.method == "DELETE" and name in self.cloud.ours(living):
             self.cloud.wrong.append(("living pool swept", name))
         if request.method == "DELETE" and name in self.cloud.ours(let_go):
@@ -156,80 +170,88 @@ class Run:
     def _until(self, is_reached: Callable[[], bool]) -> None:
         while not is_reached():
             now = self.clock.seconds()
-            if now > self.weather.ends + CALM_SECONDS:
+            if now > self.schedule.ends + CALM_SECONDS:
                 said = [
-                    (life.name, life.parent.get("status"))
-                    for life in self.lives
-                    if not life.is_gone
+                    (simulated.name, simulated.parent.get("status"))
+                    for simulated in self.machines
+                    if not simulated.is_gone
                 ]
                 self.cloud.wrong.append(("does not converge", str(said)[:600]))
                 return
-            life = min((life for life in self.lives if not life.is_gone), key=_next)
-            if self.sweeper.due < _next(life):
+            simulated = min(
+                (simulated for simulated in self.machines if not simulated.is_gone), key=_next
+            )
+            if self.sweeper.due < _next(simulated):
                 self.cloud.pass_time(max(self.sweeper.due - now, 0))
                 self.sweeper.sweep(self.clock.seconds())
                 continue
-            self.cloud.pass_time(max(_next(life) - now, 0))
-            self.step(life)
+            self.cloud.pass_time(max(_next(simulated) - now, 0))
+            self.step(simulated)
 
-    def step(self, life: Life) -> None:
+    def step(self, simulated: SimulatedMachine) -> None:
         """What is due for a Machine: its owner's wish, or a call."""
         now = self.clock.seconds()
-        is_over = life.reason() in ("True/NodeReady", "False/NodeLost", "False/NameConflict")
-        if not life.is_deleting and now >= life.dies and (is_over or life.dies < self.weather.ends):
-            self.delete(life)
-            return
-        if life.dies <= now:
-            life.dies = now + 300 if not life.is_deleting else float("inf")
-        if now >= self.weather.ends and life.reason("Stalled").startswith("True"):
-            life.retry(str(int(now)))
-        if self.weather.happens("status edited", 0.03, now):
-            life.edit(self.weather)
-        if self.weather.happens("restart", 0.03, now):
-            self.processes[0] = self._start()
-        if self.weather.happens("tags stripped", 0.02, now) and self.cloud.ours({life.uid}):
-            self.cloud.arm.set_pool(life.name, tags={"team": "other"})
-        if self.weather.happens("pool deleted", 0.01, now) and life.name in self.cloud.ours(
-            {life.uid}
+        is_over = simulated.reason() in ("True/NodeReady", "False/NodeLost", "False/NameConflict")
+        if (
+            not simulated.is_deleting
+            and now >= simulated.dies
+            and (is_over or simulated.dies < self.schedule.ends)
         ):
-            self.cloud.arm.delete(life.name, Request("DELETE", "", {}, {}))
-        self._azure_acts(life, now)
-        self._call(life)
+            self.delete(simulated)
+            return
+        if simulated.dies <= now:
+            simulated.dies = now + 300 if not simulated.is_deleting else float("inf")
+        if now >= self.schedule.ends and simulated.reason("Stalled").startswith("True"):
+            simulated.retry(str(int(now)))
+        if self.schedule.happens("status edited", 0.03, now):
+            simulated.edit(self.schedule)
+        if self.schedule.happens("restart", 0.03, now):
+            self.processes[0] = self._start()
+        if self.schedule.happens("tags stripped", 0.02, now) and self.cloud.ours({simulated.uid}):
+            self.cloud.arm.set_pool(simulated.name, tags={"team": "other"})
+        if self.schedule.happens("pool deleted", 0.01, now) and simulated.name in self.cloud.ours(
+            {simulated.uid}
+        ):
+            self.cloud.arm.delete(simulated.name, Request("DELETE", "", {}, {}))
+        self._azure_acts(simulated, now)
+        self._call(simulated)
 
-    def _azure_acts(self, life: Life, now: float) -> None:
+    def _azure_acts(self, simulated: SimulatedMachine, now: float) -> None:
         """What AKS and the owner of the subscription do beside our requests."""
         chance, arm = self.chance, self.cloud.arm
-        is_at_rest = self.cloud.is_at_rest(life.name)
-        if is_at_rest and self.weather.happens("AKS at work on a pool", 0.03, now):
-            arm.begin_own_operation(chance.choice(OPERATIONS), chance.uniform(60, 900), life.name)
-        if self.weather.happens("AKS at work on the cluster", 0.01, now):
+        is_at_rest = self.cloud.is_at_rest(simulated.name)
+        if is_at_rest and self.schedule.happens("AKS at work on a pool", 0.03, now):
+            arm.begin_own_operation(
+                chance.choice(OPERATIONS), chance.uniform(60, 900), simulated.name
+            )
+        if self.schedule.happens("AKS at work on the cluster", 0.01, now):
             arm.begin_own_operation(chance.choice(OPERATIONS), chance.uniform(60, 900))
         if now < self._blocked_until:
             return
         if self._blocked_until:
             self._blocked_until = 0.0
             self.cloud.block("")
-        if self.weather.happens("changes forbidden", 0.01, now):
-            self._blocked_until = min(now + chance.uniform(60, 1200), self.weather.ends)
+        if self.schedule.happens("changes forbidden", 0.01, now):
+            self._blocked_until = min(now + chance.uniform(60, 1200), self.schedule.ends)
             self.cloud.block(chance.choice(BLOCKS))
 
-    def delete(self, life: Life) -> None:
-        if self.weather.happens("finalizer forced away", 0.1, self.clock.seconds()):
-            life.is_forced = life.is_gone = True
-        elif life.has_finalizer:
-            life.delete(self.clock)
-            life.due, life.dies = self.clock.seconds(), float("inf")
+    def delete(self, simulated: SimulatedMachine) -> None:
+        if self.schedule.happens("finalizer forced away", 0.1, self.clock.seconds()):
+            simulated.is_forced = simulated.is_gone = True
+        elif simulated.has_finalizer:
+            simulated.delete(self.clock)
+            simulated.due, simulated.dies = self.clock.seconds(), float("inf")
         else:  # Nothing keeps it: it is gone at once.
-            life.is_gone = True
+            simulated.is_gone = True
 
-    def _call(self, life: Life, process: int = 0) -> None:
+    def _call(self, simulated: SimulatedMachine, process: int = 0) -> None:
         """One call of the hook, and what Metacontroller makes of the answer."""
         now = self.clock.seconds()
-        parent = life.shown(self.weather, now)
+        parent = simulated.shown(self.schedule, now)
         finalizing = "deletionTimestamp" in parent["metadata"]
         nodes = list(self.cloud.nodes.by_name.values())
         requests, calls = self.cloud.requests, self.processes[process]
-        self._calling.append(life)
+        self._calling.append(simulated)
         hook = calls.finalize if finalizing else calls.sync
         answer = dict(hook(body(parent, nodes, finalizing)))
         self._calling.pop()
@@ -238,13 +260,15 @@ class Run:
             self.cloud.wrong.append(("too many requests", str(self.cloud.requests - requests)))
         self._nested = False
         if self.chance.random() < 0.5:
-            life.add_finalizer()
-        self._judge(life, parent, answer)
-        self._apply(life, answer)
+            simulated.add_finalizer()
+        self._judge(simulated, parent, answer)
+        self._apply(simulated, answer)
 
     _nested = False
 
-    def _judge(self, life: Life, shown: dict[str, Any], answer: dict[str, Any]) -> None:
+    def _judge(
+        self, simulated: SimulatedMachine, shown: dict[str, Any], answer: dict[str, Any]
+    ) -> None:
         """`Ready` is said to be True only while a Node of the Machine is there, and never on its way out.
 
         An answer that repeats what it was shown says nothing: it stands for "not looked at now".
@@ -253,53 +277,53 @@ class Run:
         before = (shown.get("status") or {}).get("conditions", ())
         said = {(item["type"], item["status"], item["reason"]) for item in before}
         if ready["status"] == "True" and "deletionTimestamp" in shown["metadata"]:
-            self.cloud.wrong.append(("wrong Ready", f"{life.name} is being deleted"))
+            self.cloud.wrong.append(("wrong Ready", f"{simulated.name} is being deleted"))
         if ready["status"] != "True" or ("Ready", "True", ready["reason"]) in said:
             return
         labels = [node["metadata"]["labels"] for node in self.cloud.nodes.by_name.values()]
-        if life.uid not in [found.get("kaito.sh/machine-uid") for found in labels]:
-            self.cloud.wrong.append(("wrong Ready", f"{life.name} {ready}"))
+        if simulated.uid not in [found.get("kaito.sh/machine-uid") for found in labels]:
+            self.cloud.wrong.append(("wrong Ready", f"{simulated.name} {ready}"))
 
-    def _apply(self, life: Life, answer: dict[str, Any]) -> None:
+    def _apply(self, simulated: SimulatedMachine, answer: dict[str, Any]) -> None:
         now = self.clock.seconds()
-        if self.weather.happens("call timed out", 0.05, now):
-            life.due = now + self.chance.uniform(0, 30)
+        if self.schedule.happens("call timed out", 0.05, now):
+            simulated.due = now + self.chance.uniform(0, 30)
             return
         if answer.get("finalized"):
-            life.is_gone = True
+            simulated.is_gone = True
             return
         resync = answer.get("resyncAfterSeconds") or 300
-        if self.weather.happens("status lost", 0.1, now):
-            life.due = now + min(resync, self.chance.uniform(0, 30))
+        if self.schedule.happens("status lost", 0.1, now):
+            simulated.due = now + min(resync, self.chance.uniform(0, 30))
             return
-        changed = life.write(answer["status"])
-        life.due = now + (0.1 if changed else min(resync, 300))
-        if self.weather.happens("early call", 0.1, now):
-            life.due = now + self.chance.uniform(0, 5)
+        changed = simulated.write(answer["status"])
+        simulated.due = now + (0.1 if changed else min(resync, 300))
+        if self.schedule.happens("early call", 0.1, now):
+            simulated.due = now + self.chance.uniform(0, 5)
 
     def _meanwhile(self, verb: str) -> None:
         """While a request is under way, Metacontroller gives up waiting and calls again."""
         now = self.clock.seconds()
-        if len(self._calling) != 1 or not self.weather.happens("overlapping call", 0.02, now):
+        if len(self._calling) != 1 or not self.schedule.happens("overlapping call", 0.02, now):
             return
         self._nested = True
-        life = self._calling[-1]
-        if not life.is_gone:
-            self._call(life, process=self.chance.choice([0, 1]))
+        simulated = self._calling[-1]
+        if not simulated.is_gone:
+            self._call(simulated, process=self.chance.choice([0, 1]))
             self._nested = True
 
     def _may_create(self, name: str, uid: str) -> bool:
-        life = next(life for life in self.lives if life.uid == uid)
-        return life.has_finalizer
+        simulated = next(simulated for simulated in self.machines if simulated.uid == uid)
+        return simulated.has_finalizer
 
-    def _life(self, index: int) -> Life:
+    def _simulated(self, index: int) -> SimulatedMachine:
         born = self.chance.uniform(0, 60)
         early = self.chance.random() < 0.5
         dies = born + (self.chance.uniform(2, 30) if early else self.chance.uniform(30, 2000))
         has_finalizer = self.chance.random() < 0.9
         name = f"ws{index}{self.seed % 10**8}"
         spot = self.chance.choice([(), (), ("spot",), ("spot", "on-demand")])
-        return Life(name, f"uid-{self.seed}-{index}", born, dies, has_finalizer, spot)
+        return SimulatedMachine(name, f"uid-{self.seed}-{index}", born, dies, has_finalizer, spot)
 
     def _start(self) -> MachineCalls:
         """A process of the hook: its cache and its locks are its own."""
@@ -307,6 +331,10 @@ class Run:
         return MachineCalls(provider, self.clock.now, Registry())
 
 
-def _next(life: Life) -> float:
+def _next(simulated: SimulatedMachine) -> float:
     """When something is due for a Machine: its next call, or its end."""
-    return life.due if life.is_deleting else min(life.due, max(life.dies, life.born))
+    return (
+        simulated.due
+        if simulated.is_deleting
+        else min(simulated.due, max(simulated.dies, simulated.born))
+    )

@@ -7,11 +7,11 @@ from typing import Any
 
 from kaito_laptop.core.clock import VirtualClock, timestamp
 
-from tests.chaos.weather import Weather
+from tests.chaos.fault_schedule import FaultSchedule
 from tests.unit.machine.builders import FINALIZER, machine
 
 
-class Life:
+class SimulatedMachine:
     """One Machine from its creation until it is gone; `wants` is what its owner does with it."""
 
     def __init__(
@@ -61,15 +61,15 @@ class Life:
         if not self.has_finalizer and not self.is_gone:
             self._change(finalizers=[FINALIZER])
 
-    def shown(self, weather: Weather, now: float) -> dict[str, Any]:
+    def shown(self, schedule: FaultSchedule, now: float) -> dict[str, Any]:
         """The parent as the informer has it: some versions old, but never older than a deletion shown before.
 
         An informer does not go back in time; that an old status is shown after a new one is harsher
         than that, and stands for writes that were lost.
         """
         parent = self.parent
-        if self._past and weather.happens("stale parent", 0.2, now):
-            old = weather.chance.choice(self._past)
+        if self._past and schedule.happens("stale parent", 0.2, now):
+            old = schedule.chance.choice(self._past)
             parent = {**parent, "status": old.get("status") or {}} if self._shown_deleting else old
         self._shown_deleting |= "deletionTimestamp" in parent["metadata"]
         return parent
@@ -81,7 +81,7 @@ class Life:
         self._set_status(status)
         return True
 
-    def edit(self, weather: Weather) -> None:
+    def edit(self, schedule: FaultSchedule) -> None:
         """Somebody edits the status, or a backup brings an old one back."""
         status = self.parent.get("status") or {}
         later = "2099-01-01T00:00:00Z"
@@ -98,7 +98,7 @@ class Life:
             {**status, "absentSince": later, "attempt": {"count": 7, "retryAfter": later}},
             (self._past[0].get("status") or {}) if self._past else {},
         ]
-        self._set_status(weather.chance.choice(edits))
+        self._set_status(schedule.chance.choice(edits))
 
     def reason(self, type_: str = "Ready") -> str:
         """Status and reason of a condition."""

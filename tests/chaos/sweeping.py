@@ -1,4 +1,4 @@
-"""The orphan sweep in a run: every two minutes, in the same weather."""
+"""The orphan sweep in a run: every two minutes, with the same faults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from kaito_hooks.sweep.orphans import KubernetesCluster
 from kaito_hooks.sweep.sweep import Azure, Report, sweep
 
-from tests.chaos.weather import Weather
+from tests.chaos.fault_schedule import FaultSchedule
 
 SECONDS = 120
 NODE_GROUP = "mc_laptop_laptop_laptop"
@@ -21,10 +21,10 @@ class Sweeper:
         self,
         azure: Azure,
         now: Callable[[], datetime],
-        weather: Weather,
+        schedule: FaultSchedule,
         living: Callable[[], frozenset[str]],
     ) -> None:
-        self._azure, self._now, self._weather, self._living = azure, now, weather, living
+        self._azure, self._now, self._schedule, self._living = azure, now, schedule, living
         self._memory: dict[str, datetime] = {}
         self.due = 0.0
 
@@ -36,7 +36,7 @@ class Sweeper:
     def cluster(self) -> KubernetesCluster | None:
         """The Machines that exist, unless their list breaks off."""
         seconds = self.due - SECONDS
-        if self._weather.happens("Machines not listed", self._weather.share / 2, seconds):
+        if self._schedule.happens("Machines not listed", self._schedule.share / 2, seconds):
             return None
         created = datetime(2025, 1, 1, tzinfo=UTC)
         return KubernetesCluster(self._living(), frozenset({NODE_GROUP}), created)

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 from kaito_laptop.azure import Fate, Fault
 
 from tests.chaos.driver import Run
-from tests.chaos.machines import Life
+from tests.chaos.fault_schedule import FaultSchedule
+from tests.chaos.machines import SimulatedMachine
 from tests.chaos.mutations import leave_when_not_launched
-from tests.chaos.weather import Weather
 
 NEVER = float("inf")
 EVENTS = (
@@ -44,8 +44,8 @@ INDEX, CALM = st.integers(0, 2), st.integers(0, 8)
 
 
 @dataclass(slots=True)
-class Told(Weather):
-    """A weather without chance: what comes next is told beforehand."""
+class Told(FaultSchedule):
+    """A schedule without chance: what comes next is told beforehand."""
 
     coming: Counter[str] = field(default_factory=Counter)
     faults: dict[str, deque[str]] = field(default_factory=dict)
@@ -73,14 +73,14 @@ class Machines(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 999), is_late=st.booleans())
     def begin(self, seed: int, is_late: bool) -> None:
-        self.weather = Told(random.Random(seed), share=0.0, ends=NEVER, is_late=is_late)
-        self.run = Run(seed, self.weather)
-        for life in self.run.lives:
-            life.dies = NEVER
+        self.schedule = Told(random.Random(seed), share=0.0, ends=NEVER, is_late=is_late)
+        self.run = Run(seed, self.schedule)
+        for simulated in self.run.machines:
+            simulated.dies = NEVER
 
     @property
-    def living(self) -> list[Life]:
-        return [life for life in self.run.lives if not life.is_gone]
+    def living(self) -> list[SimulatedMachine]:
+        return [simulated for simulated in self.run.machines if not simulated.is_gone]
 
     @precondition(lambda self: self.living)
     @rule(
@@ -101,44 +101,44 @@ class Machines(RuleBasedStateMachine):
         late: int,
     ) -> None:
         """A call in which not all is well."""
-        life = self._after(calm, self.living[index % len(self.living)])
+        simulated = self._after(calm, self.living[index % len(self.living)])
         for verb, kind in faults:
-            is_possible = kind != "late" or self.weather.is_late
-            self.weather.faults.setdefault(verb, deque()).extend([kind] * is_possible)
-        self.weather.coming, self.weather.next_fate = Counter(events), fate
+            is_possible = kind != "late" or self.schedule.is_late
+            self.schedule.faults.setdefault(verb, deque()).extend([kind] * is_possible)
+        self.schedule.coming, self.schedule.next_fate = Counter(events), fate
         self.run.cloud.pass_time(late)
-        self._call(life)
-        self.weather.clear()
+        self._call(simulated)
+        self.schedule.clear()
 
-    @precondition(lambda self: any(not life.is_deleting for life in self.living))
+    @precondition(lambda self: any(not simulated.is_deleting for simulated in self.living))
     @rule(index=INDEX, calm=CALM, is_forced=st.sampled_from([False, False, True]))
     def delete(self, index: int, calm: int, is_forced: bool) -> None:
         """The owner deletes a Machine, or takes its finalizer away by force."""
-        staying = [life for life in self.living if not life.is_deleting]
-        life = self._after(calm, staying[index % len(staying)])
-        self.weather.coming = Counter({"finalizer forced away": int(is_forced)})
-        self.run.delete(life)
-        self.weather.clear()
+        staying = [simulated for simulated in self.living if not simulated.is_deleting]
+        simulated = self._after(calm, staying[index % len(staying)])
+        self.schedule.coming = Counter({"finalizer forced away": int(is_forced)})
+        self.run.delete(simulated)
+        self.schedule.clear()
 
     @rule(calm=CALM, is_partial=st.booleans())
     def sweep(self, calm: int, is_partial: bool) -> None:
         """The orphan sweep, which may see half a list."""
-        for life in self.living[:1]:
-            self._after(calm, life)
-        self.weather.coming = Counter({"Machines not listed": int(is_partial)})
+        for simulated in self.living[:1]:
+            self._after(calm, simulated)
+        self.schedule.coming = Counter({"Machines not listed": int(is_partial)})
         self.run.sweeper.sweep(self.run.clock.seconds())
-        self.weather.clear()
+        self.schedule.clear()
 
-    def _after(self, calm: int, life: Life) -> Life:
+    def _after(self, calm: int, simulated: SimulatedMachine) -> SimulatedMachine:
         """The Machine after some calls in which all is well."""
         for _ in range(calm):
-            self._call(life)
-        return life
+            self._call(simulated)
+        return simulated
 
-    def _call(self, life: Life) -> None:
-        if not life.is_gone:
-            self.run.cloud.pass_time(max(life.due - self.run.clock.seconds(), 0))
-            self.run.step(life)
+    def _call(self, simulated: SimulatedMachine) -> None:
+        if not simulated.is_gone:
+            self.run.cloud.pass_time(max(simulated.due - self.run.clock.seconds(), 0))
+            self.run.step(simulated)
 
     @invariant()
     def no_promise_is_broken(self) -> None:
@@ -147,9 +147,9 @@ class Machines(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "run") or self.run.cloud.wrong:
             return
-        self.weather.ends = self.run.clock.seconds()
-        for life in self.run.lives:
-            life.dies = NEVER if life.is_deleting else self.run.clock.seconds()
+        self.schedule.ends = self.run.clock.seconds()
+        for simulated in self.run.machines:
+            simulated.dies = NEVER if simulated.is_deleting else self.run.clock.seconds()
         assert self.run.play().wrong == []
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HttpCaller
 
-from tests.e2e.real_world import RealWorld
+from tests.e2e.real_story import RealStory
 from tests.harness.api_informers import Informers
 
 
 class OurLoop:
     """Runs in the thread of the story."""
 
-    def __init__(self, world: RealWorld) -> None:
-        self._world = world
+    def __init__(self, story: RealStory) -> None:
+        self._story = story
         self._running: Metacontroller | None = None
 
     def start(self) -> None:
-        engine = self._world.engine
-        self._server = Informers(self._world.plane.kubeconfig, engine.post)
-        self._running = Metacontroller(self._server, engine, HttpCaller({}))
+        event_loop = self._story.event_loop
+        self._server = Informers(self._story.plane.kubeconfig, event_loop.post)
+        self._running = Metacontroller(self._server, event_loop, HttpCaller({}))
 
     def kill(self) -> None:
         if self._running is not None:

@@ -12,7 +12,7 @@ import pytest
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import VirtualClock
 from kaito_laptop.core.cluster import ClusterError, Key
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, get, name
 
 from tests.e2e.control_plane import ControlPlane
@@ -51,10 +51,10 @@ def soon(holds: Callable[[], bool]) -> None:
 
 
 def in_memory(row: Row) -> str:
-    plane = control_plane(Engine(VirtualClock()))
+    plane = control_plane(EventLoop(VirtualClock()))
 
     def settled(holds: Callable[[], bool]) -> None:
-        plane.engine.settle()
+        plane.event_loop.settle()
         assert holds()
 
     return row.outcome(plane.cluster, "default", settled)

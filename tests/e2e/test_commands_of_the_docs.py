@@ -15,7 +15,7 @@ from kaito_hooks.workspace.machines import INSTANCE_TYPE_LABEL
 
 from tests.e2e import binaries
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
+from tests.e2e.hook_proxy import HookProxy
 from tests.e2e.install import ROOT, install, kubectl
 from tests.harness.builders import inference_workspace, merged
 from tests.harness.doc_commands import COMMANDS
@@ -39,10 +39,10 @@ WATCHES = re.compile(r" -w\b")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane of its own: the commands install the hooks anew, where no story could reach them."""
-    plane, gate = ControlPlane(binaries.find()).start(), HookGate()
-    install(plane, gate.url, tmp_path_factory.mktemp("install"))
+    plane, proxy = ControlPlane(binaries.find()).start(), HookProxy()
+    install(plane, proxy.url, tmp_path_factory.mktemp("install"))
     yield plane
-    gate.stop()
+    proxy.stop()
     plane.stop()
 
 

@@ -14,21 +14,21 @@ from tests.contract.providers.clouds import ClaimCloud
 from tests.contract.providers.test_contract import *  # noqa: F403
 from tests.contract.providers.test_contract import REF, request
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
-from tests.e2e.karpenter_world import (
-    ClaimWorld,
+from tests.e2e.hook_proxy import HookProxy
+from tests.e2e.karpenter_story import (
+    ClaimStory,
     claim_story,
     connection,
     install_karpenter,
     real_cloud,
     remove_karpenter,
 )
-from tests.e2e.real_world import Loop, RealWorld
+from tests.e2e.real_story import Loop, RealStory
 from tests.harness.story import NAME, TUNING
 
 
 @pytest.fixture(scope="module")
-def token(plane: ControlPlane, gate: HookGate) -> Iterator[str]:
+def token(plane: ControlPlane, proxy: HookProxy) -> Iterator[str]:
     """Of the node provisioner's account."""
     yield install_karpenter(plane)
     remove_karpenter(plane)
@@ -41,42 +41,42 @@ def cloud(plane: ControlPlane, token: str) -> Iterator[ClaimCloud]:
 
 
 @pytest.fixture
-def world(
-    plane: ControlPlane, gate: HookGate, token: str, loop: Callable[[RealWorld], Loop]
-) -> Iterator[ClaimWorld]:
-    with claim_story(plane, gate, token, loop) as story:
+def story(
+    plane: ControlPlane, proxy: HookProxy, token: str, loop: Callable[[RealStory], Loop]
+) -> Iterator[ClaimStory]:
+    with claim_story(plane, proxy, token, loop) as story:
         yield story
 
 
 def test_a_workspace_is_served_on_a_node_of_karpenters_and_nothing_is_left(
-    world: ClaimWorld,
+    story: ClaimStory,
 ) -> None:
-    world.apply(TUNING)
-    world.check_succeeds()
-    machine = world.machine()
-    world.run_until(lambda: world.pools() == [machine])
-    world.nodes_come()
-    assert world.get("Machine", machine)["status"]["nodeName"] == f"aks-{machine}"
-    assert world.get("Workspace", NAME)["status"]["workerNodes"] == [f"aks-{machine}"]
-    world.tunes()
-    world.becomes("TuningSucceeded")
-    world.serves()
-    world.says("WorkspaceReady")
-    world.is_a_fixed_point()
-    world.deleted()
-    assert f"aks-{machine}" not in [name(node) for node in world.list("Node")]
+    story.apply(TUNING)
+    story.check_succeeds()
+    machine = story.machine()
+    story.run_until(lambda: story.pools() == [machine])
+    story.nodes_come()
+    assert story.get("Machine", machine)["status"]["nodeName"] == f"aks-{machine}"
+    assert story.get("Workspace", NAME)["status"]["workerNodes"] == [f"aks-{machine}"]
+    story.tunes()
+    story.becomes("TuningSucceeded")
+    story.serves()
+    story.says("WorkspaceReady")
+    story.is_a_fixed_point()
+    story.deleted()
+    assert f"aks-{machine}" not in [name(node) for node in story.list("Node")]
 
 
-def test_what_karpenter_waits_for_is_said_in_its_own_reason(world: ClaimWorld) -> None:
-    world.apply(TUNING)
-    world.check_succeeds()
-    machine = world.machine()
-    world.arm.holds[machine] = ("Registered", "NodeNotFound")
-    world.run_until(lambda: world.condition(NAME, "MachineReady")["reason"] == "NodeNotFound")
-    assert "Karpenter says" in world.condition(machine, "Ready", "Machine")["message"]
-    world.arm.holds.clear()
-    world.nodes_come()
-    world.deleted()
+def test_what_karpenter_waits_for_is_said_in_its_own_reason(story: ClaimStory) -> None:
+    story.apply(TUNING)
+    story.check_succeeds()
+    machine = story.machine()
+    story.arm.holds[machine] = ("Registered", "NodeNotFound")
+    story.run_until(lambda: story.condition(NAME, "MachineReady")["reason"] == "NodeNotFound")
+    assert "Karpenter says" in story.condition(machine, "Ready", "Machine")["message"]
+    story.arm.holds.clear()
+    story.nodes_come()
+    story.deleted()
 
 
 def test_why_karpenter_took_a_node_claim_back_may_be_read(cloud: ClaimCloud) -> None:

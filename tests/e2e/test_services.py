@@ -12,7 +12,7 @@ import pytest
 
 from kaito_laptop.kubelet.services import ServiceProxy
 
-from tests.e2e.real_world import RealWorld
+from tests.e2e.real_story import RealStory
 from tests.harness.story import INFERENCE, SERVED
 
 
@@ -38,29 +38,29 @@ def model() -> Iterator[HTTPServer]:
 
 
 def test_a_service_leads_to_its_pod_while_that_is_ready(
-    world: RealWorld, model: HTTPServer
+    story: RealStory, model: HTTPServer
 ) -> None:
     port = int(model.server_address[1])
-    proxy = ServiceProxy(world.cluster, lambda address: ("127.0.0.1", port))
+    proxy = ServiceProxy(story.cluster, lambda address: ("127.0.0.1", port))
     try:
-        world.apply(INFERENCE)
-        world.nodes_come(SERVED)
-        assert get(world, proxy) == b"", "nothing is ready yet"
-        world.serves(SERVED, tuned=False)
-        world.soon(lambda: get(world, proxy) == b"hello")
-        (pod,) = world.pods(SERVED)
+        story.apply(INFERENCE)
+        story.nodes_come(SERVED)
+        assert get(story, proxy) == b"", "nothing is ready yet"
+        story.serves(SERVED, tuned=False)
+        story.soon(lambda: get(story, proxy) == b"hello")
+        (pod,) = story.pods(SERVED)
         assert pod["status"]["podIP"].startswith("10.88."), "EndpointSlices refuse loopback"
-        world.kubelet.unready(pod, SERVED)
-        world.soon(lambda: get(world, proxy) == b"")
-        world.becomes("InferenceReady", SERVED, status=False)
+        story.kubelet.unready(pod, SERVED)
+        story.soon(lambda: get(story, proxy) == b"")
+        story.becomes("InferenceReady", SERVED, status=False)
     finally:
         proxy.stop()
 
 
-def get(world: RealWorld, proxy: ServiceProxy) -> bytes:
+def get(story: RealStory, proxy: ServiceProxy) -> bytes:
     """What the Service answers; nothing while it leads nowhere."""
-    world.soon(lambda: proxy.url(SERVED, 80, world.namespace) is not None)
-    url = str(proxy.url(SERVED, 80, world.namespace))
+    story.soon(lambda: proxy.url(SERVED, 80, story.namespace) is not None)
+    url = str(proxy.url(SERVED, 80, story.namespace))
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/")

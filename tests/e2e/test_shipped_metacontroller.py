@@ -8,13 +8,13 @@ import pytest
 
 from tests.e2e import metacontroller
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
-from tests.e2e.real_world import RealWorld, real_story
+from tests.e2e.hook_proxy import HookProxy
+from tests.e2e.real_story import RealStory, real_story
 from tests.harness.story import NAME, TUNING
 
 
 def test_a_workspace_lives_and_goes_with_what_ships(
-    plane: ControlPlane, gate: HookGate, tmp_path: Path
+    plane: ControlPlane, proxy: HookProxy, tmp_path: Path
 ) -> None:
     program = metacontroller.find()
     if program is None:
@@ -22,17 +22,17 @@ def test_a_workspace_lives_and_goes_with_what_ships(
     kubeconfig = metacontroller.install_shipped(plane, tmp_path)
     flags = metacontroller.shipped_flags()
 
-    def loop(world: RealWorld) -> metacontroller.MetacontrollerProcess:
+    def loop(story: RealStory) -> metacontroller.MetacontrollerProcess:
         return metacontroller.MetacontrollerProcess(plane, program, flags, kubeconfig)
 
-    with real_story(RealWorld(plane, gate, loop)) as world:
-        world.apply(TUNING)
-        world.check_succeeds()
-        world.nodes_come()
-        world.tunes()
-        world.serves()
-        world.becomes("WorkspaceReady", NAME)
-        world.is_a_fixed_point()
-        world.deleted()
+    with real_story(RealStory(plane, proxy, loop)) as story:
+        story.apply(TUNING)
+        story.check_succeeds()
+        story.nodes_come()
+        story.tunes()
+        story.serves()
+        story.becomes("WorkspaceReady", NAME)
+        story.is_a_fixed_point()
+        story.deleted()
     # "forbidden" alone is also what a namespace that ends answers to the story before this one.
     assert "forbidden: User" not in plane.tail("metacontroller", size=1_000_000)

@@ -12,7 +12,7 @@ from kaito_laptop.core.package_data import definitions
 from kaito_laptop.store.memory import MemoryCluster
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
+from tests.e2e.hook_proxy import HookProxy
 from tests.e2e.install import ROOT, kubectl
 from tests.harness.api_server import ApiServer
 from tests.harness.builders import inference_workspace, merged
@@ -24,7 +24,7 @@ EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def server(plane: ControlPlane, gate: HookGate) -> Iterator[ApiServer]:
+def server(plane: ControlPlane, proxy: HookProxy) -> Iterator[ApiServer]:
     server = ApiServer(plane.kubeconfig, lambda act: act())
     yield server
     server.close()

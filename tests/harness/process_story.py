@@ -62,7 +62,7 @@ class LaptopStory(ProcessStory):
     """On the laptop cluster as `kaito up` starts it: real time, hooks behind gunicorn."""
 
     def __init__(self, laptop: Laptop) -> None:
-        super().__init__(laptop.cluster, laptop.engine, laptop.nodes, laptop.kubelet)
+        super().__init__(laptop.cluster, laptop.event_loop, laptop.nodes, laptop.kubelet)
         self.state, self.password = laptop.state, laptop.password
         self.registry, self.services = laptop.registry, laptop.services
         self.arm = laptop.arm
@@ -70,7 +70,7 @@ class LaptopStory(ProcessStory):
         self.remember_what_is_there()
 
     def settle(self) -> None:
-        self.engine.settle()
+        self.event_loop.settle()
 
     def soon(self, reached: Callable[[], bool]) -> None:
         self._wait(reached, SOON_SECONDS)
@@ -93,8 +93,8 @@ class LaptopStory(ProcessStory):
             if time.monotonic() > end:
                 told = [self.words(each["metadata"]["name"]) for each in self.list("Workspace")]
                 raise NeverHappens(f"not within {seconds:g} s: {told}\n{self.logs()[-6000:]}")
-            if not self.engine.step():
-                self.engine.wait(LOOK_SECONDS)
+            if not self.event_loop.step():
+                self.event_loop.wait(LOOK_SECONDS)
 
 
 @contextmanager

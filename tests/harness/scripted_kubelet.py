@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kaito_laptop.core.cluster import Cluster, Key, Manifest
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import get, name, uid
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.containers import HOST, Container, Exit
-from kaito_laptop.kubelet.pod_lifecycle import PodMachine, Refusal
+from kaito_laptop.kubelet.pod_lifecycle import PodLifecycle, Refusal
 from kaito_laptop.kubelet.sources import Sources
 
 TERMINATED_BY_SIGTERM = 143
@@ -60,16 +60,16 @@ class ScriptedKubelet:
     def __init__(
         self,
         cluster: Cluster,
-        engine: Engine,
+        event_loop: EventLoop,
         wait: Callable[[Callable[[], bool]], None] = lambda reached: None,
         address: Callable[[Manifest], str] = lambda pod: HOST,
     ) -> None:
         """`wait` is for a cluster that takes its time: it returns when something holds."""
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._wait = wait
         self._script = _Script(Sources(cluster))
-        self._kubelet = Kubelet(cluster, engine, self._script, address)
+        self._kubelet = Kubelet(cluster, event_loop, self._script, address)
 
     def start(self, pod: str | Manifest) -> None:
         """Let the pod's first container run: images are there, volumes are mounted."""
@@ -125,7 +125,7 @@ class ScriptedKubelet:
     def evict(self, pod: str | Manifest) -> None:
         """Evict the pod as draining its node does."""
         self._kubelet.evict(self._find(pod))
-        self._engine.settle()
+        self._event_loop.settle()
 
     def running(self, pod: str | Manifest) -> list[str]:
         """Return the names of the containers that run now."""
@@ -136,17 +136,17 @@ class ScriptedKubelet:
         found = self._bound(pod)
         which = self._running(found, container)
         self._script.ended[uid(found), which.name](how)
-        self._engine.settle()
+        self._event_loop.settle()
 
     def _probe(self, pod: str | Manifest, container: str, is_ready: bool) -> None:
         found = self._bound(pod)
         which = self._running(found, container)
         self._script.ready[uid(found), which.name](is_ready)
-        self._engine.settle()
+        self._event_loop.settle()
 
     def _continue(self, pod: Manifest) -> None:
         self._kubelet.look_at(pod)
-        self._engine.settle()
+        self._event_loop.settle()
 
     def _find(self, pod: str | Manifest) -> Manifest:
         """Return the pod as it is now; a string is its name in the namespace `default`."""
@@ -156,7 +156,7 @@ class ScriptedKubelet:
         return self._cluster.get(Key(resource, name(pod), pod["metadata"]["namespace"]))
 
     def _bound(self, pod: str | Manifest) -> Manifest:
-        self._engine.settle()
+        self._event_loop.settle()
         self._wait(lambda: self._kubelet.machine(self._find(pod)) is not None)
         found = self._find(pod)
         if not get(found, "spec", "nodeName"):
@@ -164,7 +164,7 @@ class ScriptedKubelet:
             raise AssertionError(f"pod {name(found)} is bound to no node yet: {why}")
         return found
 
-    def _machine(self, pod: Manifest) -> PodMachine:
+    def _machine(self, pod: Manifest) -> PodLifecycle:
         machine = self._kubelet.machine(pod)
         if machine is None:
             raise AssertionError(f"pod {name(pod)} has already ended")

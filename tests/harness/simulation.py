@@ -10,7 +10,7 @@ from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import VirtualClock
 from kaito_laptop.core.cluster import Manifest
-from kaito_laptop.core.event_loop import Engine, NeverHappens
+from kaito_laptop.core.event_loop import EventLoop, NeverHappens
 from kaito_laptop.core.package_data import controllers
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import (
@@ -24,13 +24,13 @@ from kaito_laptop.metacontroller.hooks import (
 )
 from kaito_laptop.store.apply import apply
 
-from tests.harness.scene import Scene
+from tests.harness.cluster_client import ClusterClient
 from tests.harness.scripted_kubelet import ScriptedKubelet
 
 ARM_STEP_SECONDS = 5.0
 
 
-class World(Scene):
+class Simulation(ClusterClient):
     """The scene in memory; everything a story does is followed through before it returns."""
 
     def __init__(
@@ -46,16 +46,18 @@ class World(Scene):
         With `shuffle` the order in which controllers work changes with the seed.
         """
         self.clock = VirtualClock()
-        engine = Engine(self.clock, seed if shuffle else None)
-        plane = control_plane(engine, seed)
-        super().__init__(plane.cluster, engine, plane.nodes, ScriptedKubelet(plane.cluster, engine))
+        event_loop = EventLoop(self.clock, seed if shuffle else None)
+        plane = control_plane(event_loop, seed)
+        super().__init__(
+            plane.cluster, event_loop, plane.nodes, ScriptedKubelet(plane.cluster, event_loop)
+        )
         self.calls: list[HookCall] = []
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""
         self._caller = CheckedCaller(self._call, [self.calls.append, *checkers])
         self._seed = seed
-        self.metacontroller = Metacontroller(self.cluster, self.engine, self._caller, seed)
+        self.metacontroller = Metacontroller(self.cluster, self.event_loop, self._caller, seed)
         for each in controllers():
             if each["kind"] == "Namespace":
                 self.cluster.create(each)
@@ -89,17 +91,19 @@ class World(Scene):
         The caller stops it; the options are those of `ManagedCluster`.
         """
         managed = ManagedCluster(self.clock, self.nodes, gpus, **options)
-        self.engine.every(ARM_STEP_SECONDS, managed.advance)
+        self.event_loop.every(ARM_STEP_SECONDS, managed.advance)
         return ArmServer(managed).start()
 
     def start_metacontroller(self) -> None:
         """Start it again after it was stopped, with nothing remembered."""
-        self.metacontroller = Metacontroller(self.cluster, self.engine, self._caller, self._seed)
+        self.metacontroller = Metacontroller(
+            self.cluster, self.event_loop, self._caller, self._seed
+        )
         self.settle()
 
     def settle(self) -> None:
         """Let everything happen that happens without waiting."""
-        self.engine.settle()
+        self.event_loop.settle()
 
     def soon(self, reached: Callable[[], bool]) -> None:
         """Fail unless something holds now: all that happens without waiting has happened."""
@@ -112,11 +116,11 @@ class World(Scene):
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        self.engine.advance(seconds)
+        self.event_loop.advance(seconds)
 
     def run_until(self, reached: Callable[[], bool], within: float = 3600) -> None:
         """Let time pass until something holds; fail if it does not."""
-        self.engine.run_until(reached, within)
+        self.event_loop.run_until(reached, within)
 
     def _call(self, url: str, body: bytes, timeout_seconds: float) -> Any:
         return self.hooks(url, body, timeout_seconds)

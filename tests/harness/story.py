@@ -25,9 +25,9 @@ from kaito_laptop.metacontroller.hooks import HookCall, HookCaller, WsgiApp
 
 from tests.harness import wire
 from tests.harness.builders import inference_workspace, merged, tuning_workspace
-from tests.harness.scene import Scene
-from tests.harness.sick_hooks import SICK
-from tests.harness.simulation import World
+from tests.harness.cluster_client import ClusterClient
+from tests.harness.faulty_hooks import FAULTY
+from tests.harness.simulation import Simulation
 
 NAME = "workspace-tuning-phi-3"
 OURS: dict[str, Any] = {
@@ -48,7 +48,7 @@ TRAINED = {
 }
 
 
-class Story(Scene):
+class Story(ClusterClient):
     """A scene with words for what happens to a Workspace."""
 
     arm: ManagedCluster
@@ -177,21 +177,21 @@ class Story(Scene):
         }
 
 
-class MemoryStory(Story, World):
+class MemoryStory(Story, Simulation):
     """On the cluster in memory."""
 
     def serve(self, address: str, app: WsgiApp) -> None:
-        World.serve(self, address, app)
+        Simulation.serve(self, address, app)
 
     def stop_metacontroller(self) -> None:
         self.metacontroller.stop()
 
     def start_metacontroller(self) -> None:
-        World.start_metacontroller(self)
+        Simulation.start_metacontroller(self)
 
 
 def check_wire(call: HookCall) -> None:
-    if set(SICK.items()) <= set(call.answer.headers.items()):
+    if set(FAULTY.items()) <= set(call.answer.headers.items()):
         return
     wire.check(call.path, call.request_json(), call.answer.status, call.answer.body)
 
@@ -234,32 +234,32 @@ class _AzureTime:
     """Moves Azure when its next change is due on the story's clock."""
 
     def __init__(self) -> None:
-        self.world: MemoryStory | None = None
+        self.story: MemoryStory | None = None
         self._due: set[float] = set()
 
     def __call__(self, _: HookCall | None = None) -> None:
-        assert self.world is not None
-        due = self.world.arm.next_change()
+        assert self.story is not None
+        due = self.story.arm.next_change()
         if due is not None and due not in self._due:
             self._due.add(due)
-            seconds = due - self.world.clock.seconds()
-            self.world.engine.after(seconds, lambda: self._tick(due))
+            seconds = due - self.story.clock.seconds()
+            self.story.event_loop.after(seconds, lambda: self._tick(due))
 
     def _tick(self, due: float) -> None:
-        assert self.world is not None
+        assert self.story is not None
         self._due.discard(due)
-        self.world.arm.advance()
+        self.story.arm.advance()
         self()
 
 
 @contextmanager
-def story(**settings: Any) -> Iterator[Story]:
+def memory_story(**settings: Any) -> Iterator[Story]:
     """A story in memory; what it starts is gone when it ends."""
     azure_time = _AzureTime()
-    world = MemoryStory(checkers=[check_wire, azure_time])
-    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), memory=host_memory())
-    world.log = io.StringIO()
-    azure_time.world = world
-    with world, ArmServer(world.arm) as world.azure:
-        world.install(world.clock, **settings)
-        yield world
+    story = MemoryStory(checkers=[check_wire, azure_time])
+    story.arm = ManagedCluster(story.clock, story.nodes, gpus(), memory=host_memory())
+    story.log = io.StringIO()
+    azure_time.story = story
+    with story, ArmServer(story.arm) as story.azure:
+        story.install(story.clock, **settings)
+        yield story

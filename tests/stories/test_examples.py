@@ -20,22 +20,22 @@ SOLD = ROOT / "examples/fine-tuning/kaito_workspace_tuning_phi_3_t4.yaml"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_accepted_and_goes_on(world: Story, path: Path) -> None:
+def test_an_example_is_accepted_and_goes_on(story: Story, path: Path) -> None:
     (document,) = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     name = document["metadata"]["name"]
-    world.apply(path)
+    story.apply(path)
     if "ACR_REPO_HERE" in path.read_text(encoding="utf-8"):
-        world.says("OutputImageInvalid", name)
-        assert world.machines() == []
+        story.says("OutputImageInvalid", name)
+        assert story.machines() == []
     elif "tuning" in document:
-        world.check_succeeds(name)
-        world.nodes_come(name)
+        story.check_succeeds(name)
+        story.nodes_come(name)
     else:
-        world.nodes_come(name)
+        story.nodes_come(name)
         if document["inference"]["preset"].get("accessMode") != "private":
-            world.serves(name, tuned=False)
-            world.becomes("WorkspaceReady", name)
-        assert len(world.machines()) == document["resource"].get("count", 1)
+            story.serves(name, tuned=False)
+            story.becomes("WorkspaceReady", name)
+        assert len(story.machines()) == document["resource"].get("count", 1)
 
 
 def with_names(path: Path) -> dict[str, Any]:
@@ -45,32 +45,32 @@ def with_names(path: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def test_the_quick_start_says_that_its_size_is_retired_and_buys_nothing(world: Story) -> None:
-    world.apply(with_names(QUICK_START))
-    message = world.says("InstanceTypeRetired")
+def test_the_quick_start_says_that_its_size_is_retired_and_buys_nothing(story: Story) -> None:
+    story.apply(with_names(QUICK_START))
+    message = story.says("InstanceTypeRetired")
     assert "Azure retired Standard_NC6s_v3 on 2025-09-30" in message
     assert "'Standard_NC4as_T4_v3' (1 T4 GPU with 16 GiB)" in message
-    world.let_resyncs_pass()
-    assert (world.machines(), world.pools(), world.azure.count("PUT")) == ([], [], 0)
-    world.deleted()
+    story.let_resyncs_pass()
+    assert (story.machines(), story.pools(), story.azure.count("PUT")) == ([], [], 0)
+    story.deleted()
 
 
-def test_the_quick_start_goes_on_with_a_node_of_that_size(world: Story) -> None:
-    world.apply(with_names(QUICK_START))
-    world.says("InstanceTypeRetired")
+def test_the_quick_start_goes_on_with_a_node_of_that_size(story: Story) -> None:
+    story.apply(with_names(QUICK_START))
+    story.says("InstanceTypeRetired")
     labels = {"app": "tuning-phi-3", "node.kubernetes.io/instance-type": "Standard_NC6s_v3"}
-    world.add_node("own-0", gpus=1, labels=labels)
-    world.becomes_ready()
-    assert world.machines() == []
+    story.add_node("own-0", gpus=1, labels=labels)
+    story.becomes_ready()
+    assert story.machines() == []
 
 
-def test_the_sibling_of_the_quick_start_differs_in_the_size_and_becomes_ready(world: Story) -> None:
+def test_the_sibling_of_the_quick_start_differs_in_the_size_and_becomes_ready(story: Story) -> None:
     quick, sold = with_names(QUICK_START), with_names(SOLD)
     assert sold["resource"].pop("instanceType") == "Standard_NC4as_T4_v3"
     assert quick["resource"].pop("instanceType") == "Standard_NC6s_v3"
     assert quick == sold
-    world.apply(with_names(SOLD))
-    world.becomes_ready()
+    story.apply(with_names(SOLD))
+    story.becomes_ready()
 
 
 def test_no_other_example_names_a_size_that_is_retired() -> None:

@@ -7,23 +7,23 @@ from tests.harness.story import NAME, TUNING, Story
 INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 
 
-def test_a_node_that_is_lost_is_replaced_and_the_model_served_again(world: Story) -> None:
-    world.apply(TUNING)
-    world.becomes_ready()
-    (machine,) = world.machines()
-    (node,) = world.get("Workspace", NAME)["status"]["workerNodes"]
-    old = world.pod(NAME, **INFERENCE_PODS)
-    world.remove_node(node)
-    world.run_until(lambda: not world.is_true(NAME, "ResourceReady"))
-    assert not world.is_true(NAME, "WorkspaceReady")
-    world.run_until(
-        lambda: world.machines() not in ([machine], []) and machine not in world.machines(),
+def test_a_node_that_is_lost_is_replaced_and_the_model_served_again(story: Story) -> None:
+    story.apply(TUNING)
+    story.becomes_ready()
+    (machine,) = story.machines()
+    (node,) = story.get("Workspace", NAME)["status"]["workerNodes"]
+    old = story.pod(NAME, **INFERENCE_PODS)
+    story.remove_node(node)
+    story.run_until(lambda: not story.is_true(NAME, "ResourceReady"))
+    assert not story.is_true(NAME, "WorkspaceReady")
+    story.run_until(
+        lambda: story.machines() not in ([machine], []) and machine not in story.machines(),
         within=7200,
     )
-    world.nodes_come()
-    world.run_until(lambda: world.is_replaced(old, NAME, **INFERENCE_PODS))
-    world.serves()
-    world.becomes("WorkspaceReady")
-    assert world.find("Job", NAME) is not None
-    assert len(world.pools()) == 1
-    world.deleted()
+    story.nodes_come()
+    story.run_until(lambda: story.is_replaced(old, NAME, **INFERENCE_PODS))
+    story.serves()
+    story.becomes("WorkspaceReady")
+    assert story.find("Job", NAME) is not None
+    assert len(story.pools()) == 1
+    story.deleted()

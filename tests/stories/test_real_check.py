@@ -30,8 +30,8 @@ ROWS = [
 
 
 @dataclass
-class Lab:
-    world: ProcessStory
+class CheckFixture:
+    story: ProcessStory
     web: str
 
     def workspace(self, name: str, **changes: Any) -> Manifest:
@@ -40,7 +40,7 @@ class Lab:
             "preset": {"name": "tiny-demo"},
             "input": {"urls": [f"{self.web}/good.parquet?download=true"]},
             "output": {
-                "image": f"{self.world.registry.address}/adapters/{name}:0.0.1",
+                "image": f"{self.story.registry.address}/adapters/{name}:0.0.1",
                 "imagePushSecret": "push",
             },
         }
@@ -50,7 +50,7 @@ class Lab:
     def retry(self, name: str) -> None:
         """Run the check again, as its message says."""
         again = {"kaito.sh/retry": "1"}
-        self.world.edit(
+        self.story.edit(
             "Workspace",
             name,
             lambda item: item["metadata"].setdefault("annotations", {}).update(again),
@@ -58,11 +58,13 @@ class Lab:
 
     def use(self, name: str, url: str) -> None:
         """Take other data."""
-        self.world.edit("Workspace", name, lambda item: item["tuning"]["input"].update(urls=[url]))
+        self.story.edit("Workspace", name, lambda item: item["tuning"]["input"].update(urls=[url]))
 
 
 @pytest.fixture(scope="module")
-def lab(processes: ProcessStory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def checks(
+    processes: ProcessStory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CheckFixture]:
     folder: Path = tmp_path_factory.mktemp("web")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), folder / "good.parquet")
     columns = [{"frage": "Was?", "antwort": "Das."}]
@@ -77,7 +79,7 @@ def lab(processes: ProcessStory, tmp_path_factory: pytest.TempPathFactory) -> It
     (folder / "good.jsonl").write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
     with web_server(folder) as web:
         processes.apply(processes.push_secret())
-        yield Lab(processes, web)
+        yield CheckFixture(processes, web)
 
 
 DATA = [
@@ -90,57 +92,61 @@ DATA = [
 ]
 
 
-def checked(lab: Lab, name: str) -> None:
+def checked(checks: CheckFixture, name: str) -> None:
     """The remedy worked: the check is done and a node is asked for."""
-    lab.world.patiently(lambda: lab.world.is_true(name, "InputsChecked"))
-    lab.world.delete("Workspace", name)
+    checks.story.patiently(lambda: checks.story.is_true(name, "InputsChecked"))
+    checks.story.delete("Workspace", name)
 
 
 @pytest.mark.parametrize(("name", "file", "reason", "words"), DATA, ids=[row[0] for row in DATA])
 def test_data_that_is_no_good_costs_no_machine_and_other_data_goes_on(
-    lab: Lab, name: str, file: str, reason: str, words: str
+    checks: CheckFixture, name: str, file: str, reason: str, words: str
 ) -> None:
-    lab.world.apply(lab.workspace(name, tuning={"input": {"urls": [f"{lab.web}/{file}"]}}))
-    assert words in lab.world.says(reason, name)
-    assert machines_of(lab, name) == []
-    lab.use(name, f"{lab.web}/good.jsonl")
-    checked(lab, name)
+    checks.story.apply(checks.workspace(name, tuning={"input": {"urls": [f"{checks.web}/{file}"]}}))
+    assert words in checks.story.says(reason, name)
+    assert machines_of(checks, name) == []
+    checks.use(name, f"{checks.web}/good.jsonl")
+    checked(checks, name)
 
 
-def test_a_wrong_password_is_told_by_the_check_and_costs_no_machine(lab: Lab) -> None:
-    world = lab.world
-    world.apply(world.push_secret("other", "not-the-password"))
-    world.apply(lab.workspace("denied", tuning={"output": {"imagePushSecret": "other"}}))
-    assert world.registry.address in world.says("PushDenied", "denied")
-    assert machines_of(lab, "denied") == []
-    world.delete("Secret", "other")
-    world.apply(world.push_secret("other"))
-    lab.retry("denied")
-    checked(lab, "denied")
-    written = world.logs() + json.dumps(world.list("Workspace"))
-    for secret in ("not-the-password", world.password):
+def test_a_wrong_password_is_told_by_the_check_and_costs_no_machine(
+    checks: CheckFixture,
+) -> None:
+    story = checks.story
+    story.apply(story.push_secret("other", "not-the-password"))
+    story.apply(checks.workspace("denied", tuning={"output": {"imagePushSecret": "other"}}))
+    assert story.registry.address in story.says("PushDenied", "denied")
+    assert machines_of(checks, "denied") == []
+    story.delete("Secret", "other")
+    story.apply(story.push_secret("other"))
+    checks.retry("denied")
+    checked(checks, "denied")
+    written = story.logs() + json.dumps(story.list("Workspace"))
+    for secret in ("not-the-password", story.password):
         assert secret not in written
 
 
-def test_a_missing_secret_is_told_and_may_come_later(lab: Lab) -> None:
-    world = lab.world
-    world.apply(lab.workspace("no-secret", tuning={"output": {"imagePushSecret": "later"}}))
-    assert "secret docker-registry later" in world.says("CredentialsMissing", "no-secret")
-    world.apply(world.push_secret("later"))
-    checked(lab, "no-secret")
+def test_a_missing_secret_is_told_and_may_come_later(checks: CheckFixture) -> None:
+    story = checks.story
+    story.apply(checks.workspace("no-secret", tuning={"output": {"imagePushSecret": "later"}}))
+    assert "secret docker-registry later" in story.says("CredentialsMissing", "no-secret")
+    story.apply(story.push_secret("later"))
+    checked(checks, "no-secret")
 
 
-def test_a_registry_that_is_down_is_told_and_another_one_goes_on(lab: Lab) -> None:
-    world = lab.world
+def test_a_registry_that_is_down_is_told_and_another_one_goes_on(
+    checks: CheckFixture,
+) -> None:
+    story = checks.story
     nowhere = "127.0.0.1:9/adapters/down:0.0.1"
-    world.apply(lab.workspace("down", tuning={"output": {"image": nowhere}}))
-    assert "127.0.0.1:9" in world.says("RegistryUnreachable", "down")
-    image = f"{world.registry.address}/adapters/down:0.0.1"
-    world.edit("Workspace", "down", lambda item: item["tuning"]["output"].update(image=image))
-    checked(lab, "down")
+    story.apply(checks.workspace("down", tuning={"output": {"image": nowhere}}))
+    assert "127.0.0.1:9" in story.says("RegistryUnreachable", "down")
+    image = f"{story.registry.address}/adapters/down:0.0.1"
+    story.edit("Workspace", "down", lambda item: item["tuning"]["output"].update(image=image))
+    checked(checks, "down")
 
 
-def machines_of(lab: Lab, name: str) -> list[str]:
+def machines_of(checks: CheckFixture, name: str) -> list[str]:
     """Names of the Machines of a Workspace."""
-    found = lab.world.list("Machine", {"kaito.sh/workspace": name})
+    found = checks.story.list("Machine", {"kaito.sh/workspace": name})
     return [each["metadata"]["name"] for each in found]

@@ -66,42 +66,42 @@ def loop_story(processes: ProcessStory, tmp_path: Path) -> ProcessStory:
 def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_damaged(
     loop_story: ProcessStory, tmp_path: Path
 ) -> None:
-    world = loop_story
+    story = loop_story
     data = tmp_path / "data"
     data.mkdir()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), data / "train.parquet")
     with web_server(data) as web:
-        world.apply(world.push_secret())
-        world.apply(CONFIG_MAP)
-        world.apply(workspace(world, web))
-        world.patiently(lambda: world.is_true(NAME, "TuningSucceeded"))
-    world.patiently(lambda: world.is_true(NAME, "WorkspaceReady"))
-    tuned = world.get("Workspace", NAME)["status"]["tuning"]
-    assert tuned["digest"] == digest_in_registry(world)
+        story.apply(story.push_secret())
+        story.apply(CONFIG_MAP)
+        story.apply(workspace(story, web))
+        story.patiently(lambda: story.is_true(NAME, "TuningSucceeded"))
+    story.patiently(lambda: story.is_true(NAME, "WorkspaceReady"))
+    tuned = story.get("Workspace", NAME)["status"]["tuning"]
+    assert tuned["digest"] == digest_in_registry(story)
     assert tuned["quantization"] == "nf4"
-    assert quantized_modules(world) > 0
-    deployment = world.get("Deployment", NAME)
+    assert quantized_modules(story) > 0
+    deployment = story.get("Deployment", NAME)
     assert deployment["metadata"]["annotations"]["kaito.sh/adapter-digest"] == tuned["digest"]
-    assert asked(world, "GET", "/").getheader("Kaito-Adapter-Digest") == tuned["digest"]
-    answer = asked(world, "POST", "/chat", {"prompt": "Who is 3?"})
+    assert asked(story, "GET", "/").getheader("Kaito-Adapter-Digest") == tuned["digest"]
+    answer = asked(story, "POST", "/chat", {"prompt": "Who is 3?"})
     assert json.loads(answer.read())["Result"]
-    assert world.password not in world.logs()
-    damage_adapter(world)
-    (pod,) = world.pods(NAME, **{"app.kubernetes.io/component": "inference"})
-    world.delete("Pod", pod["metadata"]["name"])
-    world.says("DigestMismatch", NAME)
-    assert world.is_true(NAME, "Stalled")
-    world.deleted(NAME)
-    assert processes_below(world.state / "pods") == []
+    assert story.password not in story.logs()
+    damage_adapter(story)
+    (pod,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
+    story.delete("Pod", pod["metadata"]["name"])
+    story.says("DigestMismatch", NAME)
+    assert story.is_true(NAME, "Stalled")
+    story.deleted(NAME)
+    assert processes_below(story.state / "pods") == []
 
 
-def workspace(world: ProcessStory, web: str) -> dict[str, object]:
+def workspace(story: ProcessStory, web: str) -> dict[str, object]:
     tuning = {
         "preset": {"name": "tiny-demo"},
         "config": "params",
         "input": {"urls": [f"{web}/train.parquet?download=true"]},
         "output": {
-            "image": f"{world.registry.address}/adapters/tiny:0.0.1",
+            "image": f"{story.registry.address}/adapters/tiny:0.0.1",
             "imagePushSecret": "push",
         },
     }
@@ -109,21 +109,21 @@ def workspace(world: ProcessStory, web: str) -> dict[str, object]:
     return merged(ours, {"metadata": {"name": NAME}, "tuning": tuning})
 
 
-def digest_in_registry(world: ProcessStory) -> str:
-    answer = fetched(world, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
+def digest_in_registry(story: ProcessStory) -> str:
+    answer = fetched(story, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
     return str(answer.getheader("Docker-Content-Digest"))
 
 
-def quantized_modules(world: ProcessStory) -> int:
-    found = re.search(r'"quantizedModules": (\d+)', world.logs())
+def quantized_modules(story: ProcessStory) -> int:
+    found = re.search(r'"quantizedModules": (\d+)', story.logs())
     return int(found[1]) if found else 0
 
 
 def asked(
-    world: ProcessStory, method: str, path: str, body: object = None
+    story: ProcessStory, method: str, path: str, body: object = None
 ) -> http.client.HTTPResponse:
     """What the Workspace's Service answers."""
-    url = str(world.services.url(NAME, 80, world.namespace))
+    url = str(story.services.url(NAME, 80, story.namespace))
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     text = None if body is None else json.dumps(body)
     connection.request(method, path, text, {"Content-Type": "application/json"})
@@ -133,11 +133,11 @@ def asked(
 
 
 def fetched(
-    world: ProcessStory, method: str, path: str, headers: dict[str, str]
+    story: ProcessStory, method: str, path: str, headers: dict[str, str]
 ) -> http.client.HTTPResponse:
     """What the registry answers for the adapter's repository."""
-    auth = json.loads(world.docker_config())["auths"][world.registry.address]["auth"]
-    connection = http.client.HTTPConnection(world.registry.address)
+    auth = json.loads(story.docker_config())["auths"][story.registry.address]["auth"]
+    connection = http.client.HTTPConnection(story.registry.address)
     connection.request(
         method, f"/v2/adapters/tiny/{path}", headers={"Authorization": f"Basic {auth}", **headers}
     )
@@ -146,11 +146,11 @@ def fetched(
     return answer
 
 
-def damage_adapter(world: ProcessStory) -> None:
+def damage_adapter(story: ProcessStory) -> None:
     """Flip a byte in the layer that the pusher brought."""
-    digest = world.get("Workspace", NAME)["status"]["tuning"]["digest"]
-    manifest = json.loads(fetched(world, "GET", f"manifests/{digest}", {}).read())
-    blob = world.registry.blob(manifest["layers"][0]["digest"])
+    digest = story.get("Workspace", NAME)["status"]["tuning"]["digest"]
+    manifest = json.loads(fetched(story, "GET", f"manifests/{digest}", {}).read())
+    blob = story.registry.blob(manifest["layers"][0]["digest"])
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
     blob.write_bytes(bytes(content))

@@ -11,36 +11,36 @@ pytestmark = pytest.mark.clusters("memory", reason="a Job takes an hour for its 
 
 
 def test_a_registry_that_does_not_answer_is_asked_again_and_then_left_to_a_person(
-    world: Story,
+    story: Story,
 ) -> None:
-    world.apply(TUNING)
+    story.apply(TUNING)
     tries = 0
-    while not world.is_true(NAME, "Stalled"):
-        check_meets(world, NO_ANSWER)
+    while not story.is_true(NAME, "Stalled"):
+        check_meets(story, NO_ANSWER)
         tries += 1
-        words = world.says("RegistryUnreachable")
-        if not world.is_true(NAME, "Stalled"):
+        words = story.says("RegistryUnreachable")
+        if not story.is_true(NAME, "Stalled"):
             assert "Retrying, with growing pauses" in words
-            another_pod(world)
+            another_pod(story)
     assert tries == 13
     assert "After fixing that, run it again: kubectl annotate workspace" in words
-    assert world.machines() == []
+    assert story.machines() == []
 
 
-def test_a_secret_is_waited_for_longer_than_a_job_can_retry(world: Story) -> None:
-    world.apply(TUNING)
-    first = world.get("Job", f"{NAME}-check")["metadata"]["uid"]
+def test_a_secret_is_waited_for_longer_than_a_job_can_retry(story: Story) -> None:
+    story.apply(TUNING)
+    first = story.get("Job", f"{NAME}-check")["metadata"]["uid"]
     for _ in range(12):
-        check_meets(world, NO_SECRET)
-        another_pod(world)
-    check_meets(world, NO_SECRET)
-    assert world.says("CredentialsMissing")
-    world.becomes("Reconciling")
+        check_meets(story, NO_SECRET)
+        another_pod(story)
+    check_meets(story, NO_SECRET)
+    assert story.says("CredentialsMissing")
+    story.becomes("Reconciling")
     waits = f"{NAME}-check"
-    world.run_until(
-        lambda: any(pod["status"]["phase"] == "Pending" for pod in world.pods(waits)),
+    story.run_until(
+        lambda: any(pod["status"]["phase"] == "Pending" for pod in story.pods(waits)),
         within=2 * 3600,
     )
-    assert world.get("Job", waits)["metadata"]["uid"] != first
-    world.check_succeeds()
-    world.becomes("InputsChecked")
+    assert story.get("Job", waits)["metadata"]["uid"] != first
+    story.check_succeeds()
+    story.becomes("InputsChecked")

@@ -8,21 +8,21 @@ from tests.harness.builders import merged
 from tests.harness.story import DIGEST, INFERENCE, NAME, SERVED, TUNING, Story
 
 
-def test_a_workspace_is_tuned_pushed_and_served(world: Story) -> None:
-    world.apply(TUNING)
-    world.soon(lambda: world.words()[0] in ("CheckPending", "CheckRunning"))
-    assert world.machines() == []
-    world.check_succeeds()
-    machine = world.machine()
-    assert world.words()[0] != "CheckSucceeded"
-    world.nodes_come()
-    assert world.pools() == [machine]
-    assert world.get("Workspace", NAME)["status"]["workerNodes"]
-    world.tunes()
-    world.becomes("TuningSucceeded")
-    assert world.get("Workspace", NAME)["status"]["tuning"]["digest"] == DIGEST
-    world.serves()
-    world.says("WorkspaceReady")
+def test_a_workspace_is_tuned_pushed_and_served(story: Story) -> None:
+    story.apply(TUNING)
+    story.soon(lambda: story.words()[0] in ("CheckPending", "CheckRunning"))
+    assert story.machines() == []
+    story.check_succeeds()
+    machine = story.machine()
+    assert story.words()[0] != "CheckSucceeded"
+    story.nodes_come()
+    assert story.pools() == [machine]
+    assert story.get("Workspace", NAME)["status"]["workerNodes"]
+    story.tunes()
+    story.becomes("TuningSucceeded")
+    assert story.get("Workspace", NAME)["status"]["tuning"]["digest"] == DIGEST
+    story.serves()
+    story.says("WorkspaceReady")
     for type_ in (
         "MachineReady",
         "ResourceReady",
@@ -31,83 +31,83 @@ def test_a_workspace_is_tuned_pushed_and_served(world: Story) -> None:
         "InferenceReady",
         "Ready",
     ):
-        assert world.is_true(NAME, type_), type_
-    assert world.machines() == [machine], "the same node tunes and serves"
-    world.is_a_fixed_point()
-    world.deleted()
+        assert story.is_true(NAME, type_), type_
+    assert story.machines() == [machine], "the same node tunes and serves"
+    story.is_a_fixed_point()
+    story.deleted()
 
 
-def test_a_preset_is_served_without_tuning(world: Story) -> None:
-    world.apply(INFERENCE)
-    world.nodes_come(SERVED)
-    world.serves(SERVED, tuned=False)
-    world.becomes("WorkspaceReady", SERVED)
-    world.is_a_fixed_point()
-    world.deleted(SERVED)
+def test_a_preset_is_served_without_tuning(story: Story) -> None:
+    story.apply(INFERENCE)
+    story.nodes_come(SERVED)
+    story.serves(SERVED, tuned=False)
+    story.becomes("WorkspaceReady", SERVED)
+    story.is_a_fixed_point()
+    story.deleted(SERVED)
 
 
-def test_without_serving_the_node_goes_after_the_push(world: Story) -> None:
-    world.apply(merged(TUNING, {"tuning": {"serve": False}}))
-    world.check_succeeds()
-    world.nodes_come()
-    world.tunes()
-    world.becomes("WorkspaceReady")
-    world.run_until(lambda: not world.machines())
-    assert world.pools() == []
-    assert world.find("Job", NAME) is not None
-    world.is_a_fixed_point()
-    world.deleted()
+def test_without_serving_the_node_goes_after_the_push(story: Story) -> None:
+    story.apply(merged(TUNING, {"tuning": {"serve": False}}))
+    story.check_succeeds()
+    story.nodes_come()
+    story.tunes()
+    story.becomes("WorkspaceReady")
+    story.run_until(lambda: not story.machines())
+    assert story.pools() == []
+    assert story.find("Job", NAME) is not None
+    story.is_a_fixed_point()
+    story.deleted()
 
 
-def test_a_second_workspace_with_the_same_selector_gets_a_node_of_its_own(world: Story) -> None:
-    world.apply(TUNING)
-    world.becomes_ready()
+def test_a_second_workspace_with_the_same_selector_gets_a_node_of_its_own(story: Story) -> None:
+    story.apply(TUNING)
+    story.becomes_ready()
     other = merged(TUNING, {"metadata": {"name": "other"}})
-    world.apply(other)
-    world.becomes_ready("other")
-    assert len(world.machines()) == 2
-    assert len(world.pools()) == 2
+    story.apply(other)
+    story.becomes_ready("other")
+    assert len(story.machines()) == 2
+    assert len(story.pools()) == 2
     first, second = (
-        world.get("Workspace", name)["status"]["workerNodes"] for name in (NAME, "other")
+        story.get("Workspace", name)["status"]["workerNodes"] for name in (NAME, "other")
     )
     assert set(first).isdisjoint(second)
 
 
-def test_a_free_node_is_used_before_one_is_bought(world: Story) -> None:
-    world.add_node(
+def test_a_free_node_is_used_before_one_is_bought(story: Story) -> None:
+    story.add_node(
         "own-0",
         gpus=1,
         labels={"app": "tuning-phi-3", "node.kubernetes.io/instance-type": "Standard_NC4as_T4_v3"},
     )
-    world.apply(TUNING)
-    world.becomes_ready()
-    assert world.machines() == []
-    assert world.azure.count("PUT") == 0
-    assert world.get("Workspace", NAME)["status"]["workerNodes"] == ["own-0"]
+    story.apply(TUNING)
+    story.becomes_ready()
+    assert story.machines() == []
+    assert story.azure.count("PUT") == 0
+    assert story.get("Workspace", NAME)["status"]["workerNodes"] == ["own-0"]
 
 
 @pytest.mark.parametrize("propagation", ["Background", "Foreground"])
 @pytest.mark.parametrize(
     "phase", ["applied", "checking", "provisioning", "tuning", "pushing", "serving", "failed"]
 )
-def test_deletion_leaves_nothing_in_every_phase(world: Story, phase: str, propagation: str) -> None:
-    world.apply(TUNING)
+def test_deletion_leaves_nothing_in_every_phase(story: Story, phase: str, propagation: str) -> None:
+    story.apply(TUNING)
     if phase == "checking":
-        world.kubelet.start(world.pod(f"{NAME}-check"))
+        story.kubelet.start(story.pod(f"{NAME}-check"))
     if phase in ("provisioning", "tuning", "pushing", "serving", "failed"):
-        world.check_succeeds()
+        story.check_succeeds()
     if phase in ("tuning", "pushing", "serving", "failed"):
-        world.nodes_come()
+        story.nodes_come()
     if phase in ("tuning", "pushing", "failed"):
-        pod = world.pod(NAME)
-        world.kubelet.start(pod)
+        pod = story.pod(NAME)
+        story.kubelet.start(pod)
         if phase == "failed":
-            world.kubelet.fail(
+            story.kubelet.fail(
                 pod, "weights", message={"reason": "WeightsUnreachable", "message": "404"}
             )
         if phase == "pushing":
             for container in ("weights", "data", "train"):
-                world.kubelet.succeed(pod, container)
+                story.kubelet.succeed(pod, container)
     if phase == "serving":
-        world.tunes()
-    world.deleted(propagation=propagation)
+        story.tunes()
+    story.deleted(propagation=propagation)

@@ -8,7 +8,7 @@ from typing import Any
 from kaito_laptop.cli import manifests
 from kaito_laptop.cli.demo_model import PRESET
 from kaito_laptop.cli.laptop import Laptop
-from kaito_laptop.cli.rest_mapper import find_kind
+from kaito_laptop.cli.rest_mapper import resource_for
 from kaito_laptop.core.cluster import ClusterError, Key, Manifest
 from kaito_laptop.core.objects import copy
 from kaito_laptop.store.apply import apply
@@ -51,7 +51,7 @@ def _changed(laptop: Laptop, question: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(laptop: Laptop, question: Mapping[str, Any]) -> Key:
-    kind = find_kind(laptop.cluster, str(question["kind"]))
+    kind = resource_for(laptop.cluster, str(question["kind"]))
     if kind is None:
         raise ClusterError(f"the cluster has no kind {question['kind']!r}")
     place = str(question.get("namespace") or "default") if kind.namespaced else ""

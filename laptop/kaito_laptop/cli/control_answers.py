@@ -7,7 +7,7 @@ from typing import Any
 
 from kaito_laptop.cli.changes import change
 from kaito_laptop.cli.laptop import Laptop
-from kaito_laptop.cli.rest_mapper import find_kind
+from kaito_laptop.cli.rest_mapper import resource_for
 from kaito_laptop.cli.table import Column, columns_of, row, table
 from kaito_laptop.core.cluster import Manifest, Resource
 from kaito_laptop.core.objects import get, name
@@ -18,7 +18,7 @@ def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
     """Answer one question; what is wrong with it is in `error`."""
     if "change" in question:
         return change(laptop, question)
-    kind = find_kind(laptop.cluster, str(question.get("kind", "")))
+    kind = resource_for(laptop.cluster, str(question.get("kind", "")))
     if kind is None:
         return {"error": f"the cluster has no kind {question.get('kind')!r}"}
     place = question.get("namespace") if kind.namespaced else None
@@ -29,7 +29,7 @@ def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
         if not found:
             return {"error": f'{kind.plural} "{wanted}" not found'}
     columns = printed_columns(laptop.cluster, kind, wide=bool(question.get("wide")))
-    now = laptop.engine.clock.now()
+    now = laptop.event_loop.clock.now()
     rows = [row(each, columns, now) for each in found]
     if kind.kind == "Service":
         columns = [*columns, Column("Address", "")]

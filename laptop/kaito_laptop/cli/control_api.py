@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.state_folder import WAY_IN
 
 ANSWER_SECONDS = 5.0
@@ -30,12 +30,12 @@ class NotRunningError(Exception):
 
 
 class Inspection:
-    """Listens on loopback and answers in the engine's thread."""
+    """Listens on loopback and answers in the event loop's thread."""
 
-    def __init__(self, state: Path, engine: Engine, answer: Ask) -> None:
+    def __init__(self, state: Path, event_loop: EventLoop, answer: Ask) -> None:
         self._file = state / WAY_IN
         self._token = secrets.token_urlsafe(24)
-        self._engine = engine
+        self._event_loop = event_loop
         self._answer = answer
         handler = type("Handler", (_Handler,), {"inspection": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -62,13 +62,13 @@ class Inspection:
         return hmac.compare_digest(token.encode(), f"Bearer {self._token}".encode())
 
     def reply(self, question: Mapping[str, Any]) -> Any:
-        """Let the engine's thread answer."""
+        """Let the event loop's thread answer."""
         answers: queue.Queue[Any] = queue.Queue()
 
         def act() -> None:
             answers.put(self._answer(question))
 
-        self._engine.post(act)
+        self._event_loop.post(act)
         return answers.get(timeout=ANSWER_SECONDS)
 
 
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = json.dumps(self.inspection.reply(json.loads(body))).encode()
         except queue.Empty:
-            # The models of a demo are made before the engine runs.
+            # The models of a demo are made before the event loop runs.
             self.send_error(503)
             return
         except ValueError:

@@ -16,7 +16,7 @@ from kaito_laptop.controllers.cluster_nodes import ClusterNodes
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Manifest
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK, controllers
 from kaito_laptop.core.state_folder import LOGS, REGISTRY
 from kaito_laptop.kubelet.agent import Kubelet
@@ -44,10 +44,10 @@ CREATE_SECONDS, DELETE_SECONDS = 3.0, 2.0
 
 @dataclass(slots=True)
 class Laptop:
-    """A running laptop cluster; `engine.run` in the thread that started it keeps it going."""
+    """A running laptop cluster; `event_loop.run` in the thread that started it keeps it going."""
 
     state: Path
-    engine: Engine = field(default_factory=lambda: Engine(RealClock()))
+    event_loop: EventLoop = field(default_factory=lambda: EventLoop(RealClock()))
     password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     cluster: MemoryCluster = field(init=False)
     nodes: ClusterNodes = field(init=False)
@@ -64,13 +64,13 @@ class Laptop:
 
         The children end with the thread that calls this.
         """
-        plane = control_plane(self.engine, secrets.randbits(32))
+        plane = control_plane(self.event_loop, secrets.randbits(32))
         self.cluster, self.nodes = plane.cluster, plane.nodes
         self.registry = Registry(self.state / REGISTRY, {USER: self.password}, [PRESETS])
         self.registry.start()
         self._ends.append(self.registry.stop)
         self.arm = ManagedCluster(
-            self.engine.clock,
+            self.event_loop.clock,
             self.nodes,
             gpus,
             create_seconds=CREATE_SECONDS,
@@ -83,15 +83,15 @@ class Laptop:
         self.services = ServiceProxy(self.cluster)
         self._ends.append(self.services.stop)
         runtime = ProcessRuntime(
-            self.cluster, self.engine, self.state, lambda image: image in IMAGES.values()
+            self.cluster, self.event_loop, self.state, lambda image: image in IMAGES.values()
         )
-        self.kubelet = Kubelet(self.cluster, self.engine, runtime)
+        self.kubelet = Kubelet(self.cluster, self.event_loop, runtime)
         self._ends.append(self.kubelet.close)
-        self._ends.append(NodeLeases(self.cluster, self.engine).stop)
+        self._ends.append(NodeLeases(self.cluster, self.event_loop).stop)
         for hook in hooks.values():
             hook.wait()
         caller = HttpCaller({name: hook.address for name, hook in hooks.items()})
-        metacontroller = Metacontroller(self.cluster, self.engine, caller)
+        metacontroller = Metacontroller(self.cluster, self.event_loop, caller)
         self._ends.append(metacontroller.stop)
         for each in controllers():
             self.cluster.create(each)

@@ -40,7 +40,7 @@ class Progress:
         kind = cluster.resource("kaito.sh/v1alpha1", "Workspace")
         found = cluster.list(kind)
         columns = printed_columns(cluster, kind)
-        now = self._laptop.engine.clock.now()
+        now = self._laptop.event_loop.clock.now()
         rows = [row(each, columns, now) for each in found]
         for manifest, cells in zip(found, rows, strict=True):
             if self._rows.get(uid(manifest)) == cells[:-1]:

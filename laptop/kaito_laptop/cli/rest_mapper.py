@@ -21,7 +21,7 @@ SHORT = {
 """Of the built-in kinds; those of ours stand in their definitions."""
 
 
-def find_kind(cluster: MemoryCluster, word: str) -> Resource | None:
+def resource_for(cluster: MemoryCluster, word: str) -> Resource | None:
     """Find a kind by what kubectl takes: kind, plural, singular or short name, in any case."""
     for resource in cluster.resources():
         names = get(cluster.definition(resource), "spec", "names", default={})

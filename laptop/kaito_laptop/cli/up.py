@@ -72,7 +72,7 @@ class Up:
     def _run(self, found: list[Manifest], started: float) -> None:
         inspection = Inspection(
             self._options.state,
-            self._laptop.engine,
+            self._laptop.event_loop,
             lambda question: answer(self._laptop, question),
         )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -81,9 +81,9 @@ class Up:
         try:
             self._start(found)
             self.seconds_to_apply = time.monotonic() - started
-            self._laptop.engine.every(LOOK_SECONDS, self.look)
+            self._laptop.event_loop.every(LOOK_SECONDS, self.look)
             self._is_up = True
-            self._laptop.engine.run()
+            self._laptop.event_loop.run()
         except KeyboardInterrupt:
             self._interrupted = True
         finally:
@@ -129,14 +129,14 @@ class Up:
 
     def post(self, act: Callable[[], None]) -> None:
         """Do something in the main thread; may be called from any thread."""
-        self._laptop.engine.post(act)
+        self._laptop.event_loop.post(act)
 
     def end(self, text: str, *, failed: bool = False) -> None:
         """End the run with last words."""
         if text:
             self.say(text)
         self._failed = failed
-        self._laptop.engine.stop()
+        self._laptop.event_loop.stop()
 
     def workspaces(self) -> Sequence[Manifest]:
         """Return the Workspaces as they are now."""
@@ -148,11 +148,11 @@ class Up:
         return str(answer(self._laptop, {"kind": "Workspace"})["table"])
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Let the engine end its piece of work: an exception in its middle leaves locks held."""
+        """Let the event loop end its piece of work: an exception in its middle leaves locks held."""
         if not self._is_up or self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
-        self._laptop.engine.stop()
+        self._laptop.event_loop.stop()
 
     def _start(self, found: list[Manifest]) -> None:
         presets = parse_presets(read_presets())

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Cluster, Key, Manifest, NotFound
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import name
-from kaito_laptop.core.retries import again_after_conflicts
+from kaito_laptop.core.retries import retry_on_conflict
 
 LAPTOP = "laptop"
 
@@ -17,17 +17,17 @@ LAPTOP = "laptop"
 class ClusterNodes:
     """Adds and removes nodes; may be called from any thread."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
 
     def add(self, node: Manifest) -> None:
         """Create the node with the status that it states, or bring it up to date."""
-        self._engine.post(lambda: again_after_conflicts(lambda: self._add(node)))
+        self._event_loop.post(lambda: retry_on_conflict(lambda: self._add(node)))
 
     def remove(self, name: str) -> None:
         """Delete the node; nothing happens if it is gone."""
-        self._engine.post(lambda: self._remove(name))
+        self._event_loop.post(lambda: self._remove(name))
 
     def _add(self, node: Manifest) -> None:
         try:
@@ -49,7 +49,7 @@ class ClusterNodes:
 
 def ready_node(
     which: str,
-    engine: Engine,
+    event_loop: EventLoop,
     *,
     resources: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
@@ -58,7 +58,7 @@ def ready_node(
     """Return a node that is ready, with so many allocatable resources."""
     usual = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "111Gi", "pods": "110"}
     found = {**usual, **(resources or {})}
-    now = timestamp(engine.clock.now())
+    now = timestamp(event_loop.clock.now())
     common = {
         "kubernetes.io/hostname": which,
         "kubernetes.io/os": "linux",

@@ -12,10 +12,10 @@ from kaito_laptop.controllers.garbage import GarbageCollector
 from kaito_laptop.controllers.job import JobController
 from kaito_laptop.controllers.nodes import NodeLifecycle
 from kaito_laptop.controllers.quota import QuotaController
-from kaito_laptop.controllers.scheduler import Binder
+from kaito_laptop.controllers.scheduler import Scheduler
 from kaito_laptop.controllers.stateful_set import StatefulSetController
 from kaito_laptop.controllers.teardown import TeardownController
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.package_data import definitions
 from kaito_laptop.store.memory import MemoryCluster
 
@@ -24,7 +24,7 @@ CONTROLLERS = (
     TeardownController,
     NodeLifecycle,
     QuotaController,
-    Binder,
+    Scheduler,
     JobController,
     DeploymentController,
     StatefulSetController,
@@ -37,19 +37,19 @@ class ControlPlane:
     """A cluster with our kinds, the built-in controllers and one CPU node."""
 
     cluster: MemoryCluster
-    engine: Engine
+    event_loop: EventLoop
     nodes: ClusterNodes
 
 
 def control_plane(
-    engine: Engine, seed: int = 0, resources: Mapping[str, str] | None = None
+    event_loop: EventLoop, seed: int = 0, resources: Mapping[str, str] | None = None
 ) -> ControlPlane:
     """Start a cluster; the resources are those of its CPU node."""
-    cluster = MemoryCluster(engine.clock, seed)
+    cluster = MemoryCluster(event_loop.clock, seed)
     for controller in CONTROLLERS:
-        controller(cluster, engine)
+        controller(cluster, event_loop)
     for definition in definitions():
         cluster.create(definition)
-    nodes = ClusterNodes(cluster, engine)
-    nodes.add(ready_node(LAPTOP, engine, resources=resources))
-    return ControlPlane(cluster, engine, nodes)
+    nodes = ClusterNodes(cluster, event_loop)
+    nodes.add(ready_node(LAPTOP, event_loop, resources=resources))
+    return ControlPlane(cluster, event_loop, nodes)

@@ -14,7 +14,7 @@ from kaito_laptop.controllers.owned import (
 )
 from kaito_laptop.core.clock import parse_timestamp, timestamp
 from kaito_laptop.core.cluster import Cluster, ClusterError, Manifest
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, get, is_deleting, labels, name, uid
 
 HASH_LABEL = "pod-template-hash"
@@ -28,9 +28,9 @@ class DeploymentController(Workload):
     kind = "Deployment"
     component = "replicaset-controller"
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._templates: dict[str, str] = {}
-        super().__init__(cluster, engine)
+        super().__init__(cluster, event_loop)
 
     def reconcile(self, owner: Manifest, pods: Sequence[Manifest]) -> None:
         """Create and delete pods, write the status."""
@@ -118,7 +118,7 @@ class DeploymentController(Workload):
         status: Manifest = {field: number for field, number in counts.items() if number}
         status["observedGeneration"] = owner["metadata"]["generation"]
         status["terminatingReplicas"] = 0
-        now = timestamp(self._engine.clock.now())
+        now = timestamp(self._event_loop.clock.now())
         available = ready >= replicas - unavailable
         conditions = conditions_with(
             get(owner, "status", "conditions", default=[]),
@@ -167,7 +167,7 @@ class DeploymentController(Workload):
                 return late
             since = parse_timestamp(known["lastUpdateTime"]).timestamp()
             left = since + owner["spec"]["progressDeadlineSeconds"]
-            left -= self._engine.clock.now().timestamp()
+            left -= self._event_loop.clock.now().timestamp()
             if left <= 0:
                 return late
             self._queue.add_after(self._key(owner), left)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kaito_laptop.controllers.owned import is_active, is_ready
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.objects import (
     get,
     is_controlled_by,
@@ -27,13 +27,13 @@ PORTS = "laptop.kaito.sh/ports"
 class EndpointsController:
     """Keeps one slice for each pod behind a Service: as processes, pods differ in their ports."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
         self._services: Resource = cluster.resource("v1", "Service")
         self._pods: Resource = cluster.resource("v1", "Pod")
         self._slices: Resource = cluster.resource("discovery.k8s.io/v1", "EndpointSlice")
         self._known: dict[Key, Manifest] = {}
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch([self._services], self._service_changed)
         cluster.watch([self._pods], self._pod_changed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from kaito_laptop.core.cluster import Event, Key, Manifest, NotFound
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.objects import finalizers, is_deleting, name, namespace, owners, uid
 from kaito_laptop.store.deletion import FOREGROUND, ORPHAN
 from kaito_laptop.store.memory import MemoryCluster
@@ -14,12 +14,12 @@ from kaito_laptop.store.memory import MemoryCluster
 class GarbageCollector:
     """Follows owner references over all kinds."""
 
-    def __init__(self, cluster: MemoryCluster, engine: Engine) -> None:
+    def __init__(self, cluster: MemoryCluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
         self._dependents: defaultdict[str, dict[str, Key]] = defaultdict(dict)
         self._uids: dict[Key, str] = {}
         # The real collector comes after everybody else; recorded traces show it.
-        self._queue: Queue[Key] = Queue(engine, self._look_at, slow=True)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at, slow=True)
         cluster.watch(None, self._changed)
 
     def _changed(self, event: Event) -> None:

@@ -9,7 +9,7 @@ from kaito_laptop.controllers.owned import FINISHED, Workload, is_active, is_rea
 from kaito_laptop.core.backoff import Backoff
 from kaito_laptop.core.clock import parse_timestamp, timestamp
 from kaito_laptop.core.cluster import Cluster, ClusterError, Event, Key, Manifest
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import (
     condition,
     controller_of,
@@ -34,14 +34,14 @@ class JobController(Workload):
     kind = "Job"
     component = "job-controller"
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         # A real Job holds its pods by a finalizer until they are counted; here the last state of a
         # deleted pod is kept instead.
         self._gone: dict[str, dict[str, Manifest]] = {}
-        super().__init__(cluster, engine)
+        super().__init__(cluster, event_loop)
 
     def _backoff(self) -> Backoff[Key]:
-        return Backoff(self._engine.clock, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        return Backoff(self._event_loop.clock, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
 
     def _pod_changed(self, event: Event) -> None:
         reference = controller_of(event.object)
@@ -58,7 +58,7 @@ class JobController(Workload):
         if is_true(owner, "Complete") or is_true(owner, "Failed"):
             self._delete_all(tally.active)
             return
-        now = timestamp(self._engine.clock.now())
+        now = timestamp(self._event_loop.clock.now())
         status = dict(owner.get("status") or {})
         conditions = list(status.get("conditions", []))
         if not owner["spec"]["suspend"]:
@@ -111,7 +111,7 @@ class JobController(Workload):
         deadline = owner["spec"].get("activeDeadlineSeconds")
         if deadline is not None and "startTime" in status:
             started = parse_timestamp(status["startTime"]).timestamp()
-            left = started + deadline - self._engine.clock.now().timestamp()
+            left = started + deadline - self._event_loop.clock.now().timestamp()
             if left <= 0:
                 return "DeadlineExceeded", "Job was active longer than specified deadline"
             self._queue.add_after(self._key(owner), left)
@@ -130,7 +130,7 @@ class JobController(Workload):
             return None
         if tally.failed:
             delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** (tally.failed - 1), LONGEST_BACKOFF_SECONDS)
-            wait = tally.last_end + delay - self._engine.clock.now().timestamp()
+            wait = tally.last_end + delay - self._event_loop.clock.now().timestamp()
             if wait > 0:
                 self._queue.add_after(self._key(owner), wait)
                 return None

@@ -5,19 +5,19 @@ from __future__ import annotations
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
 from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Cluster, Event, Key, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.objects import get, name, namespace, uid
 
 
 class NodeLifecycle:
     """Fails and deletes pods of nodes that do not exist; their Jobs see a disruption, no failure."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._nodes: Resource = cluster.resource("v1", "Node")
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch([self._nodes], self._node_changed)
 
     def _node_changed(self, event: Event) -> None:
@@ -31,7 +31,7 @@ class NodeLifecycle:
             pass
         else:
             return
-        now = timestamp(self._engine.clock.now())
+        now = timestamp(self._event_loop.clock.now())
         for pod in self._cluster.list(self._pods):
             if get(pod, "spec", "nodeName") != key.name:
                 continue

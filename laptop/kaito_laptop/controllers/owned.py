@@ -19,7 +19,7 @@ from kaito_laptop.core.cluster import (
     NotFound,
     Resource,
 )
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.events import Recorder
 from kaito_laptop.core.objects import (
     controller_of,
@@ -46,13 +46,13 @@ class Workload:
     component = ""
     """In whose name events are written."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._resource: Resource = cluster.resource(self.api_version, self.kind)
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._recorder = Recorder(cluster, engine.clock, self.component)
-        self._queue: Queue[Key] = Queue(engine, self._look_at, self._backoff())
+        self._recorder = Recorder(cluster, event_loop.clock, self.component)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at, self._backoff())
         cluster.watch([self._resource], lambda event: self._queue.add(self._key(event.object)))
         cluster.watch([self._pods], self._pod_changed)
 
@@ -62,7 +62,7 @@ class Workload:
 
     def _backoff(self) -> Backoff[Key]:
         """How long to wait after failures."""
-        return Backoff(self._engine.clock)
+        return Backoff(self._event_loop.clock)
 
     def _look_at(self, key: Key) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.objects import get, name, namespace, same
 from kaito_laptop.store.admission import quotas
 
@@ -11,12 +11,12 @@ from kaito_laptop.store.admission import quotas
 class QuotaController:
     """Counts again when a quota changes, and when a pod ends, goes, or is due to be gone."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._quotas: Resource = cluster.resource("v1", "ResourceQuota")
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._queue: Queue[Key] = Queue(engine, self._count)
+        self._queue: Queue[Key] = Queue(event_loop, self._count)
         self._known: dict[str, set[Key]] = {}
         cluster.watch([self._quotas], self._quota_changed)
         cluster.watch([self._pods], self._pod_changed)
@@ -47,7 +47,7 @@ class QuotaController:
             return
         hard: Manifest = get(quota, "spec", "hard", default={})
         pods = self._cluster.list(self._pods, key.namespace)
-        used = quotas.counted(hard, pods, self._engine.clock.now())
+        used = quotas.counted(hard, pods, self._event_loop.clock.now())
         status = {"hard": hard, "used": used}
         if not same(quota.get("status"), status):
             self._cluster.update_status({**quota, "status": status})

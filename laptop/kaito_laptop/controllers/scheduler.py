@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
 from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.events import Recorder
 from kaito_laptop.core.objects import (
     get,
@@ -25,17 +25,17 @@ from kaito_laptop.store.pod_resources import Amounts, added, amounts, effective
 NONE = Quantity.of(0)
 
 
-class Binder:
+class Scheduler:
     """Binds pods one at a time; looks again at pending ones when nodes or pods change."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._pods: Resource = cluster.resource("v1", "Pod")
         self._nodes: Resource = cluster.resource("v1", "Node")
-        self._recorder = Recorder(cluster, engine.clock, "default-scheduler")
+        self._recorder = Recorder(cluster, event_loop.clock, "default-scheduler")
         self._pending: set[Key] = set()
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch([self._nodes], lambda event: self._again())
         cluster.watch([self._pods], self._pod_changed)
 
@@ -90,7 +90,7 @@ class Binder:
 
     def _write_condition(self, pod: Manifest, condition: Manifest) -> bool:
         before = get(pod, "status", "conditions", default=[])
-        now = timestamp(self._engine.clock.now())
+        now = timestamp(self._event_loop.clock.now())
         after = conditions_with(before, condition, now)
         if after == before:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kaito_laptop.core.cluster import Event, Key, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.objects import finalizers, is_deleting, name, namespace
 from kaito_laptop.store import kinds
 from kaito_laptop.store.memory import CRD_CLEANUP, MemoryCluster
@@ -12,12 +12,12 @@ from kaito_laptop.store.memory import CRD_CLEANUP, MemoryCluster
 class TeardownController:
     """Empties what is being deleted and lets it go once it is empty."""
 
-    def __init__(self, cluster: MemoryCluster, engine: Engine) -> None:
+    def __init__(self, cluster: MemoryCluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
         self._namespaces = cluster.resource("v1", "Namespace")
         self._definitions = cluster.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
         self._ending: set[Key] = set()
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch(None, self._changed)
 
     def _changed(self, event: Event) -> None:

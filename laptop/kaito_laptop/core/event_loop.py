@@ -68,7 +68,7 @@ class Ready(Protocol):
         ...
 
 
-class Engine:
+class EventLoop:
     """The one thread in which controllers and the cluster live."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Engine:
         return whole
 
     def post(self, act: Callable[[], None]) -> None:
-        """Do something in the engine's thread; may be called from any thread."""
+        """Do something in the event loop's thread; may be called from any thread."""
         with self._wake:
             self._posted.append(act)
             self._wake.notify()
@@ -209,16 +209,16 @@ class Queue(Generic[K]):
 
     def __init__(
         self,
-        engine: Engine,
+        event_loop: EventLoop,
         reconcile: Callable[[K], None],
         backoff: Backoff[K] | None = None,
         crash: Callable[[K, Exception], bool] = lambda key, error: False,
         *,
         slow: bool = False,
     ) -> None:
-        self._engine = engine
+        self._event_loop = event_loop
         self._reconcile = reconcile
-        self._backoff = backoff or Backoff(engine.clock)
+        self._backoff = backoff or Backoff(event_loop.clock)
         self._crash = crash
         self._slow = slow
         self._waiting: deque[K] = deque()
@@ -230,7 +230,7 @@ class Queue(Generic[K]):
         if key not in self._queued:
             self._queued.add(key)
             self._waiting.append(key)
-            self._engine.announce(self, slow=self._slow)
+            self._event_loop.announce(self, slow=self._slow)
 
     def add_all(self, keys: Iterable[K]) -> None:
         """Look at these names soon."""
@@ -243,11 +243,11 @@ class Queue(Generic[K]):
             self.add(key)
             return
         known = self._later.get(key)
-        if known and known.is_pending and known.due <= self._engine.clock.seconds() + seconds:
+        if known and known.is_pending and known.due <= self._event_loop.clock.seconds() + seconds:
             return
         if known:
             known.cancel()
-        self._later[key] = self._engine.after(seconds, lambda: self._fire(key))
+        self._later[key] = self._event_loop.after(seconds, lambda: self._fire(key))
 
     def work(self) -> None:
         """Look at the first name; repeat failures later and later."""

@@ -9,7 +9,7 @@ from kaito_laptop.core.cluster import Conflict
 TRIES = 10
 
 
-def again_after_conflicts(act: Callable[[], object]) -> None:
+def retry_on_conflict(act: Callable[[], object]) -> None:
     """Do what reads and writes again when somebody wrote in between."""
     for _ in range(TRIES - 1):
         try:

@@ -9,11 +9,11 @@ from kaito_laptop.controllers.endpoints import PORTS
 from kaito_laptop.controllers.owned import FINISHED, conditions_with
 from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue
+from kaito_laptop.core.event_loop import EventLoop, Queue
 from kaito_laptop.core.events import Recorder
 from kaito_laptop.core.objects import get, name, namespace, same, uid
 from kaito_laptop.kubelet.containers import HOST, Container
-from kaito_laptop.kubelet.pod_lifecycle import PodMachine, Runtime
+from kaito_laptop.kubelet.pod_lifecycle import PodLifecycle, Runtime
 
 
 class Kubelet:
@@ -22,25 +22,25 @@ class Kubelet:
     def __init__(
         self,
         cluster: Cluster,
-        engine: Engine,
+        event_loop: EventLoop,
         runtime: Runtime,
         address: Callable[[Manifest], str] = lambda pod: HOST,
     ) -> None:
         """`address` gives pods theirs: a real API server takes no loopback one into EndpointSlices."""
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._runtime = runtime
         self._address = address
-        self._recorder = Recorder(cluster, engine.clock, "kubelet")
+        self._recorder = Recorder(cluster, event_loop.clock, "kubelet")
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._machines: dict[Key, PodMachine] = {}
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._machines: dict[Key, PodLifecycle] = {}
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch([self._pods], self._pod_changed)
         # Pods wait for what they mount.
         sources = [cluster.resource("v1", kind) for kind in ("Secret", "ConfigMap")]
         cluster.watch(sources, self._source_changed)
 
-    def machine(self, pod: Manifest) -> PodMachine | None:
+    def machine(self, pod: Manifest) -> PodLifecycle | None:
         """Return the machine of a pod, once it is bound."""
         return self._machines.get(self._key(pod))
 
@@ -59,7 +59,7 @@ class Kubelet:
             "message": "Eviction API: evicting",
         }
         status = found["status"]
-        now = timestamp(self._engine.clock.now())
+        now = timestamp(self._event_loop.clock.now())
         conditions = conditions_with(status.get("conditions", []), condition, now)
         self._cluster.update_status({**found, "status": {**status, "conditions": conditions}})
         self._cluster.delete(key, uid=uid(found))
@@ -78,7 +78,7 @@ class Kubelet:
         if event.type == "DELETED":
             machine = self._machines.pop(key, None)
             if machine is not None:
-                self._engine.post(machine.kill)
+                self._event_loop.post(machine.kill)
         elif get(event.object, "spec", "nodeName"):
             self._queue.add(key)
 
@@ -98,7 +98,7 @@ class Kubelet:
                 return
             again = lambda: self._queue.add(key)  # noqa: E731
             address = self._address(pod)
-            machine = PodMachine(pod, self._engine, self._runtime, again, address)
+            machine = PodLifecycle(pod, self._event_loop, self._runtime, again, address)
             self._machines[key] = machine
         known = machine.problem
         machine.advance(pod)
@@ -108,7 +108,7 @@ class Kubelet:
         if machine.has_ended:
             self._cluster.delete(key, uid=uid(pod), grace_period_seconds=0)
 
-    def _write(self, pod: Manifest, machine: PodMachine) -> None:
+    def _write(self, pod: Manifest, machine: PodLifecycle) -> None:
         ports = json.dumps(self._runtime.ports(pod), sort_keys=True)
         if ports != "{}" and get(pod, "metadata", "annotations", PORTS) != ports:
             pod["metadata"].setdefault("annotations", {})[PORTS] = ports

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import name
-from kaito_laptop.core.retries import again_after_conflicts
+from kaito_laptop.core.retries import retry_on_conflict
 
 NAMESPACE = "kube-node-lease"
 DURATION_SECONDS, RENEW_SECONDS = 40, 10.0
@@ -13,14 +13,14 @@ DURATION_SECONDS, RENEW_SECONDS = 40, 10.0
 
 
 class NodeLeases:
-    """Keeps them while the engine runs; for clusters on the real clock, where time passes by itself."""
+    """Keeps them while the event loop runs; for clusters on the real clock, where time passes by itself."""
 
-    def __init__(self, cluster: Cluster, engine: Engine) -> None:
+    def __init__(self, cluster: Cluster, event_loop: EventLoop) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._leases = cluster.resource("coordination.k8s.io/v1", "Lease")
         self._nodes: dict[str, Manifest] = {}
-        self._timer = engine.every(RENEW_SECONDS, self._renew)
+        self._timer = event_loop.every(RENEW_SECONDS, self._renew)
         self._end = cluster.watch([cluster.resource("v1", "Node")], self._node_changed)
 
     def stop(self) -> None:
@@ -34,14 +34,14 @@ class NodeLeases:
             self._nodes.pop(which, None)
         elif which not in self._nodes:
             self._nodes[which] = event.object
-            self._engine.post(lambda: self._write(event.object))
+            self._event_loop.post(lambda: self._write(event.object))
 
     def _renew(self) -> None:
         for node in list(self._nodes.values()):
             self._write(node)
 
     def _write(self, node: Manifest) -> None:
-        again_after_conflicts(lambda: self._renewed(node))
+        retry_on_conflict(lambda: self._renewed(node))
 
     def _renewed(self, node: Manifest) -> None:
         if name(node) not in self._nodes:
@@ -49,7 +49,7 @@ class NodeLeases:
         spec = {
             "holderIdentity": name(node),
             "leaseDurationSeconds": DURATION_SECONDS,
-            "renewTime": self._engine.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "renewTime": self._event_loop.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         }
         try:
             live = self._cluster.get(Key(self._leases, name(node), NAMESPACE))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Manifest
-from kaito_laptop.core.event_loop import Engine, Timer
+from kaito_laptop.core.event_loop import EventLoop, Timer
 from kaito_laptop.core.objects import get, is_deleting, name, uid
 from kaito_laptop.kubelet.containers import HOST, Container, Exit, containers_of, pod_status
 
@@ -53,7 +53,7 @@ class Runtime(Protocol):
         ended: Callable[[Exit], None],
         ready: Callable[[bool], None],
     ) -> None:
-        """Start a container; both functions are to be called in the engine's thread."""
+        """Start a container; both functions are to be called in the event loop's thread."""
         ...
 
     def stop(self, pod: Manifest, container: str, grace_seconds: float) -> None:
@@ -65,13 +65,13 @@ class Runtime(Protocol):
         ...
 
 
-class PodMachine:
+class PodLifecycle:
     """Drives one pod from its binding to its end."""
 
     def __init__(
         self,
         pod: Manifest,
-        engine: Engine,
+        event_loop: EventLoop,
         runtime: Runtime,
         changed: Callable[[], None],
         address: str = HOST,
@@ -81,7 +81,7 @@ class PodMachine:
         self.problem: str | None = None
         """Why the pod has not been set up yet."""
         self._pod = pod
-        self._engine = engine
+        self._event_loop = event_loop
         self._runtime = runtime
         self._changed = changed
         self._address = address
@@ -213,14 +213,14 @@ class PodMachine:
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         self._timers = [each for each in self._timers if each.is_pending]
-        self._timers.append(self._engine.after(seconds, act))
+        self._timers.append(self._event_loop.after(seconds, act))
 
     def _cancel(self) -> None:
         for timer in self._timers:
             timer.cancel()
 
     def _now(self) -> str:
-        return timestamp(self._engine.clock.now())
+        return timestamp(self._event_loop.clock.now())
 
 
 def _backoff(times: int) -> float:

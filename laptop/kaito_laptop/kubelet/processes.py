@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kaito_laptop.core.child_process import ChildProcess, free_port
 from kaito_laptop.core.cluster import Cluster, Manifest
-from kaito_laptop.core.event_loop import Engine, Timer
+from kaito_laptop.core.event_loop import EventLoop, Timer
 from kaito_laptop.core.objects import uid
 from kaito_laptop.kubelet.command_line import (
     arguments,
@@ -37,12 +37,12 @@ class _Running:
 
 
 class ProcessRuntime:
-    """Starts processes for containers; everything but waiting happens in the engine's thread."""
+    """Starts processes for containers; everything but waiting happens in the event loop's thread."""
 
     def __init__(
-        self, cluster: Cluster, engine: Engine, state: Path, is_ours: Callable[[str], bool]
+        self, cluster: Cluster, event_loop: EventLoop, state: Path, is_ours: Callable[[str], bool]
     ) -> None:
-        self._engine = engine
+        self._event_loop = event_loop
         self._sources = Sources(cluster)
         self._folders = Folders(state, self._sources)
         self._is_ours = is_ours
@@ -91,7 +91,7 @@ class ProcessRuntime:
         key = (uid(pod), container["name"])
 
         def over(code: int) -> None:
-            self._engine.post(lambda: self._over(pod, container, code, ended))
+            self._event_loop.post(lambda: self._over(pod, container, code, ended))
 
         try:
             declared = declared_environment(pod, container, self._sources)
@@ -107,13 +107,13 @@ class ProcessRuntime:
             )
         except (MissingSourceError, OSError) as error:
             why = str(error)
-            self._engine.post(lambda: ended(Exit(CANNOT_RUN, why, "ContainerCannotRun")))
+            self._event_loop.post(lambda: ended(Exit(CANNOT_RUN, why, "ContainerCannotRun")))
             return
         prober = Prober(
             container,
             ports,
-            lambda is_ready: self._engine.post(lambda: ready(is_ready)),
-            lambda probe: self._engine.post(
+            lambda is_ready: self._event_loop.post(lambda: ready(is_ready)),
+            lambda probe: self._event_loop.post(
                 lambda: self.stop(pod, container["name"], LIVENESS_GRACE_SECONDS)
             ),
         )
@@ -128,7 +128,7 @@ class ProcessRuntime:
         running.asked_to_end = True
         running.prober.stop()
         running.process.signal(signal.SIGTERM)
-        running.killer = self._engine.after(grace_seconds, running.process.kill)
+        running.killer = self._event_loop.after(grace_seconds, running.process.kill)
 
     def forget(self, pod: Manifest) -> None:
         """Kill what still runs and remove the files."""

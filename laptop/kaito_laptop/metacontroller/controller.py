@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
-from kaito_laptop.core.event_loop import Engine, Queue, Retry
+from kaito_laptop.core.event_loop import EventLoop, Queue, Retry
 from kaito_laptop.core.events import Recorder
 from kaito_laptop.core.objects import (
     controller_of,
@@ -35,21 +35,23 @@ class CompositeController:
     def __init__(
         self,
         cluster: Cluster,
-        engine: Engine,
+        event_loop: EventLoop,
         caller: HookCaller,
         recorder: Recorder,
         definition: Definition,
         order: Random,
     ) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._caller = caller
         self._recorder = recorder
         self._definition = definition
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         customize = definition.hooks.get("customize", {})
         version = customize.get("version", "v1")
-        self._related = Related(cluster, engine.clock, self._rules, version, self._watch_related)
+        self._related = Related(
+            cluster, event_loop.clock, self._rules, version, self._watch_related
+        )
         self._watched: set[Resource] = set()
         self._order = order
         self._ends: list[Callable[[], None]] = []
@@ -61,7 +63,7 @@ class CompositeController:
         self._ends.append(self._cluster.watch([definition.parent], self._parent_changed))
         wanted = definition.resync_seconds or CACHE_FLUSH_SECONDS
         period = max(1.0, min(float(wanted), CACHE_FLUSH_SECONDS))
-        self._ends.append(self._engine.every(period, self._resync).cancel)
+        self._ends.append(self._event_loop.every(period, self._resync).cancel)
 
     def stop(self) -> None:
         """Forget everything; parents keep their finalizers."""
@@ -126,7 +128,7 @@ class CompositeController:
         parent = self._definition.parent
         if reference is None:
             if event.type != "DELETED":
-                self._engine.post(lambda: self._offer(child))
+                self._event_loop.post(lambda: self._offer(child))
             return
         group = str(reference["apiVersion"]).rpartition("/")[0]
         if (group, reference["kind"]) != (parent.group, parent.kind):
@@ -151,7 +153,7 @@ class CompositeController:
 
         def receive(event: Event) -> None:
             if started:
-                self._engine.post(lambda: self._related_changed(resource, event))
+                self._event_loop.post(lambda: self._related_changed(resource, event))
 
         self._ends.append(self._cluster.watch([resource], receive))
         started = True
@@ -170,14 +172,16 @@ class CompositeController:
 class Metacontroller:
     """Starts, restarts and stops a controller for each CompositeController object."""
 
-    def __init__(self, cluster: Cluster, engine: Engine, caller: HookCaller, seed: int = 0) -> None:
+    def __init__(
+        self, cluster: Cluster, event_loop: EventLoop, caller: HookCaller, seed: int = 0
+    ) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._event_loop = event_loop
         self._caller = caller
-        self._recorder = Recorder(cluster, engine.clock, "metacontroller")
+        self._recorder = Recorder(cluster, event_loop.clock, "metacontroller")
         self._random = Random(seed)
         self._running: dict[str, tuple[Manifest, CompositeController]] = {}
-        self._queue: Queue[Key] = Queue(engine, self._look_at)
+        self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         self._resource = cluster.resource("metacontroller.k8s.io/v1alpha1", "CompositeController")
         self._end = cluster.watch([self._resource], self._changed)
 
@@ -209,7 +213,7 @@ class Metacontroller:
             )
             raise Retry(str(error)) from error
         controller = CompositeController(
-            self._cluster, self._engine, self._caller, self._recorder, definition, self._random
+            self._cluster, self._event_loop, self._caller, self._recorder, definition, self._random
         )
         self._running[key.name] = (manifest, controller)
         controller.start()

@@ -11,7 +11,7 @@ from kaito_laptop.controllers.garbage import GarbageCollector
 from kaito_laptop.metacontroller.answers import MetacontrollerCrashedError
 from kaito_laptop.metacontroller.hooks import HookAnswer
 
-from tests.harness.lab import Lab, composite, definition
+from tests.harness.metacontroller_fixture import MetacontrollerFixture, composite, definition
 
 CONFIG_MAPS = [("v1", "configmaps", "InPlace")]
 FINALIZER = "metacontroller.io/compositecontroller-workspace-controller"
@@ -26,29 +26,32 @@ def config_map(name="c", data=None, **metadata):
     }
 
 
-def lab_with(children=CONFIG_MAPS, sync=None, hooks=("sync",), lab=None, **spec):
-    lab = lab or Lab()
+def fixture_with(children=CONFIG_MAPS, sync=None, hooks=("sync",), fixture=None, **spec):
+    fixture = fixture or MetacontrollerFixture()
     answer = sync or (lambda request: {"children": [config_map()]})
-    lab.hooks.on.setdefault("/sync", answer if callable(answer) else lambda request: answer)
-    lab.cluster.create(composite(children, hooks, **spec))
-    lab.engine.settle()
-    return lab
+    fixture.hooks.on.setdefault("/sync", answer if callable(answer) else lambda request: answer)
+    fixture.cluster.create(composite(children, hooks, **spec))
+    fixture.event_loop.settle()
+    return fixture
 
 
 def started(*args, **kwargs):
-    lab = lab_with(*args, **kwargs)
-    lab.workspace()
-    lab.engine.settle()
-    return lab
+    fixture = fixture_with(*args, **kwargs)
+    fixture.workspace()
+    fixture.event_loop.settle()
+    return fixture
 
 
-def children(lab, kind="ConfigMap", api="v1"):
-    return [each["metadata"]["name"] for each in lab.list(api, kind)]
+def children(fixture, kind="ConfigMap", api="v1"):
+    return [each["metadata"]["name"] for each in fixture.list(api, kind)]
 
 
 def test_a_child_is_created_with_owner_label_and_memory_of_what_was_asked() -> None:
-    lab = started()
-    child, parent = lab.get("v1", "ConfigMap", "c"), lab.get("kaito.sh/v1alpha1", "Workspace", "w")
+    fixture = started()
+    child, parent = (
+        fixture.get("v1", "ConfigMap", "c"),
+        fixture.get("kaito.sh/v1alpha1", "Workspace", "w"),
+    )
     owner = child["metadata"]["ownerReferences"][0]
     assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (
         parent["metadata"]["uid"],
@@ -60,34 +63,34 @@ def test_a_child_is_created_with_owner_label_and_memory_of_what_was_asked() -> N
 
 
 def test_a_settled_parent_costs_no_write() -> None:
-    lab = started(sync={"children": [config_map()], "status": {"phase": "x"}})
-    lab.count_writes()
-    lab.cluster.update_status(
-        {**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "status": {"phase": "y"}}
+    fixture = started(sync={"children": [config_map()], "status": {"phase": "x"}})
+    fixture.count_writes()
+    fixture.cluster.update_status(
+        {**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "status": {"phase": "y"}}
     )
-    lab.engine.settle()
-    assert [each.object["status"]["phase"] for each in lab.writes] == ["y", "x"]
+    fixture.event_loop.settle()
+    assert [each.object["status"]["phase"] for each in fixture.writes] == ["y", "x"]
 
 
 def test_a_child_that_is_no_longer_declared_is_deleted() -> None:
     wanted = [config_map("a"), config_map("b")]
-    lab = started(sync=lambda request: {"children": wanted})
+    fixture = started(sync=lambda request: {"children": wanted})
     del wanted[0]
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
-    lab.engine.settle()
-    assert children(lab) == ["b"]
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
+    fixture.event_loop.settle()
+    assert children(fixture) == ["b"]
 
 
 @pytest.mark.parametrize("answer", [b"null", b"{}", b'{"Children": []}'])
 def test_an_empty_answer_deletes_all_children(answer) -> None:
     answers = [{"children": [config_map()]}, {"children": [config_map()]}]
-    lab = started(
+    fixture = started(
         sync=lambda request: answers.pop() if answers else answer,
         **({"version": "v1"} if b"Children" in answer else {}),
     )
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
-    lab.engine.settle()
-    assert children(lab) == []
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
+    fixture.event_loop.settle()
+    assert children(fixture) == []
 
 
 def test_a_null_child_ends_the_process_of_metacontroller() -> None:
@@ -112,17 +115,17 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_answer_that_cannot_be_read_changes_nothing_and_is_told(answer) -> None:
-    lab = started(sync=lambda request: answer)
-    assert "status" not in lab.get("kaito.sh/v1alpha1", "Workspace", "w")
-    assert lab.events()[0]["message"].startswith("Sync error: sync hook failed for Workspace")
+    fixture = started(sync=lambda request: answer)
+    assert "status" not in fixture.get("kaito.sh/v1alpha1", "Workspace", "w")
+    assert fixture.events()[0]["message"].startswith("Sync error: sync hook failed for Workspace")
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 404, 500, 503])
 def test_only_200_is_a_success(status) -> None:
-    lab = started(sync=lambda request: HookAnswer(status, {}, b'{"children": []}'))
-    assert f"status {status}" in lab.events()[0]["message"]
-    lab.engine.advance(1)
-    gaps = len(lab.hooks.calls)
+    fixture = started(sync=lambda request: HookAnswer(status, {}, b'{"children": []}'))
+    assert f"status {status}" in fixture.events()[0]["message"]
+    fixture.event_loop.advance(1)
+    gaps = len(fixture.hooks.calls)
     assert 7 <= gaps <= 9  # 5, 10, 20, 40 ... ms
 
 
@@ -130,261 +133,272 @@ def test_too_many_requests_comes_back_when_the_hook_says() -> None:
     times = []
 
     def sync(request):
-        times.append(lab.engine.clock.seconds())
+        times.append(fixture.event_loop.clock.seconds())
         return HookAnswer(429, {"retry-after": "7"}, b"")
 
-    lab = Lab()
-    lab.hooks.on["/sync"] = sync
-    started(lab=lab)
-    lab.engine.advance(20)
+    fixture = MetacontrollerFixture()
+    fixture.hooks.on["/sync"] = sync
+    started(fixture=fixture)
+    fixture.event_loop.advance(20)
     assert times == [0, 7, 14]
-    assert lab.events() == []
+    assert fixture.events() == []
 
 
 def test_a_change_of_the_parent_does_not_wait_for_the_back_off() -> None:
-    lab = started(sync=lambda request: HookAnswer(500, {}, b""))
-    lab.engine.advance(100)
-    calls = len(lab.hooks.calls)
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
-    lab.engine.settle()
-    assert len(lab.hooks.calls) == calls + 1
+    fixture = started(sync=lambda request: HookAnswer(500, {}, b""))
+    fixture.event_loop.advance(100)
+    calls = len(fixture.hooks.calls)
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
+    fixture.event_loop.settle()
+    assert len(fixture.hooks.calls) == calls + 1
 
 
 def test_resync_after_seconds_asks_again() -> None:
     times = []
 
     def sync(request):
-        times.append(lab.engine.clock.seconds())
+        times.append(fixture.event_loop.clock.seconds())
         return {"children": [], "resyncAfterSeconds": 0.5}
 
-    lab = Lab()
-    lab.hooks.on["/sync"] = sync
-    started(lab=lab)
-    lab.engine.advance(1.6)
+    fixture = MetacontrollerFixture()
+    fixture.hooks.on["/sync"] = sync
+    started(fixture=fixture)
+    fixture.event_loop.advance(1.6)
     assert [each for each in times if each] == [0.5, 1.0, 1.5]
 
 
 def test_many_edits_while_nothing_runs_are_one_call() -> None:
-    lab = started()
-    lab.hooks.calls.clear()
+    fixture = started()
+    fixture.hooks.calls.clear()
     for number in range(50):
-        lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": number})
-    lab.engine.settle()
-    assert len(lab.hooks.calls) <= 2
+        fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": number})
+    fixture.event_loop.settle()
+    assert len(fixture.hooks.calls) <= 2
 
 
 def test_every_parent_is_asked_about_again_after_the_resync_period() -> None:
-    lab = started(resyncPeriodSeconds=60)
-    lab.hooks.calls.clear()
-    lab.engine.advance(130)
-    assert len(lab.hooks.calls) == 2
+    fixture = started(resyncPeriodSeconds=60)
+    fixture.hooks.calls.clear()
+    fixture.event_loop.advance(130)
+    assert len(fixture.hooks.calls) == 2
 
 
 def test_an_object_of_somebody_else_is_passed_over_in_silence() -> None:
-    lab = Lab()
-    lab.cluster.create(config_map("c", {"mine": "yes"}))
-    started(lab=lab, sync={"children": [config_map()], "status": {"phase": "x"}})
-    assert lab.get("v1", "ConfigMap", "c")["data"] == {"mine": "yes"}
-    assert lab.get("kaito.sh/v1alpha1", "Workspace", "w")["status"]["phase"] == "x"
-    assert lab.events() == []
+    fixture = MetacontrollerFixture()
+    fixture.cluster.create(config_map("c", {"mine": "yes"}))
+    started(fixture=fixture, sync={"children": [config_map()], "status": {"phase": "x"}})
+    assert fixture.get("v1", "ConfigMap", "c")["data"] == {"mine": "yes"}
+    assert fixture.get("kaito.sh/v1alpha1", "Workspace", "w")["status"]["phase"] == "x"
+    assert fixture.events() == []
 
 
 def test_one_refused_child_does_not_stop_the_others_or_the_status() -> None:
     wanted = [config_map("Bad"), config_map("good")]
-    lab = started(sync=lambda request: {"children": wanted, "status": {"phase": "x"}})
-    assert children(lab) == ["good"]
-    assert lab.get("kaito.sh/v1alpha1", "Workspace", "w")["status"]["phase"] == "x"
-    assert "Bad" in lab.events()[0]["message"]
+    fixture = started(sync=lambda request: {"children": wanted, "status": {"phase": "x"}})
+    assert children(fixture) == ["good"]
+    assert fixture.get("kaito.sh/v1alpha1", "Workspace", "w")["status"]["phase"] == "x"
+    assert "Bad" in fixture.events()[0]["message"]
 
 
 def test_a_namespaced_parent_never_sees_a_cluster_scoped_child() -> None:
-    lab = Lab()
-    lab.cluster.create(definition("Claim", "claims", namespaced=False))
-    GarbageCollector(lab.cluster, lab.engine)
+    fixture = MetacontrollerFixture()
+    fixture.cluster.create(definition("Claim", "claims", namespaced=False))
+    GarbageCollector(fixture.cluster, fixture.event_loop)
     wanted = [{"apiVersion": "kaito.sh/v1alpha1", "kind": "Claim", "metadata": {"name": "n"}}]
-    lab_with(
-        [("kaito.sh/v1alpha1", "claims", "InPlace")], lambda request: {"children": wanted}, lab=lab
+    fixture_with(
+        [("kaito.sh/v1alpha1", "claims", "InPlace")],
+        lambda request: {"children": wanted},
+        fixture=fixture,
     )
-    lab.workspace()
-    lab.engine.settle()
-    assert children(lab, "Claim", "kaito.sh/v1alpha1") == ["n"]
+    fixture.workspace()
+    fixture.event_loop.settle()
+    assert children(fixture, "Claim", "kaito.sh/v1alpha1") == ["n"]
     assert all(
-        not each["children"]["Claim.kaito.sh/v1alpha1"] for each in lab.hooks.bodies("/sync")
+        not each["children"]["Claim.kaito.sh/v1alpha1"] for each in fixture.hooks.bodies("/sync")
     )
     wanted.clear()
-    lab.cluster.delete(lab.key("kaito.sh/v1alpha1", "Workspace", "w"))
-    lab.engine.settle()
-    assert children(lab, "Claim", "kaito.sh/v1alpha1") == ["n"]
+    fixture.cluster.delete(fixture.key("kaito.sh/v1alpha1", "Workspace", "w"))
+    fixture.event_loop.settle()
+    assert children(fixture, "Claim", "kaito.sh/v1alpha1") == ["n"]
 
 
 def test_a_child_in_another_namespace_is_collected_and_made_again() -> None:
-    lab = Lab()
-    GarbageCollector(lab.cluster, lab.engine)
+    fixture = MetacontrollerFixture()
+    GarbageCollector(fixture.cluster, fixture.event_loop)
     answers = iter([{"children": [config_map("c", namespace="kube-system")]}] * 3)
-    started(lab=lab, sync=lambda request: next(answers, {"children": []}))
-    lab.engine.settle()
-    assert children(lab) == []
+    started(fixture=fixture, sync=lambda request: next(answers, {"children": []}))
+    fixture.event_loop.settle()
+    assert children(fixture) == []
 
 
 def test_on_delete_never_updates() -> None:
     wanted = {"children": [config_map(data={"a": "1"})]}
-    lab = started([("v1", "configmaps", "OnDelete")], lambda request: wanted)
+    fixture = started([("v1", "configmaps", "OnDelete")], lambda request: wanted)
     wanted["children"] = [config_map(data={"a": "2"})]
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
-    lab.engine.settle()
-    assert lab.get("v1", "ConfigMap", "c")["data"] == {"a": "1"}
-    lab.cluster.delete(lab.key("v1", "ConfigMap", "c"))
-    lab.engine.settle()
-    assert lab.get("v1", "ConfigMap", "c")["data"] == {"a": "2"}
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
+    fixture.event_loop.settle()
+    assert fixture.get("v1", "ConfigMap", "c")["data"] == {"a": "1"}
+    fixture.cluster.delete(fixture.key("v1", "ConfigMap", "c"))
+    fixture.event_loop.settle()
+    assert fixture.get("v1", "ConfigMap", "c")["data"] == {"a": "2"}
 
 
 @pytest.mark.parametrize("method", ["Recreate", "RollingInPlace", "RollingRecreate"])
 def test_update_methods_that_nobody_should_use_are_refused_clearly(method) -> None:
-    lab = lab_with([("v1", "configmaps", method)])
-    message = lab.events("CreateError")[0]["message"]
+    fixture = fixture_with([("v1", "configmaps", method)])
+    message = fixture.events("CreateError")[0]["message"]
     assert f"'{method}' of configmaps is not supported here" in message
 
 
 def test_a_controller_waits_for_its_kinds() -> None:
-    lab = lab_with([("kaito.sh/v1alpha1", "widgets", "OnDelete")])
-    assert "can't find resource widgets" in lab.events("CreateError")[0]["message"]
-    lab.workspace()
-    lab.cluster.create(definition("Widget", "widgets"))
-    lab.engine.advance(60)
-    assert lab.hooks.calls
+    fixture = fixture_with([("kaito.sh/v1alpha1", "widgets", "OnDelete")])
+    assert "can't find resource widgets" in fixture.events("CreateError")[0]["message"]
+    fixture.workspace()
+    fixture.cluster.create(definition("Widget", "widgets"))
+    fixture.event_loop.advance(60)
+    assert fixture.hooks.calls
 
 
 def test_an_orphan_with_our_label_is_adopted_and_then_deleted_if_nobody_declares_it() -> None:
-    lab = started(sync={"children": []})
-    parent = lab.get("kaito.sh/v1alpha1", "Workspace", "w")["metadata"]["uid"]
-    seen = len(lab.hooks.calls)
-    lab.cluster.create(config_map("stray", labels={"controller-uid": parent}))
-    lab.engine.settle()
-    assert lab.hooks.bodies("/sync")[seen]["children"]["ConfigMap.v1"].keys() == {"default/stray"}
-    assert children(lab) == []
+    fixture = started(sync={"children": []})
+    parent = fixture.get("kaito.sh/v1alpha1", "Workspace", "w")["metadata"]["uid"]
+    seen = len(fixture.hooks.calls)
+    fixture.cluster.create(config_map("stray", labels={"controller-uid": parent}))
+    fixture.event_loop.settle()
+    assert fixture.hooks.bodies("/sync")[seen]["children"]["ConfigMap.v1"].keys() == {
+        "default/stray"
+    }
+    assert children(fixture) == []
 
 
 def test_a_child_that_loses_its_label_is_released() -> None:
-    lab = started()
-    child = lab.get("v1", "ConfigMap", "c")
+    fixture = started()
+    child = fixture.get("v1", "ConfigMap", "c")
     child["metadata"]["labels"] = {}
-    lab.cluster.update(child)
-    lab.engine.settle()
-    assert not lab.get("v1", "ConfigMap", "c")["metadata"].get("ownerReferences")
+    fixture.cluster.update(child)
+    fixture.event_loop.settle()
+    assert not fixture.get("v1", "ConfigMap", "c")["metadata"].get("ownerReferences")
 
 
 def test_a_child_that_is_being_deleted_is_left_alone_and_made_again() -> None:
-    lab = started(sync={"children": [config_map(finalizers=["x/y"])]})
-    lab.cluster.delete(lab.key("v1", "ConfigMap", "c"))
-    lab.engine.settle()
-    held = lab.get("v1", "ConfigMap", "c")
+    fixture = started(sync={"children": [config_map(finalizers=["x/y"])]})
+    fixture.cluster.delete(fixture.key("v1", "ConfigMap", "c"))
+    fixture.event_loop.settle()
+    held = fixture.get("v1", "ConfigMap", "c")
     held["metadata"]["finalizers"] = []
-    lab.cluster.update(held)
-    lab.engine.settle()
-    assert "deletionTimestamp" not in lab.get("v1", "ConfigMap", "c")["metadata"]
+    fixture.cluster.update(held)
+    fixture.event_loop.settle()
+    assert "deletionTimestamp" not in fixture.get("v1", "ConfigMap", "c")["metadata"]
 
 
 def test_the_finalizer_is_there_before_the_first_call_and_goes_with_the_last() -> None:
     answers = {"finalized": False}
-    lab = Lab()
-    lab.hooks.on["/fin"] = lambda request: dict(answers)
-    started(lab=lab, hooks=("sync", "finalize"), sync={"children": []})
-    assert lab.hooks.bodies("/sync")[0]["parent"]["metadata"]["finalizers"] == [FINALIZER]
-    lab.cluster.delete(lab.key("kaito.sh/v1alpha1", "Workspace", "w"))
-    lab.engine.settle()
-    assert lab.hooks.bodies("/fin")[0]["finalizing"] is True
-    assert lab.list("kaito.sh/v1alpha1", "Workspace")
+    fixture = MetacontrollerFixture()
+    fixture.hooks.on["/fin"] = lambda request: dict(answers)
+    started(fixture=fixture, hooks=("sync", "finalize"), sync={"children": []})
+    assert fixture.hooks.bodies("/sync")[0]["parent"]["metadata"]["finalizers"] == [FINALIZER]
+    fixture.cluster.delete(fixture.key("kaito.sh/v1alpha1", "Workspace", "w"))
+    fixture.event_loop.settle()
+    assert fixture.hooks.bodies("/fin")[0]["finalizing"] is True
+    assert fixture.list("kaito.sh/v1alpha1", "Workspace")
     answers["finalized"] = True
-    lab.engine.advance(1900)
-    assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
+    fixture.event_loop.advance(1900)
+    assert fixture.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
 def test_parents_keep_their_finalizer_when_the_controller_goes_first() -> None:
-    lab = Lab()
-    lab.hooks.on["/fin"] = lambda request: {"finalized": True}
-    started(lab=lab, hooks=("sync", "finalize"), sync={"children": []})
+    fixture = MetacontrollerFixture()
+    fixture.hooks.on["/fin"] = lambda request: {"finalized": True}
+    started(fixture=fixture, hooks=("sync", "finalize"), sync={"children": []})
     api = "metacontroller.k8s.io/v1alpha1"
-    lab.cluster.delete(lab.key(api, "CompositeController", "workspace-controller"))
-    lab.cluster.delete(lab.key("kaito.sh/v1alpha1", "Workspace", "w"))
-    lab.engine.advance(5000)
-    assert lab.get("kaito.sh/v1alpha1", "Workspace", "w")["metadata"]["finalizers"] == [FINALIZER]
+    fixture.cluster.delete(fixture.key(api, "CompositeController", "workspace-controller"))
+    fixture.cluster.delete(fixture.key("kaito.sh/v1alpha1", "Workspace", "w"))
+    fixture.event_loop.advance(5000)
+    assert fixture.get("kaito.sh/v1alpha1", "Workspace", "w")["metadata"]["finalizers"] == [
+        FINALIZER
+    ]
 
 
 def related_lab(version, rule, **spec):
-    lab = Lab()
+    fixture = MetacontrollerFixture()
     rules = rule if isinstance(rule, list) else [rule]
-    lab.hooks.on["/cust"] = lambda request: {"relatedResources": rules}
-    started(lab=lab, hooks=("sync", "customize"), sync={"children": []}, version=version, **spec)
-    return lab
+    fixture.hooks.on["/cust"] = lambda request: {"relatedResources": rules}
+    started(
+        fixture=fixture, hooks=("sync", "customize"), sync={"children": []}, version=version, **spec
+    )
+    return fixture
 
 
 NODES = {"apiVersion": "v1", "resource": "nodes", "labelSelector": {"matchLabels": {"pool": "a"}}}
 
 
-def node(lab, name="n", **labels) -> None:
-    lab.cluster.create(
+def node(fixture, name="n", **labels) -> None:
+    fixture.cluster.create(
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
     )
-    lab.engine.settle()
+    fixture.event_loop.settle()
 
 
 @pytest.mark.parametrize(("version", "seen"), [("v1", []), ("v2", ["n"])])
 def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen) -> None:
-    lab = related_lab(version, NODES)
-    calls = len(lab.hooks.bodies("/sync"))
-    node(lab, pool="a")
-    assert len(lab.hooks.bodies("/sync")) == calls + 1
-    assert list(lab.hooks.bodies("/sync")[-1]["related"]["Node.v1"]) == seen
-    node(lab, "other", pool="b")
-    assert len(lab.hooks.bodies("/sync")) == calls + 1
+    fixture = related_lab(version, NODES)
+    calls = len(fixture.hooks.bodies("/sync"))
+    node(fixture, pool="a")
+    assert len(fixture.hooks.bodies("/sync")) == calls + 1
+    assert list(fixture.hooks.bodies("/sync")[-1]["related"]["Node.v1"]) == seen
+    node(fixture, "other", pool="b")
+    assert len(fixture.hooks.bodies("/sync")) == calls + 1
 
 
 def test_the_rules_are_asked_for_once_per_generation_and_twenty_minutes() -> None:
-    lab = related_lab("v2", NODES)
-    asked = lambda: len(lab.hooks.bodies("/cust"))  # noqa: E731
-    parent = lab.get("kaito.sh/v1alpha1", "Workspace", "w")
+    fixture = related_lab("v2", NODES)
+    asked = lambda: len(fixture.hooks.bodies("/cust"))  # noqa: E731
+    parent = fixture.get("kaito.sh/v1alpha1", "Workspace", "w")
     parent["metadata"]["labels"] = {"x": "y"}
-    lab.cluster.update(parent)
-    lab.engine.settle()
+    fixture.cluster.update(parent)
+    fixture.event_loop.settle()
     assert asked() == 1
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
-    lab.engine.settle()
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": 1})
+    fixture.event_loop.settle()
     assert asked() == 2
-    lab.engine.advance(1900)
+    fixture.event_loop.advance(1900)
     assert asked() == 3
 
 
 def test_a_rule_that_contradicts_itself_fails_every_sync() -> None:
-    lab = related_lab("v2", {**NODES, "names": ["n"]})
-    assert lab.hooks.bodies("/sync") == []
-    assert "`names` may not be specified together" in lab.events()[0]["message"]
+    fixture = related_lab("v2", {**NODES, "names": ["n"]})
+    assert fixture.hooks.bodies("/sync") == []
+    assert "`names` may not be specified together" in fixture.events()[0]["message"]
 
 
 def test_two_controllers_of_one_kind_fight_over_the_status() -> None:
-    lab = started(lab=Lab(patience=1000), sync=lambda request: {"status": {"phase": "one"}})
+    fixture = started(
+        fixture=MetacontrollerFixture(patience=1000),
+        sync=lambda request: {"status": {"phase": "one"}},
+    )
     second = composite(CONFIG_MAPS)
     second["metadata"]["name"] = "second"
     second["spec"]["hooks"]["sync"]["webhook"]["url"] = "http://hook/other"
-    lab.hooks.on["/other"] = lambda request: {"status": {"phase": "two"}}
-    lab.cluster.create(second)
+    fixture.hooks.on["/other"] = lambda request: {"status": {"phase": "two"}}
+    fixture.cluster.create(second)
     with pytest.raises(AssertionError, match="never rests"):
-        lab.engine.settle()
+        fixture.event_loop.settle()
 
 
 def test_a_selector_of_ones_own_must_be_there() -> None:
-    lab = started(generateSelector=False)
-    assert "spec.selector must be specified" in lab.events()[0]["message"]
+    fixture = started(generateSelector=False)
+    assert "spec.selector must be specified" in fixture.events()[0]["message"]
 
 
 def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked() -> None:
     seen = started(sync={"children": [], "status": {"phase": "x"}})
-    quiet = Lab()
+    quiet = MetacontrollerFixture()
     spec = composite(CONFIG_MAPS)
     spec["spec"]["parentResource"]["ignoreStatusChanges"] = True
     quiet.hooks.on["/sync"] = lambda request: {"children": [], "status": {"phase": "x"}}
     quiet.cluster.create(spec)
     quiet.workspace()
-    quiet.engine.settle()
+    quiet.event_loop.settle()
     assert (len(seen.hooks.calls), len(quiet.hooks.calls)) == (2, 1)
 
 
@@ -392,15 +406,17 @@ def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked() -> No
 @given(st.lists(st.sampled_from("abc"), unique=True), st.integers(0, 9))
 def test_in_the_end_the_children_are_those_that_were_declared_last(names, seed) -> None:
     wanted = ["a", "b"]
-    lab = Lab(seed)
-    started(lab=lab, sync=lambda request: {"children": [config_map(each) for each in wanted]})
+    fixture = MetacontrollerFixture(seed)
+    started(
+        fixture=fixture, sync=lambda request: {"children": [config_map(each) for each in wanted]}
+    )
     wanted[:] = names
-    lab.cluster.update({**lab.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": names})
-    lab.engine.settle()
-    assert children(lab) == sorted(names)
-    lab.count_writes()
-    lab.engine.advance(4000)
-    assert lab.writes == []
+    fixture.cluster.update({**fixture.get("kaito.sh/v1alpha1", "Workspace", "w"), "x": names})
+    fixture.event_loop.settle()
+    assert children(fixture) == sorted(names)
+    fixture.count_writes()
+    fixture.event_loop.advance(4000)
+    assert fixture.writes == []
 
 
 def template(**spec):
@@ -535,17 +551,17 @@ KINDS = [
 def wants_to_write(child):
     """Whether a settled parent still sends a PUT for its child at each sync."""
     puts = []
-    lab = Lab()
-    real = lab.cluster.update
+    fixture = MetacontrollerFixture()
+    real = fixture.cluster.update
 
     def update(manifest):
         puts.append(manifest["kind"])
         return real(manifest)
 
-    lab.cluster.update = update
-    started(KINDS, lambda request: {"children": [json.loads(json.dumps(child))]}, lab=lab)
+    fixture.cluster.update = update
+    started(KINDS, lambda request: {"children": [json.loads(json.dumps(child))]}, fixture=fixture)
     puts.clear()
-    lab.engine.advance(1801)
+    fixture.event_loop.advance(1801)
     return child["kind"] in puts
 
 
@@ -563,12 +579,12 @@ def test_error_gaps_grow_as_measured() -> None:
     times = []
 
     def sync(request):
-        times.append(lab.engine.clock.seconds())
+        times.append(fixture.event_loop.clock.seconds())
         return HookAnswer(500, {}, b"")
 
-    lab = Lab()
-    lab.hooks.on["/sync"] = sync
-    started(lab=lab)
-    lab.engine.advance(100)
+    fixture = MetacontrollerFixture()
+    fixture.hooks.on["/sync"] = sync
+    started(fixture=fixture)
+    fixture.event_loop.advance(100)
     gaps = [after - before for before, after in pairwise(times)]
     assert gaps[5:12] == pytest.approx([0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24])

@@ -12,7 +12,7 @@ from kaito_laptop.controllers.job import JobController
 from kaito_laptop.controllers.owned import conditions_with
 from kaito_laptop.core.cluster import Key
 
-from tests.harness.lab import Lab, composite
+from tests.harness.metacontroller_fixture import MetacontrollerFixture, composite
 
 GOLDEN = json.loads((Path(__file__).parent / "data/metacontroller-golden.json").read_text())
 FINALIZER = "metacontroller.io/compositecontroller-workspace-controller"
@@ -67,21 +67,23 @@ def customize(request):
     return {"relatedResources": [rule]}
 
 
-def recorded_world(version):
-    lab = Lab()
+def recorded_cluster(version):
+    fixture = MetacontrollerFixture()
     for controller in (GarbageCollector, DeploymentController, JobController):
-        controller(lab.cluster, lab.engine)
-    lab.hooks.on.update({"/sync": sync, "/fin": finalize, "/cust": customize})
-    lab.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml-team"}})
+        controller(fixture.cluster, fixture.event_loop)
+    fixture.hooks.on.update({"/sync": sync, "/fin": finalize, "/cust": customize})
+    fixture.cluster.create(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml-team"}}
+    )
     labels = {"kaito.sh/workspace": "phi-2-tuned"}
     node = {"name": "aks-gpu-0", "labels": labels}
-    lab.cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": node})
+    fixture.cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": node})
     hooks = ("sync", "finalize", "customize")
-    lab.cluster.create(composite(CHILDREN, hooks, version))
-    lab.engine.settle()
-    lab.workspace("phi-2-tuned", "ml-team")
-    lab.engine.settle()
-    return lab
+    fixture.cluster.create(composite(CHILDREN, hooks, version))
+    fixture.event_loop.settle()
+    fixture.workspace("phi-2-tuned", "ml-team")
+    fixture.event_loop.settle()
+    return fixture
 
 
 def seen(path, request):
@@ -103,9 +105,9 @@ def without_repeats(entries):
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_new_workspace_is_asked_about_as_recorded(version) -> None:
-    lab = recorded_world(version)
+    fixture = recorded_cluster(version)
 
-    calls = [seen(path, request) for path, request in lab.hooks.calls]
+    calls = [seen(path, request) for path, request in fixture.hooks.calls]
 
     # The recording ends with repeats: how many depends on the status writes of other controllers.
     golden = GOLDEN[f"{version}.trace.create"]
@@ -114,20 +116,20 @@ def test_a_new_workspace_is_asked_about_as_recorded(version) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_requests_have_the_recorded_shape(version) -> None:
-    lab = recorded_world(version)
+    fixture = recorded_cluster(version)
 
-    first = lab.hooks.bodies("/sync")[0]
+    first = fixture.hooks.bodies("/sync")[0]
     golden = GOLDEN[f"{version}.request.sync.first"]
     assert first.keys() == golden.keys()
     assert first["children"] == golden["children"]
     assert first["related"].keys() == golden["related"].keys()
-    assert lab.hooks.bodies("/cust")[0].keys() == GOLDEN[f"{version}.request.customize"].keys()
+    assert fixture.hooks.bodies("/cust")[0].keys() == GOLDEN[f"{version}.request.customize"].keys()
 
 
 def test_children_are_defaulted_as_recorded() -> None:
-    lab = recorded_world("v2")
+    fixture = recorded_cluster("v2")
     pod_keys = {"status", "metadata"}
-    for group, objects in lab.hooks.bodies("/sync")[-1]["children"].items():
+    for group, objects in fixture.hooks.bodies("/sync")[-1]["children"].items():
         for key, child in objects.items():
             golden = GOLDEN["v2.request.sync.steady"]["children"][group][key]
             text, uid = json.dumps(golden), golden["metadata"]["uid"]
@@ -142,38 +144,38 @@ def test_children_are_defaulted_as_recorded() -> None:
                 assert child["metadata"].get(field) == golden["metadata"].get(field)
 
 
-def deletion(lab, propagation):
-    lab.hooks.calls.clear()
-    workspaces = lab.cluster.resource("kaito.sh/v1alpha1", "Workspace")
-    lab.cluster.delete(Key(workspaces, "phi-2-tuned", "ml-team"), propagation)
-    lab.engine.settle()
+def deletion(fixture, propagation):
+    fixture.hooks.calls.clear()
+    workspaces = fixture.cluster.resource("kaito.sh/v1alpha1", "Workspace")
+    fixture.cluster.delete(Key(workspaces, "phi-2-tuned", "ml-team"), propagation)
+    fixture.event_loop.settle()
     return [
         {
             "hook": path,
             "finalizers": request["parent"]["metadata"].get("finalizers"),
             "children": {group: list(each) for group, each in request["children"].items()},
         }
-        for path, request in lab.hooks.calls
+        for path, request in fixture.hooks.calls
         if path == "/fin"
     ]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version) -> None:
-    lab = recorded_world(version)
+    fixture = recorded_cluster(version)
 
-    calls = without_repeats(deletion(lab, "Background"))
+    calls = without_repeats(deletion(fixture, "Background"))
 
     golden = GOLDEN[f"{version}.trace.delete.background"]
     assert calls == [{k: v for k, v in each.items() if k != "finalizing"} for each in golden]
-    assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
+    assert fixture.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorded(version) -> None:
-    lab = recorded_world(version)
+    fixture = recorded_cluster(version)
 
-    calls = without_repeats(deletion(lab, "Foreground"))
+    calls = without_repeats(deletion(fixture, "Foreground"))
 
     golden = GOLDEN[f"{version}.trace.delete.foreground"]
     assert calls[0] == golden[0]
@@ -183,18 +185,18 @@ def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorde
         for group, names in after["children"].items():
             assert set(names) <= set(before["children"][group])
     assert all(each["finalizers"][-1] == "foregroundDeletion" for each in calls)
-    assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
+    assert fixture.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
 def test_orphaning_leaves_the_children() -> None:
-    lab = recorded_world("v2")
+    fixture = recorded_cluster("v2")
 
-    calls = deletion(lab, "Orphan")
+    calls = deletion(fixture, "Orphan")
 
     assert calls[0]["finalizers"] == [FINALIZER, "orphan"]
-    assert len(lab.list("batch/v1", "Job")) == 1
-    assert "ownerReferences" not in lab.list("batch/v1", "Job")[0]["metadata"]
-    assert lab.list("kaito.sh/v1alpha1", "Workspace") == []
+    assert len(fixture.list("batch/v1", "Job")) == 1
+    assert "ownerReferences" not in fixture.list("batch/v1", "Job")[0]["metadata"]
+    assert fixture.list("kaito.sh/v1alpha1", "Workspace") == []
 
 
 def test_a_condition_keeps_its_time_until_its_status_moves() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from kaito_laptop.core.clock import Clock, timestamp
 from kaito_laptop.core.cluster import Cluster, Key, Manifest, NotFound
 from kaito_laptop.core.objects import finalizers, get, is_deleting, labels, name
-from kaito_laptop.core.retries import again_after_conflicts
+from kaito_laptop.core.retries import retry_on_conflict
 
 FINALIZER = "karpenter.sh/termination"
 PHASES = ("Launched", "Registered", "Initialized")
@@ -29,7 +29,7 @@ class Karpenter:
 
     def work(self) -> None:
         """Bring each NodeClaim to where it gets: adopted, launched and joined, or gone."""
-        again_after_conflicts(self._work)
+        retry_on_conflict(self._work)
 
     def _work(self) -> None:
         for claim in self._cluster.list(self._resource("karpenter.sh/v1", "NodeClaim")):

@@ -35,59 +35,59 @@ def app(clock: Clock, log: io.StringIO) -> WsgiApp:
 
 
 @contextmanager
-def world_without_cloud() -> Iterator[MemoryStory]:
-    with MemoryStory(checkers=[check_wire]) as world:
-        world.log = io.StringIO()
-        world.serve(MACHINE_HOOK, app(world.clock, world.log))
-        world.serve(WORKSPACE_HOOK, workspace_app(world.clock, world.log))
-        yield world
+def story_without_cloud() -> Iterator[MemoryStory]:
+    with MemoryStory(checkers=[check_wire]) as story:
+        story.log = io.StringIO()
+        story.serve(MACHINE_HOOK, app(story.clock, story.log))
+        story.serve(WORKSPACE_HOOK, workspace_app(story.clock, story.log))
+        yield story
 
 
 @pytest.fixture
-def world() -> Iterator[Story]:
-    with world_without_cloud() as found:
+def story() -> Iterator[Story]:
+    with story_without_cloud() as found:
         yield found
 
 
-def test_a_machine_says_that_nodes_are_the_users_and_what_to_do(world: Story) -> None:
-    world.apply(TUNING)
-    world.check_succeeds()
-    machine = world.machine()
-    ready = world.condition(machine, "Ready", "Machine")
+def test_a_machine_says_that_nodes_are_the_users_and_what_to_do(story: Story) -> None:
+    story.apply(TUNING)
+    story.check_succeeds()
+    machine = story.machine()
+    ready = story.condition(machine, "Ready", "Machine")
     assert (ready["status"], ready["reason"]) == ("False", "NoNodesMade")
     assert "resource.labelSelector" in ready["message"]
-    assert world.is_true(machine, "Stalled", "Machine")
-    assert world.condition(NAME, "MachineReady")["reason"] == "NoNodesMade"
-    world.let_resyncs_pass()
-    assert world.machines() == [machine]
+    assert story.is_true(machine, "Stalled", "Machine")
+    assert story.condition(NAME, "MachineReady")["reason"] == "NoNodesMade"
+    story.let_resyncs_pass()
+    assert story.machines() == [machine]
 
 
-def test_labelling_a_node_is_all_that_is_needed(world: Story) -> None:
-    world.apply(TUNING)
-    world.check_succeeds()
-    world.machine()
-    world.add_node("mine", gpus=1, labels={"app": "tuning-phi-3", **SIZE})
-    world.nodes_come()
-    world.run_until(lambda: not world.machines())
-    assert world.get("Workspace", NAME)["status"]["workerNodes"] == ["mine"]
+def test_labelling_a_node_is_all_that_is_needed(story: Story) -> None:
+    story.apply(TUNING)
+    story.check_succeeds()
+    story.machine()
+    story.add_node("mine", gpus=1, labels={"app": "tuning-phi-3", **SIZE})
+    story.nodes_come()
+    story.run_until(lambda: not story.machines())
+    assert story.get("Workspace", NAME)["status"]["workerNodes"] == ["mine"]
 
 
-def test_a_workspace_with_nodes_of_its_own_asks_for_no_machine(world: Story) -> None:
+def test_a_workspace_with_nodes_of_its_own_asks_for_no_machine(story: Story) -> None:
     for name in ("one", "two"):
-        world.add_node(name, gpus=1, labels={"app": "tuning-phi-3", **SIZE})
-    world.apply(merged(TUNING, {"resource": {"preferredNodes": ["two"]}}))
-    world.becomes_ready()
-    assert world.machines() == []
-    assert world.get("Workspace", NAME)["status"]["workerNodes"] == ["two"]
+        story.add_node(name, gpus=1, labels={"app": "tuning-phi-3", **SIZE})
+    story.apply(merged(TUNING, {"resource": {"preferredNodes": ["two"]}}))
+    story.becomes_ready()
+    assert story.machines() == []
+    assert story.get("Workspace", NAME)["status"]["workerNodes"] == ["two"]
 
 
-def test_a_machine_that_nobody_made_a_node_for_can_be_deleted(world: Story) -> None:
-    world.apply(TUNING)
-    world.check_succeeds()
-    world.machine()
-    world.delete("Workspace", NAME)
-    world.run_until(lambda: world.find("Workspace", NAME) is None and not world.machines())
-    world.assert_nothing_remains()
+def test_a_machine_that_nobody_made_a_node_for_can_be_deleted(story: Story) -> None:
+    story.apply(TUNING)
+    story.check_succeeds()
+    story.machine()
+    story.delete("Workspace", NAME)
+    story.run_until(lambda: story.find("Workspace", NAME) is None and not story.machines())
+    story.assert_nothing_remains()
 
 
 def test_the_node_of_a_machine_that_another_provider_made_is_never_forgotten() -> None:

@@ -19,7 +19,7 @@ from kaito_laptop.azure import provisioning_errors as errors
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.package_data import MACHINE_HOOK
 
-from tests.harness.story import INFERENCE, SERVED, Story, story
+from tests.harness.story import INFERENCE, SERVED, Story, memory_story
 from tests.unit.aks.test_fault_table import DROPPED, arm_error
 
 SIZE = "Standard_NC24ads_A100_v4"
@@ -27,20 +27,20 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 def answered(verb: Any, fault: Fault) -> Any:
     """From now on every such request is answered so."""
-    return lambda world: world.arm.faults.always(verb, fault)
+    return lambda story: story.arm.faults.always(verb, fault)
 
 
 def fated(**fate: Any) -> Any:
     """The next pools come to this."""
-    return lambda world: world.arm.faults.foretell(*[Fate(**fate)] * 8)
+    return lambda story: story.arm.faults.foretell(*[Fate(**fate)] * 8)
 
 
 def given(**compute: Any) -> Any:
     """Azure has no more than this to give."""
 
-    def arrange(world: Story) -> None:
+    def arrange(story: Story) -> None:
         for name, value in compute.items():
-            setattr(world.arm.compute, name, value)
+            setattr(story.arm.compute, name, value)
 
     return arrange
 
@@ -48,9 +48,9 @@ def given(**compute: Any) -> Any:
 def forbidding(**changes: Any) -> Any:
     """The owner of the subscription does not let us."""
 
-    def arrange(world: Story) -> None:
+    def arrange(story: Story) -> None:
         for name, value in changes.items():
-            setattr(world.arm, name, value)
+            setattr(story.arm, name, value)
 
     return arrange
 
@@ -59,7 +59,7 @@ BUSY = "Another operation (x - Updating) is in progress"
 ROWS: list[tuple[str, Any, str, str]] = [
     ("8 the cluster is busy", answered("PUT", arm_error(409, "OperationNotAllowed", BUSY)),
      "AKSBusy", "busy with another operation; it is tried again by itself"),
-    ("8 the cluster is being upgraded", lambda world: world.arm.occupy("Upgrading", 10**6),
+    ("8 the cluster is being upgraded", lambda story: story.arm.occupy("Upgrading", 10**6),
      "AKSBusy", "it is tried again by itself"),
     ("10 no quota is left", given(limits={"standardNCADSA100v4Family": 6}),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
@@ -143,82 +143,82 @@ ROWS: list[tuple[str, Any, str, str]] = [
 def test_the_owner_reads_why_and_what_to_do_and_no_pool_is_left(
     arrange: Any, reason: str, remedy: str
 ) -> None:
-    with story() as world:
-        arrange(world)
-        world.apply(INFERENCE)
-        world.run_until(lambda: said(world) == reason and remedy in said(world, "message"))
-        assert not world.is_true(SERVED, "WorkspaceReady")
+    with memory_story() as story:
+        arrange(story)
+        story.apply(INFERENCE)
+        story.run_until(lambda: said(story) == reason and remedy in said(story, "message"))
+        assert not story.is_true(SERVED, "WorkspaceReady")
         for verb in ("GET", "PUT", "LIST", "DELETE"):
-            world.arm.faults.always(verb, None)
-        forbidding(lock="", is_subscription_disabled=False, policy=None)(world)
-        world.arm.occupy("Succeeded", 0)
-        for pool in world.pools():
-            if b"Reticulating" in world.arm.get(pool).body:  # Not deleted in the midst of that.
-                world.arm.set_pool(pool, provisioningState="Succeeded")
-        world.deleted(SERVED)
+            story.arm.faults.always(verb, None)
+        forbidding(lock="", is_subscription_disabled=False, policy=None)(story)
+        story.arm.occupy("Succeeded", 0)
+        for pool in story.pools():
+            if b"Reticulating" in story.arm.get(pool).body:  # Not deleted in the midst of that.
+                story.arm.set_pool(pool, provisioningState="Succeeded")
+        story.deleted(SERVED)
 
 
 @pytest.mark.parametrize("verb", ["GET", "LIST", "DELETE"])
 def test_a_cloud_that_fails_while_a_workspace_goes_keeps_it_until_the_pool_is_gone(
     verb: Any,
 ) -> None:
-    with story() as world:
-        world.apply(INFERENCE)
-        world.nodes_come(SERVED)
-        world.arm.faults.always(verb, Fault(500, b"<html>"))
-        world.delete("Workspace", SERVED)
-        world.advance(3600)
-        assert world.find("Workspace", SERVED) is not None
-        assert said(world) == "WorkspaceDeleting"
-        (machine,) = world.list("Machine")
-        blocked = world.condition(machine["metadata"]["name"], "DeletionBlocked", "Machine")
+    with memory_story() as story:
+        story.apply(INFERENCE)
+        story.nodes_come(SERVED)
+        story.arm.faults.always(verb, Fault(500, b"<html>"))
+        story.delete("Workspace", SERVED)
+        story.advance(3600)
+        assert story.find("Workspace", SERVED) is not None
+        assert said(story) == "WorkspaceDeleting"
+        (machine,) = story.list("Machine")
+        blocked = story.condition(machine["metadata"]["name"], "DeletionBlocked", "Machine")
         assert (blocked["status"], blocked["reason"]) == ("True", "ProviderUnanswered")
-        world.arm.faults.always(verb, None)
-        world.deleted(SERVED)
+        story.arm.faults.always(verb, None)
+        story.deleted(SERVED)
 
 
 def test_36_a_pool_of_someone_else_is_told_and_left_alone() -> None:
-    with story() as world:
-        world.apply(INFERENCE)
-        (pool,) = world.pools()
-        world.arm.set_pool(pool, tags={}, nodeLabels={})
-        world.run_until(lambda: said(world) == "NameConflict")
-        assert "belongs to someone else" in said(world, "message")
-        world.delete("Workspace", SERVED)
-        world.run_until(lambda: world.find("Workspace", SERVED) is None)
-        assert world.pools() == [pool]
+    with memory_story() as story:
+        story.apply(INFERENCE)
+        (pool,) = story.pools()
+        story.arm.set_pool(pool, tags={}, nodeLabels={})
+        story.run_until(lambda: said(story) == "NameConflict")
+        assert "belongs to someone else" in said(story, "message")
+        story.delete("Workspace", SERVED)
+        story.run_until(lambda: story.find("Workspace", SERVED) is None)
+        assert story.pools() == [pool]
 
 
 def test_34_a_second_node_of_a_pool_is_told() -> None:
-    with story() as world:
-        world.apply(INFERENCE)
-        world.run_until(lambda: bool(world.list("Node", {"kaito.sh/workspace": SERVED})))
-        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+    with memory_story() as story:
+        story.apply(INFERENCE)
+        story.run_until(lambda: bool(story.list("Node", {"kaito.sh/workspace": SERVED})))
+        (node,) = story.list("Node", {"kaito.sh/workspace": SERVED})
         names = {"name": node["metadata"]["name"] + "1", "labels": node["metadata"]["labels"]}
-        world.nodes.add({**node, "metadata": names})
-        world.run_until(lambda: said(world) == "MultipleNodesFound")
-        assert "Scale the agent pool to one" in said(world, "message")
-        world.nodes.remove(names["name"])
-        world.nodes_come(SERVED)
-        world.deleted(SERVED)
+        story.nodes.add({**node, "metadata": names})
+        story.run_until(lambda: said(story) == "MultipleNodesFound")
+        assert "Scale the agent pool to one" in said(story, "message")
+        story.nodes.remove(names["name"])
+        story.nodes_come(SERVED)
+        story.deleted(SERVED)
 
 
 def test_56_a_token_that_can_not_be_had_is_told(tmp_path: Path) -> None:
     identity = WorkloadIdentity("tenant", "client", str(tmp_path / "none"), "https://127.0.0.1:1/")
     settings = MachineSettings(SUBSCRIPTION, "laptop", "laptop", "kaito", identity=identity)
-    with story() as world:
-        provider = AksProvider(settings, world.clock.now)
-        world.serve(MACHINE_HOOK, create_machine_app(provider, world.clock.now))
-        world.apply(INFERENCE)
-        assert "workload identity" in world.says("CredentialUnavailable", SERVED)
-        assert world.azure.asked == []
-        world.install(world.clock)
-        world.nodes_come(SERVED)
-        world.deleted(SERVED)
+    with memory_story() as story:
+        provider = AksProvider(settings, story.clock.now)
+        story.serve(MACHINE_HOOK, create_machine_app(provider, story.clock.now))
+        story.apply(INFERENCE)
+        assert "workload identity" in story.says("CredentialUnavailable", SERVED)
+        assert story.azure.asked == []
+        story.install(story.clock)
+        story.nodes_come(SERVED)
+        story.deleted(SERVED)
 
 
-def said(world: Story, field: str = "reason") -> str:
-    return str(world.condition(SERVED, "Ready")[field])
+def said(story: Story, field: str = "reason") -> str:
+    return str(story.condition(SERVED, "Ready")[field])
 
 
 def resource(**fields: Any) -> Any:
@@ -226,52 +226,52 @@ def resource(**fields: Any) -> Any:
 
 
 def test_a_workspace_above_its_price_limit_asks_for_nothing_and_goes_on_when_it_is_raised() -> None:
-    with story() as world:
-        world.apply(resource(maxHourlyCost="3.50"))
-        assert "costs 3.673 USD an hour" in world.says("CostTooHigh", SERVED)
-        assert (world.machines(), world.azure.count("PUT")) == ([], 0)
-        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="3.673"))
-        world.nodes_come(SERVED)
-        world.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="1"))
-        world.says("CostTooHigh", SERVED)
-        assert len(world.pools()) == 1  # What runs is told about, never taken away.
-        world.deleted(SERVED)
+    with memory_story() as story:
+        story.apply(resource(maxHourlyCost="3.50"))
+        assert "costs 3.673 USD an hour" in story.says("CostTooHigh", SERVED)
+        assert (story.machines(), story.azure.count("PUT")) == ([], 0)
+        story.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="3.673"))
+        story.nodes_come(SERVED)
+        story.edit("Workspace", SERVED, lambda item: item["resource"].update(maxHourlyCost="1"))
+        story.says("CostTooHigh", SERVED)
+        assert len(story.pools()) == 1  # What runs is told about, never taken away.
+        story.deleted(SERVED)
 
 
 @pytest.mark.parametrize(
     ("spot", "label"), [("never", None), ("prefer", "spot"), ("require", "spot")]
 )
 def test_a_workspace_runs_on_a_spot_node_if_it_may(spot: str, label: str | None) -> None:
-    with story() as world:
-        world.apply(resource(spot=spot))
-        world.nodes_come(SERVED)
-        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+    with memory_story() as story:
+        story.apply(resource(spot=spot))
+        story.nodes_come(SERVED)
+        (node,) = story.list("Node", {"kaito.sh/workspace": SERVED})
         assert node["metadata"]["labels"].get("kubernetes.azure.com/scalesetpriority") == label
-        world.serves(SERVED, tuned=False)
-        world.becomes("WorkspaceReady", SERVED)
-        world.deleted(SERVED)
+        story.serves(SERVED, tuned=False)
+        story.becomes("WorkspaceReady", SERVED)
+        story.deleted(SERVED)
 
 
 def test_a_workspace_that_prefers_spot_gets_a_regular_node_when_there_is_none() -> None:
-    with story() as world:
-        world.arm.compute.free[f"spot/{SIZE}"] = 0
-        world.apply(resource(spot="prefer"))
-        world.nodes_come(SERVED)
-        world.deleted(SERVED)
+    with memory_story() as story:
+        story.arm.compute.free[f"spot/{SIZE}"] = 0
+        story.apply(resource(spot="prefer"))
+        story.nodes_come(SERVED)
+        story.deleted(SERVED)
 
 
 def test_who_required_spot_gets_a_regular_node_as_the_message_says() -> None:
-    with story() as world:
-        world.arm.compute.free[f"spot/{SIZE}"] = 0
-        world.apply(resource(spot="require"))
-        world.run_until(lambda: said(world) == "InsufficientCapacity")
+    with memory_story() as story:
+        story.arm.compute.free[f"spot/{SIZE}"] = 0
+        story.apply(resource(spot="require"))
+        story.run_until(lambda: said(story) == "InsufficientCapacity")
         assert "set the Workspace's `resource.spot` to `prefer` and delete this Machine" in said(
-            world, "message"
+            story, "message"
         )
-        world.edit("Workspace", SERVED, lambda item: item["resource"].update(spot="prefer"))
-        (machine,) = world.machines()
-        world.delete("Machine", machine)
-        world.nodes_come(SERVED)
-        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+        story.edit("Workspace", SERVED, lambda item: item["resource"].update(spot="prefer"))
+        (machine,) = story.machines()
+        story.delete("Machine", machine)
+        story.nodes_come(SERVED)
+        (node,) = story.list("Node", {"kaito.sh/workspace": SERVED})
         assert "kubernetes.azure.com/scalesetpriority" not in node["metadata"]["labels"]
-        world.deleted(SERVED)
+        story.deleted(SERVED)

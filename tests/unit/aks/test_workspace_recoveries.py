@@ -18,7 +18,7 @@ from kaito_laptop.azure import Fate, Fault
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.package_data import MACHINE_HOOK
 
-from tests.harness.story import INFERENCE, SERVED, Story, story
+from tests.harness.story import INFERENCE, SERVED, Story, memory_story
 from tests.unit.aks.test_fault_table import APPLIED_AND_DROPPED, arm_error
 
 SIZE = "Standard_NC24ads_A100_v4"
@@ -27,12 +27,12 @@ IN_PROGRESS = "Operation is not allowed because there's an in progress create no
 
 def answered(verb: Any, fault: Fault, times: int = 1) -> Any:
     """The next such requests are answered so."""
-    return lambda world: world.arm.faults.add(verb, fault, times)
+    return lambda story: story.arm.faults.add(verb, fault, times)
 
 
 def fated(**fate: Any) -> Any:
     """The next pool comes to this."""
-    return lambda world: world.arm.faults.foretell(Fate(**fate))
+    return lambda story: story.arm.faults.foretell(Fate(**fate))
 
 
 COMING: list[tuple[str, Any, int]] = [
@@ -62,28 +62,28 @@ COMING: list[tuple[str, Any, int]] = [
     ("arrange", "pools"), [row[1:] for row in COMING], ids=[row[0] for row in COMING]
 )
 def test_a_workspace_gets_its_node_all_the_same(arrange: Any, pools: int) -> None:
-    with story() as world:
-        arrange(world)
-        world.apply(INFERENCE)
-        world.nodes_come(SERVED)
-        made = [item for item in world.azure.asked if item.verb == "PUT" and item.status == 201]
+    with memory_story() as story:
+        arrange(story)
+        story.apply(INFERENCE)
+        story.nodes_come(SERVED)
+        made = [item for item in story.azure.asked if item.verb == "PUT" and item.status == 201]
         assert len(made) <= pools
-        assert len(world.pools()) == 1
-        world.deleted(SERVED)
+        assert len(story.pools()) == 1
+        story.deleted(SERVED)
 
 
-def is_not_deletable_yet(world: Story) -> None:
-    world.arm._is_deletable_while_creating = False
+def is_not_deletable_yet(story: Story) -> None:
+    story.arm._is_deletable_while_creating = False
 
 
-def loses_its_tags(world: Story) -> None:
-    for pool in world.pools():
-        world.arm.set_pool(pool, tags={"team": "finance"})
+def loses_its_tags(story: Story) -> None:
+    for pool in story.pools():
+        story.arm.set_pool(pool, tags={"team": "finance"})
 
 
-def is_marked_as_failed(world: Story) -> None:
-    for pool in world.pools():
-        world.arm.set_pool(pool, provisioningState="Failed")
+def is_marked_as_failed(story: Story) -> None:
+    for pool in story.pools():
+        story.arm.set_pool(pool, provisioningState="Failed")
 
 
 GOING: list[tuple[str, Any]] = [
@@ -102,31 +102,31 @@ GOING: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("has_node", [True, False])
 @pytest.mark.parametrize("arrange", [row[1] for row in GOING], ids=[row[0] for row in GOING])
 def test_52_a_workspace_goes_and_its_pool_with_it(arrange: Any, has_node: bool) -> None:
-    with story() as world:
-        world.apply(INFERENCE)
+    with memory_story() as story:
+        story.apply(INFERENCE)
         if has_node:
-            world.nodes_come(SERVED)
+            story.nodes_come(SERVED)
         else:
-            world.run_until(lambda: len(world.pools()) == 1)
-        arrange(world)
-        world.deleted(SERVED)
+            story.run_until(lambda: len(story.pools()) == 1)
+        arrange(story)
+        story.deleted(SERVED)
 
 
 def test_30_a_workspace_stays_ready_on_a_node_that_works_though_its_pool_is_marked_as_failed() -> (
     None
 ):
-    with story() as world:
-        world.apply(INFERENCE)
-        world.nodes_come(SERVED)
-        world.serves(SERVED, tuned=False)
-        world.becomes("WorkspaceReady", SERVED)
-        is_marked_as_failed(world)
-        world.advance(1800)
-        assert world.is_true(SERVED, "WorkspaceReady")
-        (machine,) = world.list("Machine")
+    with memory_story() as story:
+        story.apply(INFERENCE)
+        story.nodes_come(SERVED)
+        story.serves(SERVED, tuned=False)
+        story.becomes("WorkspaceReady", SERVED)
+        is_marked_as_failed(story)
+        story.advance(1800)
+        assert story.is_true(SERVED, "WorkspaceReady")
+        (machine,) = story.list("Machine")
         name = machine["metadata"]["name"]
-        assert world.condition(name, "Degraded", "Machine")["reason"] == "PoolFailed"
-        world.deleted(SERVED)
+        assert story.condition(name, "Degraded", "Machine")["reason"] == "PoolFailed"
+        story.deleted(SERVED)
 
 
 @pytest.mark.parametrize(
@@ -137,25 +137,25 @@ def test_a_workspace_is_served_again_after_aks_has_upgraded_or_started_its_node(
     state: str, of_cluster: bool
 ) -> None:
     """On the same Machine: it was replaced after ten minutes, in the midst of it (kaito-project/kaito#2075)."""
-    with story() as world:
-        world.apply(INFERENCE)
-        world.nodes_come(SERVED)
-        world.serves(SERVED, tuned=False)
-        world.becomes("WorkspaceReady", SERVED)
-        machines, (pool,) = world.machines(), world.pools()
-        world.arm.begin_own_operation(state, 3600, None if of_cluster else pool)
-        (node,) = world.list("Node", {"kaito.sh/workspace": SERVED})
+    with memory_story() as story:
+        story.apply(INFERENCE)
+        story.nodes_come(SERVED)
+        story.serves(SERVED, tuned=False)
+        story.becomes("WorkspaceReady", SERVED)
+        machines, (pool,) = story.machines(), story.pools()
+        story.arm.begin_own_operation(state, 3600, None if of_cluster else pool)
+        (node,) = story.list("Node", {"kaito.sh/workspace": SERVED})
         if of_cluster:
-            world.nodes.remove(node["metadata"]["name"])
-        world.run_until(lambda: world.words(SERVED)[0] == "NodeUpdating")
-        assert state in world.words(SERVED)[1]
-        world.advance(3600)
+            story.nodes.remove(node["metadata"]["name"])
+        story.run_until(lambda: story.words(SERVED)[0] == "NodeUpdating")
+        assert state in story.words(SERVED)[1]
+        story.advance(3600)
         if of_cluster:
-            world.nodes.add(without_traces(node))
-        world.nodes_come(SERVED)
-        assert (world.machines(), world.pools()) == (machines, [pool])
-        assert (world.azure.count("DELETE"), world.arm.preempted) == (0, [])
-        world.deleted(SERVED)
+            story.nodes.add(without_traces(node))
+        story.nodes_come(SERVED)
+        assert (story.machines(), story.pools()) == (machines, [pool])
+        assert (story.azure.count("DELETE"), story.arm.preempted) == (0, [])
+        story.deleted(SERVED)
 
 
 def without_traces(node: Any) -> Any:
@@ -184,19 +184,19 @@ def without_traces(node: Any) -> Any:
 def test_what_the_region_can_not_give_is_told_within_seconds_and_nothing_is_asked_for(
     compute: Any, reason: str, remedy: str
 ) -> None:
-    with story() as world:
+    with memory_story() as story:
         for name, value in compute.items():
-            setattr(world.arm.compute, name, value)
+            setattr(story.arm.compute, name, value)
         settings = MachineSettings(
             SUBSCRIPTION, "laptop", "laptop", "kaito",
-            arm_endpoint=world.azure.url, location=world.arm.compute.region,
+            arm_endpoint=story.azure.url, location=story.arm.compute.region,
         )  # fmt: skip
-        provider = AksProvider(settings, world.clock.now)
-        world.serve(MACHINE_HOOK, create_machine_app(provider, world.clock.now))
-        world.apply(INFERENCE)
-        began = world.clock.seconds()
-        assert remedy in world.says(reason, SERVED)
-        assert world.clock.seconds() - began <= 10
-        assert world.azure.count("PUT") == 0
-        world.deleted(SERVED)
-        assert world.azure.count("PUT") == 0
+        provider = AksProvider(settings, story.clock.now)
+        story.serve(MACHINE_HOOK, create_machine_app(provider, story.clock.now))
+        story.apply(INFERENCE)
+        began = story.clock.seconds()
+        assert remedy in story.says(reason, SERVED)
+        assert story.clock.seconds() - began <= 10
+        assert story.azure.count("PUT") == 0
+        story.deleted(SERVED)
+        assert story.azure.count("PUT") == 0

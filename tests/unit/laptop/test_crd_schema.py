@@ -8,7 +8,7 @@ from kaito_laptop.core.package_data import definitions
 from kaito_laptop.store import schema
 from kaito_laptop.store.memory import MemoryCluster
 
-from tests.harness.lab import definition
+from tests.harness.metacontroller_fixture import definition
 
 SPEC = {
     "type": "object",

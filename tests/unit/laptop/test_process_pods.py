@@ -13,7 +13,7 @@ import pytest
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Key
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, get
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.processes import ProcessRuntime
@@ -35,21 +35,21 @@ class Machine:
     """A cluster on the clock of this computer whose pods are processes."""
 
     def __init__(self, state) -> None:
-        self.engine = Engine(RealClock())
-        self.plane = control_plane(self.engine)
+        self.event_loop = EventLoop(RealClock())
+        self.plane = control_plane(self.event_loop)
         self.cluster = self.plane.cluster
         self.state = state
         runtime = ProcessRuntime(
-            self.cluster, self.engine, state, lambda image: image.startswith("ours/")
+            self.cluster, self.event_loop, state, lambda image: image.startswith("ours/")
         )
-        self.kubelet = Kubelet(self.cluster, self.engine, runtime)
+        self.kubelet = Kubelet(self.cluster, self.event_loop, runtime)
 
     def until(self, reached, seconds=15) -> None:
         end = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < end, "it did not happen"
-            if not self.engine.step():
-                self.engine.wait(0.5)
+            if not self.event_loop.step():
+                self.event_loop.wait(0.5)
 
     def key(self, kind, name):
         return Key(self.cluster.resource("v1", kind), name, "default")

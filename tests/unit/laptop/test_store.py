@@ -10,7 +10,7 @@ from kaito_laptop.core.cluster import AlreadyExists, Conflict, Forbidden, Invali
 from kaito_laptop.core.objects import same
 from kaito_laptop.store.memory import MemoryCluster
 
-from tests.harness.lab import definition
+from tests.harness.metacontroller_fixture import definition
 
 
 @pytest.fixture

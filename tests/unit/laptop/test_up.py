@@ -21,7 +21,7 @@ def _own_signals() -> Iterator[None]:
 
 
 class InterruptedAtWork(Up):
-    """Ctrl-C comes in the middle of a piece of work of the engine."""
+    """Ctrl-C comes in the middle of a piece of work of the event loop."""
 
     work_was_ended = False
 

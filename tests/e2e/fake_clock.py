@@ -1,4 +1,4 @@
-"""The time that the hooks and Azure see on a real cluster: it runs, and it leaps over waiting."""
+"""The time that the hooks and Azure see on a real cluster: it runs, and can be stepped over waiting."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 
-class LeapingClock:
-    """The clock of this computer, ahead by what was leapt over."""
+class FakeClock:
+    """The clock of this computer, ahead by what was stepped over."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -20,6 +20,6 @@ class LeapingClock:
         """The date in UTC."""
         return datetime.now(UTC) + timedelta(seconds=self._ahead)
 
-    def leap(self, seconds: float) -> None:
+    def step(self, seconds: float) -> None:
         """Move forward."""
         self._ahead += seconds

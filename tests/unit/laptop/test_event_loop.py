@@ -10,23 +10,23 @@ import pytest
 from kaito_laptop.core.backoff import Backoff
 from kaito_laptop.core.clock import RealClock, VirtualClock
 from kaito_laptop.core.cluster import Conflict
-from kaito_laptop.core.event_loop import Engine, NeverHappens, Queue, Retry
+from kaito_laptop.core.event_loop import EventLoop, NeverHappens, Queue, Retry
 
 
 @pytest.fixture
-def engine():
-    return Engine(VirtualClock())
+def event_loop():
+    return EventLoop(VirtualClock())
 
 
-def test_a_name_that_waits_is_not_queued_twice(engine) -> None:
+def test_a_name_that_waits_is_not_queued_twice(event_loop) -> None:
     seen = []
-    queue = Queue(engine, seen.append)
+    queue = Queue(event_loop, seen.append)
     queue.add_all(["a", "b", "a"])
-    engine.settle()
+    event_loop.settle()
     assert seen == ["a", "b"]
 
 
-def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine) -> None:
+def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(event_loop) -> None:
     seen = []
 
     def look(key) -> None:
@@ -34,33 +34,33 @@ def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(engine) -
         if len(seen) < 3:
             queue.add(key)
 
-    queue = Queue(engine, look)
+    queue = Queue(event_loop, look)
     queue.add("a")
-    engine.settle()
+    event_loop.settle()
     assert seen == ["a", "a", "a"]
 
 
-def test_of_two_moments_the_earlier_one_counts(engine) -> None:
+def test_of_two_moments_the_earlier_one_counts(event_loop) -> None:
     times = []
-    queue = Queue(engine, lambda key: times.append(engine.clock.seconds()))
+    queue = Queue(event_loop, lambda key: times.append(event_loop.clock.seconds()))
     queue.add_after("a", 5)
     queue.add_after("a", 2)
     queue.add_after("a", 9)
-    engine.advance(20)
+    event_loop.advance(20)
     assert times == [2]
 
 
-def test_failures_are_repeated_later_and_later_until_they_end(engine) -> None:
+def test_failures_are_repeated_later_and_later_until_they_end(event_loop) -> None:
     """The first gaps that were measured on the real one begin with 5 ms and double."""
     times = []
 
     def look(key) -> None:
-        times.append(engine.clock.seconds())
+        times.append(event_loop.clock.seconds())
         if len(times) < 5:
             raise Conflict("no")
 
-    Queue(engine, look).add("a")
-    engine.advance(10)
+    Queue(event_loop, look).add("a")
+    event_loop.advance(10)
     gaps = [round(after - before, 3) for before, after in pairwise(times)]
     assert gaps == [0.005, 0.01, 0.02, 0.04]
 
@@ -79,78 +79,78 @@ def test_all_names_together_fail_ten_times_a_second_after_a_burst_of_a_hundred()
     assert delays[149] == pytest.approx(5)
 
 
-def test_a_retry_with_its_own_delay_is_no_failure(engine) -> None:
+def test_a_retry_with_its_own_delay_is_no_failure(event_loop) -> None:
     times = []
 
     def look(key) -> Never:
-        times.append(engine.clock.seconds())
+        times.append(event_loop.clock.seconds())
         raise Retry("later", 3)
 
-    Queue(engine, look).add("a")
-    engine.advance(10)
+    Queue(event_loop, look).add("a")
+    event_loop.advance(10)
     assert times == [0, 3, 6, 9]
 
 
-def test_an_error_of_our_own_is_not_swallowed(engine) -> None:
-    Queue(engine, lambda key: {}[key]).add("a")
+def test_an_error_of_our_own_is_not_swallowed(event_loop) -> None:
+    Queue(event_loop, lambda key: {}[key]).add("a")
     with pytest.raises(KeyError):
-        engine.settle()
+        event_loop.settle()
 
 
-def test_time_jumps_to_what_is_due(engine) -> None:
+def test_time_jumps_to_what_is_due(event_loop) -> None:
     happened = []
-    engine.after(1800, lambda: happened.append(engine.clock.seconds()))
-    engine.run_until(lambda: bool(happened))
+    event_loop.after(1800, lambda: happened.append(event_loop.clock.seconds()))
+    event_loop.run_until(lambda: bool(happened))
     assert happened == [1800]
 
 
-def test_waiting_for_what_never_comes_ends_with_the_reason(engine) -> None:
+def test_waiting_for_what_never_comes_ends_with_the_reason(event_loop) -> None:
     with pytest.raises(NeverHappens, match="nothing is left to do"):
-        engine.run_until(lambda: False)
-    engine.every(10, lambda: None)
+        event_loop.run_until(lambda: False)
+    event_loop.every(10, lambda: None)
     with pytest.raises(NeverHappens, match="within 100 seconds"):
-        engine.run_until(lambda: False, within=100)
+        event_loop.run_until(lambda: False, within=100)
 
 
-def test_a_loop_that_never_rests_is_found(engine) -> None:
-    queue = Queue(engine, lambda key: queue.add(key))
+def test_a_loop_that_never_rests_is_found(event_loop) -> None:
+    queue = Queue(event_loop, lambda key: queue.add(key))
     queue.add("a")
     with pytest.raises(NeverHappens, match="never rests"):
-        engine.settle()
+        event_loop.settle()
 
 
-def test_what_is_cancelled_does_not_happen(engine) -> None:
+def test_what_is_cancelled_does_not_happen(event_loop) -> None:
     happened = []
-    engine.after(1, lambda: happened.append("once")).cancel()
-    repeated = engine.every(1, lambda: happened.append("again"))
-    engine.advance(2)
+    event_loop.after(1, lambda: happened.append("once")).cancel()
+    repeated = event_loop.every(1, lambda: happened.append("again"))
+    event_loop.advance(2)
     repeated.cancel()
-    engine.advance(5)
+    event_loop.advance(5)
     assert happened == ["again", "again"]
 
 
 def test_a_shuffled_engine_does_the_same_work_in_another_order() -> None:
     orders = set()
     for seed in range(5):
-        engine, seen = Engine(VirtualClock(), seed), []
+        event_loop, seen = EventLoop(VirtualClock(), seed), []
         for name in "abcd":
-            Queue(engine, lambda key, name=name, seen=seen: seen.append(name)).add(1)
-        engine.settle()
+            Queue(event_loop, lambda key, name=name, seen=seen: seen.append(name)).add(1)
+        event_loop.settle()
         assert sorted(seen) == list("abcd")
         orders.add("".join(seen))
     assert len(orders) > 1
 
 
 def test_other_threads_bring_work_to_an_engine_that_sleeps() -> None:
-    engine, threads = Engine(RealClock()), []
-    engine.after(0.05, lambda: threads.append(threading.current_thread()))
+    event_loop, threads = EventLoop(RealClock()), []
+    event_loop.after(0.05, lambda: threads.append(threading.current_thread()))
 
     def bring() -> None:
-        engine.post(lambda: threads.append(threading.current_thread()))
+        event_loop.post(lambda: threads.append(threading.current_thread()))
         while len(threads) < 2:
             time.sleep(0.001)
-        engine.stop()
+        event_loop.stop()
 
     threading.Thread(target=bring).start()
-    engine.run()
+    event_loop.run()
     assert threads == [threading.current_thread()] * 2

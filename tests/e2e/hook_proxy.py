@@ -17,12 +17,12 @@ Answer = Callable[[str, bytes], HookAnswer]
 """Answers a body that was posted to a path."""
 
 
-class HookGate:
+class HookProxy:
     """Serves until it is stopped; without a story nobody answers."""
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
-        gate = self
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -30,9 +30,9 @@ class HookGate:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 try:
-                    if gate.answer is None or not body:
+                    if proxy.answer is None or not body:
                         raise HookUnreachableError("no story plays, or the caller is gone")
-                    answer = gate.answer(self.path, body)
+                    answer = proxy.answer(self.path, body)
                 except HookUnreachableError:
                     self.close_connection = True
                     return

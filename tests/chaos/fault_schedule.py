@@ -37,7 +37,7 @@ BLOCKS = ("lock", "read-only lock", "disabled", "policy")
 
 
 @dataclass(slots=True)
-class Weather:
+class FaultSchedule:
     """The faults of one run; `share` of all requests meet one until `ends`."""
 
     chance: random.Random
@@ -48,7 +48,7 @@ class Weather:
     seen: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, chance: random.Random) -> Weather:
+    def of(cls, chance: random.Random) -> FaultSchedule:
         """What the seed brings."""
         share = chance.choice([0.0, 0.1, 0.2, 0.5])
         return cls(chance, share, chance.uniform(400, 2000), chance.random() < 0.5)

@@ -1,11 +1,11 @@
-"""A world with one scripted hook: what the loop asks is kept, what it gets is a Python function."""
+"""A cluster with one scripted hook: what the loop asks is kept, what it gets is a Python function."""
 
 import json
 from dataclasses import dataclass, field
 
 from kaito_laptop.core.clock import VirtualClock
 from kaito_laptop.core.cluster import Key
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HookAnswer
 from kaito_laptop.store.memory import MemoryCluster
@@ -82,15 +82,15 @@ class ScriptedHooks:
         return [request for called, request in self.calls if called == path]
 
 
-class Lab:
-    """Store, engine and Metacontroller, without any built-in controller."""
+class MetacontrollerFixture:
+    """Store, event loop and Metacontroller, without any built-in controller."""
 
     def __init__(self, seed=0, patience=20_000) -> None:
         self.clock = VirtualClock()
-        self.engine = Engine(self.clock, patience=patience)
+        self.event_loop = EventLoop(self.clock, patience=patience)
         self.cluster = MemoryCluster(self.clock)
         self.hooks = ScriptedHooks()
-        self.metacontroller = Metacontroller(self.cluster, self.engine, self.hooks, seed)
+        self.metacontroller = Metacontroller(self.cluster, self.event_loop, self.hooks, seed)
         self.writes = []
         for kind, plural in (("Workspace", "workspaces"), ("Machine", "machines")):
             self.cluster.create(definition(kind, plural))

@@ -1,4 +1,4 @@
-"""Hooks in bad health, to take the place of a story's hooks for a while."""
+"""Faulty hooks, which take the place of a story's hooks for a while."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from kaito_laptop.metacontroller.hooks import HookAnswer, HookCaller, HookUnreachableError
 
-SICK = {"x-sick": "yes"}
+FAULTY = {"x-faulty": "yes"}
 """On answers that break the wire contract on purpose."""
 
 
@@ -23,24 +23,24 @@ def slow(url: str, body: bytes, timeout_seconds: float) -> HookAnswer:
 
 def garbage(url: str, body: bytes, timeout_seconds: float) -> HookAnswer:
     """A proxy answers in the hook's place."""
-    return HookAnswer(200, SICK, b"<html>Sign in</html>")
+    return HookAnswer(200, FAULTY, b"<html>Sign in</html>")
 
 
 def broken(url: str, body: bytes, timeout_seconds: float) -> HookAnswer:
     """The hook has a bug."""
-    return HookAnswer(500, SICK, b"internal error")
+    return HookAnswer(500, FAULTY, b"internal error")
 
 
 def busy(url: str, body: bytes, timeout_seconds: float) -> HookAnswer:
     """The hook asks to come back."""
-    return HookAnswer(429, {**SICK, "retry-after": "1"}, b"")
+    return HookAnswer(429, {**FAULTY, "retry-after": "1"}, b"")
 
 
-def sick_for(name: str, sick: HookCaller, well: HookCaller) -> HookCaller:
-    """Bad health for the parents whose name begins like this."""
+def faulty_for(name: str, faulty: HookCaller, well: HookCaller) -> HookCaller:
+    """The fault for the parents whose name begins like this."""
 
     def call(url: str, body: bytes, timeout_seconds: float) -> HookAnswer:
-        which = sick if f'"name":"{name}'.encode() in body else well
+        which = faulty if f'"name":"{name}'.encode() in body else well
         return which(url, body, timeout_seconds)
 
     return call

@@ -18,7 +18,7 @@ from kaito_laptop.controllers.cluster_nodes import LAPTOP, ClusterNodes, ready_n
 from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import ClusterError, Key, Manifest, NotFound
-from kaito_laptop.core.event_loop import Engine, NeverHappens
+from kaito_laptop.core.event_loop import EventLoop, NeverHappens
 from kaito_laptop.core.objects import get, name
 from kaito_laptop.kubelet.leases import NodeLeases
 from kaito_laptop.metacontroller.hooks import (
@@ -31,14 +31,14 @@ from kaito_laptop.metacontroller.hooks import (
 )
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate, sooner
-from tests.e2e.leaping_clock import LeapingClock
+from tests.e2e.fake_clock import FakeClock
+from tests.e2e.hook_proxy import HookProxy, sooner
 from tests.harness.api_server import ApiServer
 from tests.harness.scripted_kubelet import ScriptedKubelet
 from tests.harness.story import Story, check_wire, gpus, host_memory
 
 SOON_SECONDS, LONG_SECONDS, REST_SECONDS = 60.0, 240.0, 1.5
-LEAP_SECONDS = 60.0
+STEP_SECONDS = 60.0
 """More than the Machine hook waits until it believes that a pool is gone."""
 LOOK_SECONDS, STEPS = 0.05, 1000
 HOOK_SECONDS, POOL_SECONDS = 30.0, 1.0
@@ -56,7 +56,7 @@ class Loop(Protocol):
     def kill(self) -> None: ...
 
 
-class RealWorld(Story):
+class RealStory(Story):
     """One story in a namespace of its own; what it leaves is removed at its end."""
 
     many = 60
@@ -64,49 +64,49 @@ class RealWorld(Story):
     def __init__(
         self,
         plane: ControlPlane,
-        gate: HookGate,
-        loop: Callable[[RealWorld], Loop],
+        proxy: HookProxy,
+        loop: Callable[[RealStory], Loop],
     ) -> None:
         self.plane = plane
-        self.clock = LeapingClock()
+        self.clock = FakeClock()
         self.namespace = f"story-{next(_stories)}"
         self.calls = []
         self.trouble: list[BaseException] = []
         self.log = io.StringIO()
-        engine = Engine(RealClock())
-        self._server = ApiServer(plane.kubeconfig, engine.post)
+        event_loop = EventLoop(RealClock())
+        self._server = ApiServer(plane.kubeconfig, event_loop.post)
         addresses: dict[str, str] = {}
 
         def address(pod: Manifest) -> str:
             """One of its own for each pod: EndpointSlices take no loopback address."""
             return addresses.setdefault(pod["metadata"]["uid"], _nominal(next(_addresses)))
 
-        kubelet = self.make_kubelet(self._server, engine, address)
-        super().__init__(self._server, engine, ClusterNodes(self._server, engine), kubelet)
+        kubelet = self.make_kubelet(self._server, event_loop, address)
+        super().__init__(self._server, event_loop, ClusterNodes(self._server, event_loop), kubelet)
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""
-        self._gate = gate
+        self._proxy = proxy
         self._parents: set[str] = set()
         self._changed = time.monotonic()
         self.loop = loop(self)
 
     def make_kubelet(
-        self, server: ApiServer, engine: Engine, address: Callable[[Manifest], str]
+        self, server: ApiServer, event_loop: EventLoop, address: Callable[[Manifest], str]
     ) -> ScriptedKubelet:
         """What plays the pods."""
-        return ScriptedKubelet(server, engine, self.soon, address)
+        return ScriptedKubelet(server, event_loop, self.soon, address)
 
     def __enter__(self) -> Self:
         cluster = self.cluster
         cluster.watch([cluster.resource(*_named(each)) for each in SEEN], self._see)
         cluster.create(_restricted(self.namespace))
-        self.nodes.add(ready_node(LAPTOP, self.engine))
-        self._leases = NodeLeases(self._server, self.engine)
+        self.nodes.add(ready_node(LAPTOP, self.event_loop))
+        self._leases = NodeLeases(self._server, self.event_loop)
         self.soon(lambda: self.find("ServiceAccount", "default") is not None)
         self.soon(lambda: self.find("ConfigMap", "kube-root-ca.crt") is not None)
         self.remember_what_is_there()
-        self._gate.answer = self._answer
+        self._proxy.answer = self._answer
         self.loop.start()
         return self
 
@@ -117,7 +117,7 @@ class RealWorld(Story):
         trace: TracebackType | None,
     ) -> None:
         self.loop.kill()
-        self._gate.answer = None
+        self._proxy.answer = None
         self._leases.stop()
         self._sweep()
         self._server.close()
@@ -143,7 +143,7 @@ class RealWorld(Story):
 
     def run_until(self, reached: Callable[[], bool], within: float = 3600) -> None:
         """Wait; when the cluster is at rest, the hooks and Azure see some time pass at once."""
-        self._wait(reached, LONG_SECONDS, LEAP_SECONDS)
+        self._wait(reached, LONG_SECONDS, STEP_SECONDS)
 
     def soon(self, reached: Callable[[], bool]) -> None:
         self._wait(reached, SOON_SECONDS)
@@ -159,7 +159,7 @@ class RealWorld(Story):
         self.soon(is_there)
         return found[0]
 
-    def _wait(self, reached: Callable[[], bool], seconds: float, leap: float = 0) -> None:
+    def _wait(self, reached: Callable[[], bool], seconds: float, step: float = 0) -> None:
         end = time.monotonic() + seconds
         self._changed = time.monotonic()
         while True:
@@ -167,18 +167,18 @@ class RealWorld(Story):
             self._raise_trouble()
             if reached():
                 return
-            if leap and time.monotonic() > self._changed + REST_SECONDS:
-                self.clock.leap(leap)
+            if step and time.monotonic() > self._changed + REST_SECONDS:
+                self.clock.step(step)
                 self.arm.advance()
                 self._changed = time.monotonic()
             if time.monotonic() > end:
                 raise NeverHappens(f"it did not happen within {seconds:g} s:\n{self._tell()}")
-            self.engine.wait(LOOK_SECONDS)
+            self.event_loop.wait(LOOK_SECONDS)
 
     def _work(self) -> None:
         """Do what is ready; not for ever, however fast changes come."""
         for _ in range(STEPS):
-            if not self.engine.step():
+            if not self.event_loop.step():
                 return
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
@@ -201,7 +201,7 @@ class RealWorld(Story):
         return answer.stdout
 
     def _answer(self, path: str, body: bytes) -> HookAnswer:
-        """Call the hook of that path; in a thread of the gate."""
+        """Call the hook of that path; in a thread of the proxy."""
         host = "workspace-hook" if path.startswith("/workspace/") else "node-provisioner"
         try:
             caller = CheckedCaller(self.hooks, [self.calls.append, self._check])
@@ -274,14 +274,14 @@ class RealWorld(Story):
 
 
 @contextmanager
-def real_story(world: RealWorld, **settings: Any) -> Iterator[RealWorld]:
+def real_story(story: RealStory, **settings: Any) -> Iterator[RealStory]:
     """A story on a real control plane; what it starts is gone when it ends."""
     seconds = {"create_seconds": POOL_SECONDS, "delete_seconds": POOL_SECONDS}
-    world.arm = ManagedCluster(world.clock, world.nodes, gpus(), memory=host_memory(), **seconds)
-    with ArmServer(world.arm, moves_by_itself=True) as world.azure:
-        world.install(world.clock, **settings)
-        with world:
-            yield world
+    story.arm = ManagedCluster(story.clock, story.nodes, gpus(), memory=host_memory(), **seconds)
+    with ArmServer(story.arm, moves_by_itself=True) as story.azure:
+        story.install(story.clock, **settings)
+        with story:
+            yield story
 
 
 def _named(kind: str) -> tuple[str, str]:

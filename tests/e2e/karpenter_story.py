@@ -21,9 +21,9 @@ from tests.contract.providers.clouds import ClaimCloud, claim_settings
 from tests.contract.providers.karpenter import Karpenter
 from tests.contract.providers.kube_api import FAULTS, KubeApi, serving
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
+from tests.e2e.hook_proxy import HookProxy
 from tests.e2e.install import ROOT, kubectl
-from tests.e2e.real_world import Loop, RealWorld
+from tests.e2e.real_story import Loop, RealStory
 from tests.harness.api_server import ApiServer
 from tests.harness.story import workspace_app
 
@@ -89,7 +89,7 @@ def remove_claims(cluster: Cluster) -> None:
     Karpenter(cluster, RealClock()).work()
 
 
-class ClaimWorld(RealWorld):
+class ClaimStory(RealStory):
     """A story in which Karpenter makes the nodes."""
 
     def pools(self) -> list[str]:
@@ -104,16 +104,16 @@ class PlayedKarpenter(Karpenter):
 
 @contextmanager
 def claim_story(
-    plane: ControlPlane, gate: HookGate, token: str, loop: Callable[[RealWorld], Loop]
-) -> Iterator[ClaimWorld]:
+    plane: ControlPlane, proxy: HookProxy, token: str, loop: Callable[[RealStory], Loop]
+) -> Iterator[ClaimStory]:
     """A story on a real control plane with both hooks and no Azure at all."""
-    world = ClaimWorld(plane, gate, loop)
-    karpenter: Any = PlayedKarpenter(world.cluster, world.clock)
-    world.arm = karpenter
+    story = ClaimStory(plane, proxy, loop)
+    karpenter: Any = PlayedKarpenter(story.cluster, story.clock)
+    story.arm = karpenter
     with connection(plane, token) as way:
-        provider = KarpenterProvider(claim_settings(), world.clock.now, way)
-        app = create_machine_app(provider, world.clock.now, log_stream=world.log)
-        world.serve(MACHINE_HOOK, app)
-        world.serve(WORKSPACE_HOOK, workspace_app(world.clock, world.log))
-        with world:
-            yield world
+        provider = KarpenterProvider(claim_settings(), story.clock.now, way)
+        app = create_machine_app(provider, story.clock.now, log_stream=story.log)
+        story.serve(MACHINE_HOOK, app)
+        story.serve(WORKSPACE_HOOK, workspace_app(story.clock, story.log))
+        with story:
+            yield story

@@ -9,41 +9,41 @@ from typing import Any
 
 from kaito_laptop.cli.laptop import IMAGES, PRESETS, USER
 from kaito_laptop.core.cluster import Manifest
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.processes import ProcessRuntime
 from kaito_laptop.kubelet.services import HOST, Address, ServiceProxy
 from kaito_laptop.registry.server import Registry
 
 from tests.e2e.control_plane import ControlPlane
-from tests.e2e.hook_gate import HookGate
-from tests.e2e.real_world import Loop, RealWorld, real_story
+from tests.e2e.hook_proxy import HookProxy
+from tests.e2e.real_story import Loop, RealStory, real_story
 from tests.harness.api_server import ApiServer
 from tests.harness.process_story import ProcessStory
 
 PASSWORD = "correct-horse"
 
 
-class ProcessWorld(RealWorld, ProcessStory):
+class RealProcessStory(RealStory, ProcessStory):
     """Nobody plays its pods: they do what their containers say."""
 
     def __init__(
         self,
         plane: ControlPlane,
-        gate: HookGate,
-        loop: Callable[[RealWorld], Loop],
+        proxy: HookProxy,
+        loop: Callable[[RealStory], Loop],
         registry: Registry,
         state: Path,
     ) -> None:
         self.state, self.registry, self.password = state, registry, PASSWORD
-        super().__init__(plane, gate, loop)
+        super().__init__(plane, proxy, loop)
         self.services = ServiceProxy(self.cluster, self._reach)
 
     def make_kubelet(
-        self, server: ApiServer, engine: Engine, address: Callable[[Manifest], str]
+        self, server: ApiServer, event_loop: EventLoop, address: Callable[[Manifest], str]
     ) -> Kubelet:
         self._runtime = ProcessRuntime(
-            server, engine, self.state, lambda image: image in IMAGES.values()
+            server, event_loop, self.state, lambda image: image in IMAGES.values()
         )
         self._uids: dict[str, str] = {}
 
@@ -51,7 +51,7 @@ class ProcessWorld(RealWorld, ProcessStory):
             self._uids[address(pod)] = pod["metadata"]["uid"]
             return address(pod)
 
-        return Kubelet(server, engine, self._runtime, remembered)
+        return Kubelet(server, event_loop, self._runtime, remembered)
 
     def __exit__(self, *error: Any) -> None:
         try:
@@ -74,11 +74,11 @@ class ProcessWorld(RealWorld, ProcessStory):
 
 @contextmanager
 def process_story(
-    plane: ControlPlane, gate: HookGate, loop: Callable[[RealWorld], Loop], state: Path
-) -> Iterator[ProcessWorld]:
+    plane: ControlPlane, proxy: HookProxy, loop: Callable[[RealStory], Loop], state: Path
+) -> Iterator[RealProcessStory]:
     """A story whose pods are processes; what it starts is gone when it ends."""
     images = {word.removeprefix("KAITO_").lower(): image for word, image in IMAGES.items()}
     with Registry(state / "registry", {USER: PASSWORD}, [PRESETS]) as registry:
-        world = ProcessWorld(plane, gate, loop, registry, state)
-        with real_story(world, preset_registry=f"{registry.address}/{PRESETS}", **images):
-            yield world
+        story = RealProcessStory(plane, proxy, loop, registry, state)
+        with real_story(story, preset_registry=f"{registry.address}/{PRESETS}", **images):
+            yield story

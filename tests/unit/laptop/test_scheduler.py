@@ -5,18 +5,18 @@ import pytest
 from kaito_laptop.controllers.cluster_nodes import ready_node
 from kaito_laptop.controllers.scheduler import obstacles, requests
 from kaito_laptop.core.clock import VirtualClock
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, get
 from kaito_laptop.core.quantities import Quantity
 
-from tests.harness.simulation import World
+from tests.harness.simulation import Simulation
 
 GPU = "nvidia.com/gpu"
 
 
 def node(**fields):
     resources = {GPU: "1", **fields.pop("resources", {})}
-    return ready_node("n", Engine(VirtualClock()), resources=resources, **fields)
+    return ready_node("n", EventLoop(VirtualClock()), resources=resources, **fields)
 
 
 def pod(asked=None, **spec):
@@ -102,41 +102,41 @@ def test_init_containers_count_by_the_largest_of_them() -> None:
 
 
 @pytest.fixture
-def world():
-    with World() as world:
-        yield world
+def simulation():
+    with Simulation() as simulation:
+        yield simulation
 
 
-def apply_pod(world, name, asked=None) -> None:
+def apply_pod(simulation, name, asked=None) -> None:
     wanted = pod(asked, restartPolicy="Never")
-    world.apply({"apiVersion": "v1", "kind": "Pod", **wanted, "metadata": {"name": name}})
+    simulation.apply({"apiVersion": "v1", "kind": "Pod", **wanted, "metadata": {"name": name}})
 
 
-def place(world, name):
-    return get(world.get("Pod", name), "spec", "nodeName")
+def place(simulation, name):
+    return get(simulation.get("Pod", name), "spec", "nodeName")
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(world) -> None:
-    apply_pod(world, "p", {GPU: "1"})
-    scheduled = condition(world.get("Pod", "p"), "PodScheduled")
+def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(simulation) -> None:
+    apply_pod(simulation, "p", {GPU: "1"})
+    scheduled = condition(simulation.get("Pod", "p"), "PodScheduled")
     assert (scheduled["status"], scheduled["reason"]) == ("False", "Unschedulable")
     assert scheduled["message"] == f"0/1 nodes are available: 1 Insufficient {GPU}."
-    assert world.events("p", "FailedScheduling")
-    world.add_node("gpu", gpus=1)
-    assert place(world, "p") == "gpu"
+    assert simulation.events("p", "FailedScheduling")
+    simulation.add_node("gpu", gpus=1)
+    assert place(simulation, "p") == "gpu"
 
 
-def test_one_gpu_is_given_once_and_again_when_it_is_free(world) -> None:
-    world.add_node("gpu", gpus=1)
-    apply_pod(world, "first", {GPU: "1"})
-    apply_pod(world, "second", {GPU: "1"})
-    assert (place(world, "first"), place(world, "second")) == ("gpu", None)
-    world.kubelet.start("first")
-    world.kubelet.succeed("first")
-    assert place(world, "second") == "gpu"
+def test_one_gpu_is_given_once_and_again_when_it_is_free(simulation) -> None:
+    simulation.add_node("gpu", gpus=1)
+    apply_pod(simulation, "first", {GPU: "1"})
+    apply_pod(simulation, "second", {GPU: "1"})
+    assert (place(simulation, "first"), place(simulation, "second")) == ("gpu", None)
+    simulation.kubelet.start("first")
+    simulation.kubelet.succeed("first")
+    assert place(simulation, "second") == "gpu"
 
 
-def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(world) -> None:
-    world.add_node("a-gpu-node", gpus=1)
-    apply_pod(world, "p")
-    assert place(world, "p") == "laptop"
+def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(simulation) -> None:
+    simulation.add_node("a-gpu-node", gpus=1)
+    apply_pod(simulation, "p")
+    assert place(simulation, "p") == "laptop"

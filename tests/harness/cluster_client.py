@@ -12,9 +12,9 @@ import yaml
 from kaito_laptop.controllers.cluster_nodes import ClusterNodes, ready_node
 from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.core.cluster import Cluster, Key, Manifest, NotFound, Propagation, Resource
-from kaito_laptop.core.event_loop import Engine
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, copy, get, labels, matches, name, namespace, uid
-from kaito_laptop.core.retries import again_after_conflicts
+from kaito_laptop.core.retries import retry_on_conflict
 from kaito_laptop.store.apply import apply
 
 from tests.harness.scripted_kubelet import ScriptedKubelet
@@ -28,17 +28,17 @@ class Store(Cluster, Protocol):
         ...
 
 
-class Scene(ABC):
+class ClusterClient(ABC):
     """Reads and changes the cluster as kubectl does; what follows from a change is followed through."""
 
     namespace = "default"
     """Where the story plays."""
 
     def __init__(
-        self, cluster: Store, engine: Engine, nodes: ClusterNodes, kubelet: ScriptedKubelet
+        self, cluster: Store, event_loop: EventLoop, nodes: ClusterNodes, kubelet: ScriptedKubelet
     ) -> None:
         self.cluster = cluster
-        self.engine = engine
+        self.event_loop = event_loop
         self.nodes = nodes
         self.kubelet = kubelet
         self._applied: set[Key] = set()
@@ -68,7 +68,7 @@ class Scene(ABC):
 
     def follow(self) -> None:
         """Follow through what was done, as far as it takes no waiting."""
-        self.engine.settle()
+        self.event_loop.settle()
 
     def remember_what_is_there(self) -> None:
         """Take what is there now for what was there before the story."""
@@ -110,13 +110,13 @@ class Scene(ABC):
             change(manifest)
             self.cluster.update(manifest)
 
-        again_after_conflicts(edit)
+        retry_on_conflict(edit)
         self.follow()
 
     def set_status(self, kind: str, name: str, status: Manifest, namespace: str = "") -> None:
         """Write the status of an object in the place of who owns it."""
         key = self._key(kind, name, namespace)
-        again_after_conflicts(
+        retry_on_conflict(
             lambda: self.cluster.update_status({**self.cluster.get(key), "status": status})
         )
         self.follow()
@@ -187,7 +187,7 @@ class Scene(ABC):
         """Add a ready node."""
         resources = {"nvidia.com/gpu": str(gpus)} if gpus else {}
         self.nodes.add(
-            ready_node(which, self.engine, resources=resources, labels=labels, taints=taints)
+            ready_node(which, self.event_loop, resources=resources, labels=labels, taints=taints)
         )
         self.follow()
         self._applied.add(self._key("Node", which, ""))
@@ -238,7 +238,7 @@ class Scene(ABC):
         wanted: Manifest = copy(manifest)
         wanted["metadata"].setdefault("namespace", self.namespace)
         found: Manifest = {}
-        again_after_conflicts(lambda: found.update(apply(self.cluster, wanted)))
+        retry_on_conflict(lambda: found.update(apply(self.cluster, wanted)))
         return found
 
     def _key_of(self, manifest: Manifest) -> Key:
