@@ -7,16 +7,17 @@ TORCH_BACKEND ?=
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
+PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt docs requirements clean
+.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt docs requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install everything into .venv (TORCH_BACKEND=cpu leaves CUDA out)
 
-$(INSTALLED): requirements/dev.txt requirements/torch.txt pyproject.toml
+$(INSTALLED): requirements/dev.txt requirements/torch.txt $(PARTS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
 	@test -x "$(UV)" || { echo "Installing uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
@@ -26,7 +27,7 @@ else
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/torch.txt
 endif
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.txt
-	$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
+	$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation $(PARTS:%=--editable %)
 	@touch $@
 
 demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop on this machine
@@ -69,8 +70,11 @@ fmt: setup ## Format the code and mend what can be mended
 docs: setup ## Write the tables of the documentation that the code has the facts of
 	$(BIN)/python docs/generate.py
 
-requirements: ## Compile the requirement files from pyproject.toml
+requirements: ## Compile the requirement files from the pyproject.toml of each part
 	requirements/compile.sh "$(UV)"
+
+wheels: setup ## Build the wheels of contract, operator, runtime and laptop into dist/
+	for part in $(PARTS); do (cd $$part && ../$(BIN)/python -m hatchling build -t wheel -d ../dist) || exit; done
 
 clean: ## Remove .venv and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
