@@ -57,11 +57,14 @@ bench-operator: setup ## Measure N Workspaces on a real control plane against a 
 bench-delay: setup ## Measure how much Workspaces that never come up delay a healthy one, on a real control plane
 	$(BIN)/python -m bench.delay
 
-lint: setup ## Check format, style, types and the arrows between packages
+lint: setup ## Check format, style, types, the arrows between packages, shell, Dockerfiles and YAML
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/shellcheck .ci/run requirements/compile.sh
+	$(BIN)/hadolint hooks/Dockerfile runtime-images/*/Dockerfile
+	$(BIN)/yamllint --strict --config-file .ci/yamllint.yaml crds examples manifests presets.yaml tests .ci
 
 fmt: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
