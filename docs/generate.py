@@ -3,11 +3,21 @@
 A page has a table between `<!-- NAME: begin -->` and `<!-- NAME: end -->`; NAME is a key of `TABLES`.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from kaito_contract.reasons import Reason, Recovery
+from kaito_hooks.api import commands
+from kaito_hooks.kube.quantities import GIB
+from kaito_hooks.presets import DEFAULT_PRICE_REGION, InstanceType
+from kaito_hooks.web.workspace import load_presets
+from kaito_hooks.workspace import api
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -21,9 +31,11 @@ _ENDS = {
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
-    lines = [f"| {' | '.join(line)} |\n" for line in (head, *rows)]
-    return "".join([lines[0], f"|{'---|' * len(head)}\n", *lines[1:]])
+    """Return a table of Markdown; a column whose head ends with ":" is aligned to the right."""
+    rules = "".join("--:|" if name.endswith(":") else "---|" for name in head)
+    head = [name.removesuffix(":") for name in head]
+    lines = [f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in (head, *rows)]
+    return "".join([lines[0], f"|{rules}\n", *lines[1:]])
 
 
 def reasons_for_owners() -> str:
@@ -43,7 +55,88 @@ def reasons_for_programs() -> str:
     )
 
 
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each field below a schema of OpenAPI, by its path: `[]` behind that of a list."""
+    for name, item in schema.get("properties", {}).items():
+        if not path and name in ("apiVersion", "kind", "metadata"):
+            continue
+        where = f"{path}.{name}" if path else name
+        is_list = item.get("type") == "array"
+        where = f"{where}[]" if is_list else where
+        yield where, item
+        yield from fields(item["items"] if is_list else item, where)
+
+
+def fields_of(plural: str) -> str:
+    """The fields of a kind in the words of its CRD."""
+    crd = yaml.safe_load((ROOT / f"crds/kaito.sh_{plural}.yaml").read_text(encoding="utf-8"))
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return table(
+        ("field", "type", "default", "meaning"),
+        (
+            (f"`{path}`", item["type"], _default(item), " ".join(item["description"].split()))
+            for path, item in fields(schema)
+        ),
+    )
+
+
+def _default(item: dict[str, Any]) -> str:
+    value = item.get("default")
+    if value is None or isinstance(value, dict):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def not_supported_yet() -> str:
+    """The fields that are refused, and what to do instead."""
+    delete = f"`{commands.kubectl('delete', 'workspace', 'NAME', '-n', 'NAMESPACE')}`"
+    rows = (
+        (f"`{'.'.join(path)}`", remedy.format(delete=delete))
+        for path, remedy in api.NOT_YET.items()
+    )
+    return table(("field", "what to do until then"), rows)
+
+
+def sizes() -> str:
+    """The GPU sizes of presets.yaml."""
+    rows = (
+        (
+            f"`{size.name}`",
+            f"{size.gpus} x {size.gpu}",
+            f"{size.memory // GIB}"
+            if size.gpus == 1
+            else f"{size.gpus} x {size.memory_per_gpu // GIB}",
+            size.compute_capability,
+            f"{size.vcpus}",
+            f"{size.host_memory // GIB}",
+            f"{size.hourly_cost}{_region(size)}",
+            _note(size),
+        )
+        for size in load_presets().instance_types.values()
+    )
+    head = (
+        "size", "GPUs", "GPU memory, GiB:", "compute capability:", "vCPUs:", "memory, GiB:",
+        "USD an hour:", "",
+    )  # fmt: skip
+    return table(head, rows)
+
+
+def _region(size: InstanceType) -> str:
+    return "" if size.price_region == DEFAULT_PRICE_REGION else f" ({size.price_region})"
+
+
+def _note(size: InstanceType) -> str:
+    if not size.retired:
+        return size.not_suggested
+    successors = ", ".join(f"`{each}`" for each in size.successors)
+    return f"retired {size.retired}; instead: {successors}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "fields-of-a-machine": lambda: fields_of("machines"),
+    "fields-of-a-workspace": lambda: fields_of("workspaces"),
+    "gpu-sizes": sizes,
+    "not-supported-yet": not_supported_yet,
     "reasons-for-owners": reasons_for_owners,
     "reasons-for-programs": reasons_for_programs,
 }
