@@ -20,7 +20,7 @@ from kaito_runtime.transfer import web
 from kaito_runtime.transfer.credentials import add_credentials, find_credential
 from kaito_runtime.transfer.pull import DATA_PATH, pull_image
 from kaito_runtime.transfer.registry import Repository
-from kaito_runtime.transfer.transport import Transport
+from kaito_runtime.transfer.transport import Transport, given_or_new
 from kaito_runtime.tuning.config import add_config, read_config
 from kaito_runtime.tuning.data import Table, open_folder, open_table
 from kaito_runtime.tuning.examples import find_columns
@@ -89,14 +89,13 @@ def main(
 ) -> Mapping[str, Any]:
     """Check configuration, output and data, in the order of what they cost."""
     flags = parser().parse_args(arguments)
-    transport = transport or Transport()
     config = read_config(in_root(flags.config))
     credentials = [in_root(path) for path in flags.credentials]
-    check_push(flags.output_image, credentials, transport)
-    if flags.data_url:
-        return check_tables(url_tables(flags.data_url, transport), config.dataset)
-    with tempfile.TemporaryDirectory() as folder:
-        pull_image(flags.data_image, DATA_PATH, Path(folder), credentials, "data", transport)
+    with tempfile.TemporaryDirectory() as folder, given_or_new(transport) as http:
+        check_push(flags.output_image, credentials, http)
+        if flags.data_url:
+            return check_tables(url_tables(flags.data_url, http), config.dataset)
+        pull_image(flags.data_image, DATA_PATH, Path(folder), credentials, "data", http)
         return check_tables(open_folder(Path(folder)), config.dataset)
 
 

@@ -19,7 +19,7 @@ from kaito_runtime.transfer import hub, web
 from kaito_runtime.transfer.credentials import add_credentials, find_credential
 from kaito_runtime.transfer.images import unpack_image
 from kaito_runtime.transfer.registry import Repository
-from kaito_runtime.transfer.transport import Transport
+from kaito_runtime.transfer.transport import Transport, given_or_new
 
 ADAPTER_PATH = DATA_PATH = "/data"
 """Kaito's layout: adapter images and data images hold their files here."""
@@ -39,9 +39,9 @@ def pull_image(
     except references.InvalidReference as error:
         raise Failure(Reason.IMAGE_INVALID, f'image "{image}" {error}') from None
     credential = find_credential(credentials, reference.registry)
-    repository = Repository(reference, credential, transport or Transport())
     started = time.monotonic()
-    with complete_or_nothing(to) as partial:
+    with complete_or_nothing(to) as partial, given_or_new(transport) as http:
+        repository = Repository(reference, credential, http)
         digest = unpack_image(repository, path, partial, label)
         counted = _counted(partial)
     return {**counted, "seconds": _since(started), "digest": digest}
@@ -50,8 +50,8 @@ def pull_image(
 def pull_urls(urls: Sequence[str], to: Path, transport: Transport | None = None) -> dict[str, Any]:
     """Write the files of these URLs to a folder."""
     started = time.monotonic()
-    with complete_or_nothing(to) as partial:
-        web.download_all(urls, partial, transport or Transport())
+    with complete_or_nothing(to) as partial, given_or_new(transport) as http:
+        web.download_all(urls, partial, http)
         counted = _counted(partial)
     return {**counted, "seconds": _since(started)}
 

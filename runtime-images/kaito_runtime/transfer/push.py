@@ -19,7 +19,7 @@ from kaito_runtime.pod.termination import Failure, Retryable
 from kaito_runtime.transfer.credentials import add_credentials, find_credential
 from kaito_runtime.transfer.images import pack_image, push_image
 from kaito_runtime.transfer.registry import Repository
-from kaito_runtime.transfer.transport import Transport
+from kaito_runtime.transfer.transport import Transport, given_or_new
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 UPLOAD_COMPLETE = "Upload complete"
@@ -41,8 +41,8 @@ def push_files(
     except references.InvalidReference as error:
         raise Failure(Reason.OUTPUT_IMAGE_INVALID, f'output image "{image}" {error}') from None
     credential = find_credential(credentials, reference.registry)
-    repository = Repository(reference, credential, transport or Transport(), push=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, given_or_new(transport) as http:
+        repository = Repository(reference, credential, http, push=True)
         packed = pack_image(files, Path(folder), labels or {})
         push_image(packed, repository, "push")
         size = packed.layer.stat().st_size

@@ -8,7 +8,8 @@ import http.client
 import ssl
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -119,6 +120,12 @@ class Transport:
             self.wait(attempt, answer.headers.get("Retry-After", ""))
         raise AssertionError("unreachable")
 
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
     def wait(self, attempt: int, retry_after: str = "") -> None:
         """Wait before the next try, as long as the server asks or doubling each time."""
         delay = self.first_delay_seconds * 2 ** (attempt - 1)
@@ -173,6 +180,16 @@ class Transport:
                     continue
                 raise
             return Answer(response.status, response.headers, url, response, connection, idle)
+
+
+@contextmanager
+def given_or_new(transport: Transport | None) -> Iterator[Transport]:
+    """Yield the transport of the caller, or one of its own that is closed at the end."""
+    if transport is not None:
+        yield transport
+        return
+    with closing(Transport()) as own:
+        yield own
 
 
 def _connect(parts: SplitResult) -> http.client.HTTPConnection:

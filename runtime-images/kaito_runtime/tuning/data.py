@@ -7,11 +7,11 @@ with an error is no data whatever it is called. `check` reads the first rows, `t
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from kaito_contract.reasons import Reason
 from kaito_runtime.pod.termination import Failure
@@ -67,7 +67,9 @@ def open_table(file: BinaryIO, name: str, size: int) -> Table:
     readers = {
         Format.JSON_LINES: _json_lines, Format.JSON: _json_array, Format.CSV: _csv,
     }  # fmt: skip
-    rows = readers[kind](file, name)
+    rows = _to_the_end(
+        io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), readers[kind], name
+    )
     first = next(rows, None)
     if first is None:
         return Table(name, kind, size, [], iter(()))
@@ -153,8 +155,8 @@ def _open_parquet(file: BinaryIO, name: str, size: int) -> Table:
     return Table(name, Format.PARQUET, size, columns, rows(), parquet.metadata.num_rows)
 
 
-def _json_lines(file: BinaryIO, name: str) -> Iterator[Row]:
-    for number, line in enumerate(_text(file), 1):
+def _json_lines(source: TextIO, name: str) -> Iterator[Row]:
+    for number, line in enumerate(source, 1):
         if not line.strip():
             continue
         try:
@@ -168,11 +170,10 @@ def _json_lines(file: BinaryIO, name: str) -> Iterator[Row]:
         yield _object(row, name, f"line {number}")
 
 
-def _json_array(file: BinaryIO, name: str) -> Iterator[Row]:
+def _json_array(source: TextIO, name: str) -> Iterator[Row]:
     """Yield the objects of one JSON array, parsed one by one as the text arrives."""
     decoder = json.JSONDecoder()
     text, is_open, number = "", False, 0
-    source = _text(file)
     try:
         for block in iter(lambda: source.read(1 << 20), ""):
             text += block
@@ -197,10 +198,10 @@ def _json_array(file: BinaryIO, name: str) -> Iterator[Row]:
         raise _unreadable(name, f"element {number + 1} of its JSON array is cut or no JSON")
 
 
-def _csv(file: BinaryIO, name: str) -> Iterator[Row]:
+def _csv(source: TextIO, name: str) -> Iterator[Row]:
     csv.field_size_limit(1 << 27)
     try:
-        reader = csv.DictReader(_text(file), strict=True)
+        reader = csv.DictReader(source, strict=True)
         for row in reader:
             if None in row or None in row.values():
                 raise _unreadable(
@@ -215,8 +216,11 @@ def _csv(file: BinaryIO, name: str) -> Iterator[Row]:
         raise _unreadable(name, f"it is no CSV ({error})") from None
 
 
-def _text(file: BinaryIO) -> io.TextIOWrapper:
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+def _to_the_end(
+    text: TextIO, read: Callable[[TextIO, str], Iterator[Row]], name: str
+) -> Iterator[Row]:
+    with text:
+        yield from read(text, name)
 
 
 def _object(row: object, name: str, where: str) -> Row:

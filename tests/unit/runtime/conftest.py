@@ -6,6 +6,7 @@ import random
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def wrong_credentials(tmp_path: Path, registry: Registry) -> Path:
 
 
 @pytest.fixture
-def transport() -> Transport:
-    return Transport(first_delay_seconds=0.001)
+def transport() -> Iterator[Transport]:
+    with closing(Transport(first_delay_seconds=0.001)) as transport:
+        yield transport
 
 
 @pytest.fixture

@@ -182,17 +182,16 @@ def test_an_idle_connection_is_closed_without_a_word(play) -> None:
 
 def test_an_answer_that_nobody_takes_off_is_given_up(play) -> None:
     async def story(world: World) -> None:
-        lazy = socket.socket()
-        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        lazy.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(lazy, ("127.0.0.1", world.port))
-        world.engine.answer = "x" * 30_000_000  # more than any socket buffers
-        await loop.sock_sendall(lazy, post(b'{"prompt": "Where"}'))
-        await soon(lambda: world.begun == 1 and world.server.open_connections == 1)
-        await soon(lambda: world.server.open_connections == 0)
-        world.engine.answer = ""
-        lazy.close()
+        with socket.socket() as lazy:
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            lazy.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(lazy, ("127.0.0.1", world.port))
+            world.engine.answer = "x" * 30_000_000  # more than any socket buffers
+            await loop.sock_sendall(lazy, post(b'{"prompt": "Where"}'))
+            await soon(lambda: world.begun == 1 and world.server.open_connections == 1)
+            await soon(lambda: world.server.open_connections == 0)
+            world.engine.answer = ""
         await world.is_well()
 
     play(story, answer_seconds=0.05)

@@ -243,7 +243,7 @@ def test_the_image_says_how_its_rows_were_rendered(tmp_path: Path, adapter_folde
     rendering = CHAT if rows == "messages" else Rendering()
     write_rendering(rendering, adapter_folder)
     packed = pack_image(
-        adapter_files(adapter_folder), tmp_path, {}, labels=adapter_labels(adapter_folder)
+        adapter_files(adapter_folder), tmp_path, adapter_labels(adapter_folder)
     )
     assert json.loads(packed.config)["config"]["Labels"] == rendering.labels()
     assert ("kaito.sh/chat-template-digest" in rendering.labels()) == (rows == "messages")

@@ -121,7 +121,7 @@ def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failur
     from kaito_runtime.models import adapters, load
 
     base = load.load_base(
-        weights, load.choose_placement("float32"), parse_config("training_config:").quantization
+        weights, load.choose_placement("float32"), parse_config("training_config: {}").quantization
     )
     config = parse_config("training_config: {LoraConfig: {target_modules: [nothing]}}")
     failure = failure_of(adapters.add_adapter, base, config.lora, checkpointing=False)
@@ -183,7 +183,7 @@ def test_sigterm_is_training_failed_and_saves_nothing(
 def network(weights):
     from kaito_runtime.models import load
 
-    quantization = parse_config("training_config:").quantization
+    quantization = parse_config("training_config: {}").quantization
     return load.load_base(weights, load.choose_placement("float32"), quantization)
 
 
