@@ -6,30 +6,56 @@ Kaito answers a schema error with 422 and pydantic's list of errors; clients rea
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kaito_runtime.models.rendering import Message
 from kaito_runtime.serving.engine import ChatRequest
 
 PIPELINES = ("text-generation", "conversational")
 PROMPT_REQUIRED = "Text generation parameter prompt required"
 MESSAGES_REQUIRED = "Conversational parameter messages required"
 
-Path = list[str | int]
 
-DEFAULTS: dict[str, Any] = {
-    "max_length": 200,
-    "min_length": 0,
-    "do_sample": True,
-    "early_stopping": False,
-    "num_beams": 1,
-    "temperature": 1.0,
-    "top_k": 10,
-    "top_p": 1,
-    "typical_p": 1,
-    "repetition_penalty": 1,
-}
-"""Of `generate_kwargs`, when the object is there or left out; none apply when it is null."""
+class GenerateKwargs(BaseModel):
+    """Kaito's defaults, when the object is there or left out; none apply when it is null."""
+
+    # null stands for the library's default.
+    max_length: int | None = 200
+    min_length: int | None = 0
+    do_sample: bool | None = True
+    early_stopping: bool | None = False
+    num_beams: int | None = 1
+    temperature: float | None = 1.0
+    top_k: int | None = 10
+    top_p: float | None = 1
+    typical_p: float | None = 1
+    repetition_penalty: float | None = 1
+    max_new_tokens: int | None = None
+    model_config = ConfigDict(extra="allow")
+
+
+class ChatMessage(BaseModel):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class ChatBody(BaseModel):
+    """The body as clients write it."""
+
+    prompt: str | None = None
+    return_full_text: bool | None = True
+    clean_up_tokenization_spaces: bool | None = False
+    prefix: str | None = None
+    handle_long_generation: str | None = None
+    chat_template: bool | None = None
+    generate_kwargs: GenerateKwargs | None = GenerateKwargs()
+    messages: list[ChatMessage] | None = None
+
 
 # What generate() of current releases takes. Kaito hands on any key; those that load code or change
 # the process (custom_generate, compile_config, ...) are not for clients.
@@ -65,14 +91,11 @@ _OFF = {
 
 
 class SchemaError(Exception):
-    """The body does not have the schema: 422."""
+    """The body does not have the schema: 422, with FastAPI's list of what is wrong where."""
 
-    def __init__(self, kind: str, path: Path, message: str, value: Any, **context: Any):
-        super().__init__(message)
-        self.detail = [
-            {"type": kind, "loc": ["body", *path], "msg": message, "input": value}
-            | ({"ctx": context} if context else {})
-        ]
+    def __init__(self, errors: Iterable[Mapping[str, Any]]):
+        super().__init__()
+        self.detail = [{**error, "loc": ["body", *error["loc"]]} for error in errors]
 
 
 class BadRequestError(Exception):
@@ -80,164 +103,77 @@ class BadRequestError(Exception):
 
 
 def parse_chat(body: bytes, pipeline: str) -> ChatRequest:
-    """Return the request in a body."""
-    content = _json(body)
-    if not isinstance(content, dict):
-        raise _no_object([], content)
-    text = {key: _optional(content, key, _string) for key in ("prompt", "prefix")}
-    long_prompt = _optional(content, "handle_long_generation", _string)
-    clean = _optional(content, "clean_up_tokenization_spaces", _boolean)
-    full = _optional(content, "return_full_text", _boolean)
-    as_message = _optional(content, "chat_template", _boolean)
-    messages = _messages(content)
-    generation = _generation(content)
-    if long_prompt not in (None, "hole"):
-        raise BadRequestError(f'handle_long_generation must be "hole", found "{long_prompt}"')
+    """Return the request in a body.
+
+    Raises:
+        SchemaError: a value has another type.
+        BadRequestError: a value is not supported, or what the pipeline needs is missing.
+    """
+    try:
+        chat = ChatBody.model_validate(_json(body), from_attributes=True)
+    except ValidationError as error:
+        raise SchemaError(cast(Any, error.errors(include_url=False))) from None
+    generation = _generation(chat.generate_kwargs)
+    if chat.handle_long_generation not in (None, "hole"):
+        raise BadRequestError(
+            f'handle_long_generation must be "hole", found "{chat.handle_long_generation}"'
+        )
     if pipeline == "conversational":
-        if not messages:
+        if not chat.messages:
             raise BadRequestError(MESSAGES_REQUIRED)
+        messages = tuple(Message(role=each.role, content=each.content) for each in chat.messages)
         return ChatRequest(messages=messages, generation=generation)
-    if not text["prompt"]:
+    if not chat.prompt:
         raise BadRequestError(PROMPT_REQUIRED)
     return ChatRequest(
-        prompt=text["prompt"],
-        prefix=text["prefix"] or "",
-        chat_template=as_message,
-        return_full_text=True if full is None else full,
-        clean_up_tokenization_spaces=bool(clean),
-        cut_long_prompt=long_prompt == "hole",
+        prompt=chat.prompt,
+        prefix=chat.prefix or "",
+        chat_template=chat.chat_template,
+        return_full_text=chat.return_full_text is not False,
+        clean_up_tokenization_spaces=bool(chat.clean_up_tokenization_spaces),
+        cut_long_prompt=chat.handle_long_generation == "hole",
         generation=generation,
     )
 
 
 def _json(body: bytes) -> Any:
+    """Return the content; what is none is told as FastAPI does, which reads it before pydantic."""
     if not body.strip():
-        raise SchemaError("missing", [], "Field required", None)
+        raise SchemaError([{"type": "missing", "loc": [], "msg": "Field required", "input": None}])
     try:
         return json.loads(body)
     except json.JSONDecodeError as error:
         raise SchemaError(
-            "json_invalid", [error.pos], "JSON decode error", {}, error=error.msg
+            [
+                {
+                    "type": "json_invalid",
+                    "loc": [error.pos],
+                    "msg": "JSON decode error",
+                    "input": {},
+                    "ctx": {"error": error.msg},
+                }
+            ]
         ) from None
     except UnicodeDecodeError:
         raise BadRequestError("There was an error parsing the body") from None
 
 
-def _optional(content: Mapping[str, Any], key: str, check: Callable[[Path, Any], Any]) -> Any:
-    value = content.get(key)
-    return None if value is None else check([key], value)
-
-
-def _messages(content: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
-    value = content.get("messages")
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise SchemaError("list_type", ["messages"], "Input should be a valid list", value)
-    found = []
-    for number, message in enumerate(value):
-        path: Path = ["messages", number]
-        if not isinstance(message, dict):
-            raise _no_object(path, message)
-        for key in ("role", "content"):
-            if key not in message:
-                raise SchemaError("missing", [*path, key], "Field required", message)
-            _string([*path, key], message[key])
-        found.append({"role": message["role"], "content": message["content"]})
-    return tuple(found)
-
-
-def _generation(content: Mapping[str, Any]) -> dict[str, Any]:
-    given = content.get("generate_kwargs", {})
-    if given is None:
+def _generation(kwargs: GenerateKwargs | None) -> dict[str, Any]:
+    if kwargs is None:
         return {}
-    if not isinstance(given, dict):
-        raise _no_object(["generate_kwargs"], given)
-    chosen = dict(DEFAULTS)
-    if given.get("max_new_tokens") is not None:
-        del chosen["max_length"]  # generate() takes one of the two
-    for key, value in given.items():
-        chosen.pop(key, None)
-        if key in _OFF:
-            if value not in (None, _OFF[key]):
-                raise BadRequestError(f"generate_kwargs.{key} is not supported; leave it out")
-            continue
-        if key not in _PASSED_ON:
+    for key, value in (kwargs.model_extra or {}).items():
+        if key in _OFF and value not in (None, _OFF[key]):
+            raise BadRequestError(f"generate_kwargs.{key} is not supported; leave it out")
+        if key not in _OFF and key not in _PASSED_ON:
             close = difflib.get_close_matches(key, _PASSED_ON, n=1, cutoff=0)
             raise BadRequestError(
                 f'generate_kwargs has the unknown key "{key}"; did you mean "{close[0]}"?'
             )
-        if value is not None:  # null stands for the library's default
-            chosen[key] = _typed(["generate_kwargs", key], DEFAULTS.get(key), value)
-    return chosen
-
-
-def _typed(path: Path, default: Any, value: Any) -> Any:
-    if isinstance(default, bool):
-        return _boolean(path, value)
-    if path[-1] in ("max_length", "min_length", "num_beams", "top_k", "max_new_tokens"):
-        return _integer(path, value)
-    return value if default is None else _number(path, value)
-
-
-def _string(path: Path, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SchemaError("string_type", path, "Input should be a valid string", value)
-    return value
-
-
-def _boolean(path: Path, value: Any) -> bool:
-    # pydantic's lax mode, as Kaito's models have it
-    words = {"true": True, "false": False, "1": True, "0": False, "on": True, "off": False,
-             "yes": True, "no": False, "t": True, "f": False, "y": True, "n": False}  # fmt: skip
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str | int | float):
-        found = words.get(str(value).lower())
-        if found is not None:
-            return found
-        raise SchemaError(
-            "bool_parsing",
-            path,
-            "Input should be a valid boolean, unable to interpret input",
-            value,
-        )
-    raise SchemaError("bool_type", path, "Input should be a valid boolean", value)
-
-
-def _integer(path: Path, value: Any) -> int:
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            raise SchemaError(
-                "int_parsing",
-                path,
-                "Input should be a valid integer, unable to parse string as an integer",
-                value,
-            ) from None
-    if isinstance(value, float) and not value.is_integer():
-        message = "Input should be a valid integer, got a number with a fractional part"
-        raise SchemaError("int_from_float", path, message, value)
-    if not isinstance(value, int | float):
-        raise SchemaError("int_type", path, "Input should be a valid integer", value)
-    return int(value)
-
-
-def _number(path: Path, value: Any) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise SchemaError(
-            "float_parsing",
-            path,
-            "Input should be a valid number, unable to parse string as a number",
-            value,
-        ) from None
-    except TypeError:
-        raise SchemaError("float_type", path, "Input should be a valid number", value) from None
-
-
-def _no_object(path: Path, value: Any) -> SchemaError:
-    message = "Input should be a valid dictionary or object to extract fields from"
-    return SchemaError("model_attributes_type", path, message, value)
+    # generate() takes one of the two lengths; the default gives way.
+    is_default = "max_length" not in kwargs.model_fields_set
+    left_out = {"max_length"} if is_default and kwargs.max_new_tokens is not None else set()
+    return {
+        key: value
+        for key, value in kwargs
+        if value is not None and key not in _OFF and key not in left_out
+    }

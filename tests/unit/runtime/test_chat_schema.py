@@ -5,7 +5,6 @@ import json
 import pytest
 
 from kaito_runtime.serving.schema import (
-    DEFAULTS,
     MESSAGES_REQUIRED,
     PROMPT_REQUIRED,
     BadRequestError,
@@ -21,9 +20,18 @@ def parse(content, pipeline="text-generation"):
 def test_a_prompt_alone_gets_the_defaults_of_kaito() -> None:
     request = parse({"prompt": "Hi"})
     assert request.return_full_text
-    assert request.generation == DEFAULTS
-    assert request.generation["max_length"] == 200
-    assert request.generation["top_k"] == 10
+    assert request.generation == {
+        "max_length": 200,
+        "min_length": 0,
+        "do_sample": True,
+        "early_stopping": False,
+        "num_beams": 1,
+        "temperature": 1.0,
+        "top_k": 10,
+        "top_p": 1,
+        "typical_p": 1,
+        "repetition_penalty": 1,
+    }
 
 
 def test_null_generate_kwargs_drop_the_defaults() -> None:
@@ -92,3 +100,46 @@ def test_another_schema_is_422_with_the_place(body, kind, path) -> None:
         parse_chat(body, "text-generation")
     (error,) = caught.value.detail
     assert (error["type"], error["loc"]) == (kind, path)
+
+
+def test_every_error_is_told_at_once_in_the_form_of_fastapi() -> None:
+    body = b'{"prompt": 5, "generate_kwargs": {"top_k": "x"}, "messages": [{"role": "user"}]}'
+    with pytest.raises(SchemaError) as caught:
+        parse_chat(body, "text-generation")
+    assert caught.value.detail == [
+        {
+            "type": "string_type",
+            "loc": ["body", "prompt"],
+            "msg": "Input should be a valid string",
+            "input": 5,
+        },
+        {
+            "type": "int_parsing",
+            "loc": ["body", "generate_kwargs", "top_k"],
+            "msg": "Input should be a valid integer, unable to parse string as an integer",
+            "input": "x",
+        },
+        {
+            "type": "missing",
+            "loc": ["body", "messages", 0, "content"],
+            "msg": "Field required",
+            "input": {"role": "user"},
+        },
+    ]
+
+
+def test_values_are_read_as_generously_as_kaito_reads_them() -> None:
+    given = {"top_k": "7", "num_beams": 2.0, "do_sample": "off", "temperature": "0.5"}
+    generation = parse({"prompt": "Hi", "generate_kwargs": given}).generation
+    assert {key: generation[key] for key in given} == {
+        "top_k": 7,
+        "num_beams": 2,
+        "do_sample": False,
+        "temperature": 0.5,
+    }
+
+
+def test_a_deeply_nested_argument_is_handed_on() -> None:
+    nested = json.loads("[" * 600 + "]" * 600)
+    generation = parse({"prompt": "Hi", "generate_kwargs": {"bad_words_ids": nested}}).generation
+    assert generation["bad_words_ids"] == nested
