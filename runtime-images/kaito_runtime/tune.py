@@ -14,13 +14,14 @@ from kaito_contract.reasons import Reason
 from kaito_contract.sections import DatasetConfig
 from kaito_runtime.models.rendering import rendering_of
 from kaito_runtime.pod import termination, threads
-from kaito_runtime.pod.metrics import Gauges, serve_in_background
+from kaito_runtime.pod.metrics import serve_in_background
 from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure, Stopped
 from kaito_runtime.tuning.config import TrainingConfig, add_config, read_config
 from kaito_runtime.tuning.data import open_folder
 from kaito_runtime.tuning.examples import Example, find_columns
 from kaito_runtime.tuning.loop import train
+from kaito_runtime.tuning.metrics import TuningMetrics
 
 METRICS_HOST = "0.0.0.0"
 """Prometheus comes from other nodes."""
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     for key in config.without_effect:
         print(f"{key} has no effect here")
     examples = read_examples(in_root(flags.data), config.dataset)  # fails before torch starts
-    gauges = tuning_gauges()
+    metrics = TuningMetrics()
     if flags.metrics_port:
         try:
-            serve_in_background(gauges.text, METRICS_HOST, flags.metrics_port)
+            serve_in_background(metrics.registry, METRICS_HOST, flags.metrics_port)
         except OSError as error:
             raise Failure(
                 Reason.PORT_IN_USE,
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
             ) from None
     try:
         return tune(
-            config, examples, in_root(flags.weights), in_root(flags.output), flags.weights, gauges
+            config, examples, in_root(flags.weights), in_root(flags.output), flags.weights, metrics
         )
     except Stopped:
         raise Failure(
@@ -77,7 +78,7 @@ def tune(
     weights: Path,
     output: Path,
     base: str,
-    gauges: Gauges,
+    metrics: TuningMetrics,
 ) -> dict[str, Any]:
     """Load the model, train its adapter, save it; returns the figures of docs/pods.md."""
     import torch
@@ -112,7 +113,7 @@ def tune(
         flush=True,
     )
     with load.device_faults("training"):
-        trained = train(tuned, documents, config, passes, gauges)
+        trained = train(tuned, documents, config, passes, metrics)
         conversations = sum(bool(example.messages) for example in examples)
         rendering = rendering_of(
             conversations, len(examples) - conversations, tokenizer.get_chat_template()
@@ -150,19 +151,6 @@ def read_examples(folder: Path, config: DatasetConfig) -> list[Example]:
     if not examples:
         raise Failure(Reason.DATA_EMPTY, f"the data in {folder} has no row; write at least one")
     return examples
-
-
-def tuning_gauges() -> Gauges:
-    """Return the figures that `GET /metrics` shows during a training."""
-    return Gauges(
-        kaito_tuning_step="Optimizer steps done.",
-        kaito_tuning_steps="Optimizer steps planned.",
-        kaito_tuning_epoch="Epoch in progress, from 1.",
-        kaito_tuning_loss="Mean loss of the last step.",
-        kaito_tuning_eval_loss="Mean loss on the held-out rows after the last epoch.",
-        kaito_tuning_learning_rate="Learning rate of the last step.",
-        kaito_tuning_tokens_total="Tokens trained on, padding not counted.",
-    )
 
 
 if __name__ == "__main__":

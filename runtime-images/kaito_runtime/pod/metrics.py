@@ -1,11 +1,18 @@
-"""Figures in Prometheus' text format, and a thread that serves them while a program works."""
+"""Metrics for Prometheus, and a thread that serves them while a program works."""
 
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of each counter
 
 SCRAPES_LIMIT = 8
 """Connections at a time: Prometheus needs one, and each costs a thread."""
@@ -13,39 +20,14 @@ SCRAPE_SECONDS = 5.0
 """How long a read or a write of a connection may take; Prometheus gives up after ten."""
 
 
-class Gauges:
-    """Named figures; a name that ends in `_total` is a counter."""
-
-    def __init__(self, **described: str):
-        self._help = described
-        self._values: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def set(self, **values: float) -> None:
-        """Set figures by name."""
-        with self._lock:
-            self._values.update(values)
-
-    def add(self, **amounts: float) -> None:
-        """Increase figures by name."""
-        with self._lock:
-            for name, amount in amounts.items():
-                self._values[name] = self._values.get(name, 0) + amount
-
-    def text(self) -> str:
-        """Return all figures that have a value."""
-        with self._lock:
-            values = dict(self._values)
-        lines = []
-        for name, help_text in self._help.items():
-            if name in values:
-                kind = "counter" if name.endswith("_total") else "gauge"
-                lines += [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
-                lines.append(f"{name} {values[name]:.10g}")
-        return "\n".join([*lines, ""])
+def process_registry() -> CollectorRegistry:
+    """Return a registry with the figures of this process: memory, processor, open files."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
 
 
-def serve_in_background(text: Callable[[], str], host: str, port: int) -> ThreadingHTTPServer:
+def serve_in_background(registry: CollectorRegistry, host: str, port: int) -> ThreadingHTTPServer:
     """Answer `GET /metrics` on daemon threads until `shutdown` is called.
 
     Whoever scrapes shares the process with a training: a client that is slow, or one of too many, is
@@ -58,9 +40,9 @@ def serve_in_background(text: Callable[[], str], host: str, port: int) -> Thread
 
         def do_GET(self) -> None:
             is_known = self.path.partition("?")[0] == "/metrics"
-            body = text().encode() if is_known else b"see /metrics\n"
+            body = generate_latest(registry) if is_known else b"see /metrics\n"
             self.send_response(200 if is_known else 404)
-            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

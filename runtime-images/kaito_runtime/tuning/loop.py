@@ -9,10 +9,10 @@ from typing import Any
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import DatasetConfig, TrainingArguments
-from kaito_runtime.pod.metrics import Gauges
 from kaito_runtime.pod.progress import Pace
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.tuning.config import TrainingConfig
+from kaito_runtime.tuning.metrics import TuningMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,11 @@ class Trained:
 
 
 def train(
-    model: Any, documents: Sequence[Any], config: TrainingConfig, passes: Any, gauges: Gauges
+    model: Any,
+    documents: Sequence[Any],
+    config: TrainingConfig,
+    passes: Any,
+    metrics: TuningMetrics,
 ) -> Trained:
     """Run the optimizer over the documents; the loss of a step is the mean over its labels."""
     import torch
@@ -53,7 +57,7 @@ def train(
     )
     epoch_steps = steps_of(lengths, training, order)
     total = planned_steps(len(epoch_steps), training)
-    gauges.set(kaito_tuning_steps=total)
+    metrics.steps.set(total)
     pace = Pace()
     losses: list[float] = []
     epoch, tokens, eval_loss = 0, 0, None
@@ -69,14 +73,13 @@ def train(
             losses.append(loss)
             if not math.isfinite(loss):
                 raise _not_finite(len(losses), training)
-            tokens += sum(lengths[row] for row in rows)
-            gauges.set(
-                kaito_tuning_loss=loss,
-                kaito_tuning_step=len(losses),
-                kaito_tuning_epoch=epoch,
-                kaito_tuning_learning_rate=rate,
-                kaito_tuning_tokens_total=tokens,
-            )
+            trained = sum(lengths[row] for row in rows)
+            tokens += trained
+            metrics.loss.set(loss)
+            metrics.step.set(len(losses))
+            metrics.epoch.set(epoch)
+            metrics.learning_rate.set(rate)
+            metrics.tokens.inc(trained)
             every = training.logging_steps
             is_last = len(losses) == total
             if is_last or (len(losses) % every == 0 if every else pace.is_due()):
@@ -88,7 +91,7 @@ def train(
                 )
         if held_out:
             eval_loss = evaluate(model, held_out, training, passes)
-            gauges.set(kaito_tuning_eval_loss=eval_loss)
+            metrics.eval_loss.set(eval_loss)
             print(f"epoch {epoch}: held-out loss {eval_loss:.3f}", flush=True)
         epoch_steps = steps_of(lengths, training, order)
     seconds = time.monotonic() - started

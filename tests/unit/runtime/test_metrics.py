@@ -4,16 +4,18 @@ import socket
 import urllib.request
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from kaito_runtime.pod import metrics
-from kaito_runtime.pod.metrics import Gauges, serve_in_background
+from kaito_runtime.pod.metrics import serve_in_background
+from kaito_runtime.tuning.metrics import TuningMetrics
 
 
 @pytest.fixture
 def server():
-    gauges = Gauges(kaito_tuning_step="Optimizer steps done.")
-    gauges.set(kaito_tuning_step=3)
-    running = serve_in_background(gauges.text, "127.0.0.1", 0)
+    training = TuningMetrics()
+    training.step.set(3)
+    running = serve_in_background(training.registry, "127.0.0.1", 0)
     yield running
     running.shutdown()
     running.server_close()
@@ -26,6 +28,19 @@ def scrape(server):
 
 def test_a_scrape_has_the_figures(server) -> None:
     assert "kaito_tuning_step 3" in scrape(server)
+
+
+def test_what_has_no_value_yet_is_not_a_number(server) -> None:
+    text = scrape(server)
+    assert "kaito_tuning_loss NaN" in text
+    assert "kaito_tuning_tokens_total 0.0" in text
+    assert "_created" not in text
+
+
+def test_two_trainings_of_one_process_count_apart() -> None:
+    first, second = TuningMetrics(), TuningMetrics()
+    first.tokens.inc(5)
+    assert b"kaito_tuning_tokens_total 0.0" in generate_latest(second.registry)
 
 
 def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server) -> None:
@@ -50,7 +65,7 @@ def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server) -> 
 
 def test_a_client_that_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SCRAPE_SECONDS", 0.02)
-    running = serve_in_background(lambda: "", "127.0.0.1", 0)
+    running = serve_in_background(CollectorRegistry(), "127.0.0.1", 0)
     with socket.create_connection(("127.0.0.1", running.server_port), timeout=10) as silent:
         assert silent.recv(1) == b""
     running.shutdown()

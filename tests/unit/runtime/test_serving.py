@@ -131,6 +131,8 @@ def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
     )
     assert "kaito_chat_requests_total 1" in answers[1][2]
     assert "kaito_generated_tokens_total 2" in answers[1][2]
+    assert 'kaito_chat_duration_seconds_bucket{le="+Inf"} 1' in answers[1][2]
+    assert "process_resident_memory_bytes" in answers[1][2]
     figures = json.loads(answers[2][2])
     assert figures["gpu_info"] or figures["cpu_info"]["total_cores"] >= 1
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import tornado.web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kaito_runtime.pod.host_metrics import machine_figures
-from kaito_runtime.pod.metrics import CONTENT_TYPE
 from kaito_runtime.serving.http.chat import Chat
 from kaito_runtime.serving.http.handler import Handler, Served
 from kaito_runtime.serving.http.limits import LimitedServer
@@ -53,14 +53,13 @@ class Metrics(Handler):
             self.answer(machine_figures())
             return
         engine = self.served.engine
-        self.served.gauges.set(
-            kaito_ready=float(self.served.is_ready),
-            kaito_connections=self.served.connections(),
-            kaito_chat_running=self.served.running,
-            kaito_chat_waiting=engine.waiting() if engine else 0,
-        )
-        self.set_header("Content-Type", CONTENT_TYPE)
-        self.finish(self.served.gauges.text())
+        metrics = self.served.metrics
+        metrics.ready.set(self.served.is_ready)
+        metrics.connections.set(self.served.connections())
+        metrics.running.set(self.served.running)
+        metrics.waiting.set(engine.waiting() if engine else 0)
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(generate_latest(metrics.registry))
 
 
 class NotFound(Handler):
@@ -88,11 +87,7 @@ def make_app(served: Served) -> tornado.web.Application:
 
 def listen(served: Served, host: str, port: int) -> LimitedServer:
     """Start answering on a port of the running event loop."""
-
-    def dropped() -> None:
-        served.gauges.add(kaito_connections_dropped_total=1)
-
-    server = LimitedServer(make_app(served), served.limits, dropped)
+    server = LimitedServer(make_app(served), served.limits, served.metrics.dropped.inc)
     served.connections = lambda: server.open_connections
     server.listen(port, host)
     return server

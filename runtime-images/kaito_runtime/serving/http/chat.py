@@ -82,18 +82,14 @@ class Chat(Handler):
             self._reject_ended()
             return
         except Exception:  # the engine has logged it
-            served.gauges.add(kaito_chat_failed_total=1)
+            served.metrics.failed.inc()
             self.answer({"detail": "Internal Server Error"}, 500)
             return
         finally:
             served.running -= 1
             self._reply = None  # whose error has a traceback that holds this handler
-        served.gauges.add(
-            kaito_chat_requests_total=1,
-            kaito_chat_seconds_total=time.monotonic() - started,
-            kaito_prompt_tokens_total=reply.prompt_tokens,
-            kaito_generated_tokens_total=reply.generated_tokens,
-        )
+        seconds = time.monotonic() - started
+        served.metrics.count_answer(seconds, reply.prompt_tokens, reply.generated_tokens)
         self.answer({"Result": self._result(reply)})
 
     def _result(self, reply: ChatReply) -> str:
@@ -103,12 +99,12 @@ class Chat(Handler):
         return reply.text
 
     def _refuse(self, status: int, detail: Any) -> None:
-        self.served.gauges.add(kaito_chat_refused_total=1)
+        self.served.metrics.refused.inc()
         self.answer({"detail": detail}, status)
 
     def _reject_ended(self) -> None:
         self._reject("The model has stopped and is started again; try again")
 
     def _reject(self, detail: str) -> None:
-        self.served.gauges.add(kaito_chat_rejected_total=1)
+        self.served.metrics.rejected.inc()
         self.answer_unavailable(detail)

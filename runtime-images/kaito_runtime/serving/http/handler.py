@@ -9,9 +9,9 @@ from typing import Any
 
 import tornado.web
 
-from kaito_runtime.pod.metrics import Gauges
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.limits import RETRY_SECONDS, Limits
+from kaito_runtime.serving.http.metrics import ServerMetrics
 
 
 @dataclass
@@ -28,22 +28,7 @@ class Served:
     """How many clients are connected; the server says."""
     running: int = 0
     """Chats that have not been answered yet."""
-    gauges: Gauges = field(
-        default_factory=lambda: Gauges(
-            kaito_ready="1 once a token has been generated.",
-            kaito_chat_requests_total="Chats that were answered.",
-            kaito_chat_refused_total="Chats that were refused for what they ask (4xx).",
-            kaito_chat_rejected_total="Chats that found the queue full or the model absent (503).",
-            kaito_chat_failed_total="Chats that failed (500).",
-            kaito_connections="Open connections.",
-            kaito_connections_dropped_total="Connections closed for being too slow, large or many.",
-            kaito_chat_running="Chats in progress, waiting ones included.",
-            kaito_chat_waiting="Chats that wait for their turn.",
-            kaito_chat_seconds_total="Time from request to reply, summed over answered chats.",
-            kaito_prompt_tokens_total="Tokens of the prompts answered.",
-            kaito_generated_tokens_total="Tokens generated.",
-        )
-    )
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
     @property
     def is_ready(self) -> bool:
