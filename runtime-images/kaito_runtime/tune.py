@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
                 "another one as --metrics-port, or 0 for none",
             ) from None
     try:
-        return tune(
-            config, examples, in_root(flags.weights), in_root(flags.output), flags.weights, metrics
-        )
+        return tune(config, examples, flags, metrics)
     except Stopped:
         raise Failure(
             Reason.TRAINING_FAILED, "the training was stopped (SIGTERM); nothing was saved"
@@ -75,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
 def tune(
     config: TrainingConfig,
     examples: Sequence[Example],
-    weights: Path,
-    output: Path,
-    base: str,
+    flags: argparse.Namespace,
     metrics: TuningMetrics,
 ) -> dict[str, Any]:
     """Load the model, train its adapter, save it; returns the figures of docs/pods.md."""
@@ -85,7 +81,7 @@ def tune(
 
     from kaito_runtime.models import adapters, load
     from kaito_runtime.tuning.encode import Encoder
-    from kaito_runtime.tuning.packing import passes_for
+    from kaito_runtime.tuning.packing import forward_pass
 
     load.quiet()
     random.seed(config.training.seed)
@@ -95,44 +91,43 @@ def tune(
         f"{placement.device}, {placement.dtype} ({placement.why}), {torch.get_num_threads()} threads",
         flush=True,
     )
-    trust = config.model.trust_remote_code
+    weights, trust = in_root(flags.weights), config.model.trust_remote_code
     tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
     encoder = Encoder(tokenizer, config.training)
-    documents = [encoder.document(example) for example in examples]
+    tokenized = [encoder.tokenize(example) for example in examples]
     base_model = load.load_base(weights, placement, config.quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(base_model)
-    passes = passes_for(base_model)
     with load.device_faults("adding the adapter"):
         tuned = adapters.add_adapter(
             base_model, config.lora, checkpointing=config.training.gradient_checkpointing
         )
     trainable = sum(parameter.numel() for parameter in adapters.trainable_parameters(tuned))
     print(
-        f"{len(documents)} rows, {sum(map(len, documents)):,} tokens, "
+        f"{len(tokenized)} rows, {sum(map(len, tokenized)):,} tokens, "
         f"{trainable:,} trainable parameters, quantisation {config.quantization.name}",
         flush=True,
     )
     with load.device_faults("training"):
-        trained = train(tuned, documents, config, passes, metrics)
+        result = train(forward_pass(tuned), tokenized, config, metrics)
         conversations = sum(bool(example.messages) for example in examples)
         rendering = rendering_of(
             conversations, len(examples) - conversations, tokenizer.get_chat_template()
         )
-        adapters.save_adapter(tuned, output, base, rendering)
+        adapters.save_adapter(tuned, in_root(flags.output), flags.weights, rendering)
     report: dict[str, Any] = {
-        "steps": trained.steps,
-        "epochs": trained.epochs,
-        "firstLoss": round(trained.first_loss, 4),
-        "lastLoss": round(trained.last_loss, 4),
-        "seconds": round(trained.seconds, 1),
-        "tokensPerSecond": round(trained.tokens / max(trained.seconds, 1e-9)),
+        "steps": result.steps,
+        "epochs": result.epochs,
+        "firstLoss": round(result.first_loss, 4),
+        "lastLoss": round(result.last_loss, 4),
+        "seconds": round(result.seconds, 1),
+        "tokensPerSecond": round(result.tokens / max(result.seconds, 1e-9)),
         "trainableParameters": trainable,
         "quantization": config.quantization.name,
         "quantizedModules": quantized,
         "rendering": str(rendering.form),
     }
     return (
-        report if trained.eval_loss is None else {**report, "evalLoss": round(trained.eval_loss, 4)}
+        report if result.eval_loss is None else {**report, "evalLoss": round(result.eval_loss, 4)}
     )
 
 

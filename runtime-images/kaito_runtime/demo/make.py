@@ -22,7 +22,7 @@ from kaito_runtime.demo import text
 from kaito_runtime.demo.text import Line
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.own_files import complete_or_nothing
-from kaito_runtime.pod.progress import Pace
+from kaito_runtime.pod.progress import RateLimit
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.transfer.push import push_weights_image
 
@@ -127,7 +127,7 @@ def pretrain(folder: Path, seed: int) -> dict[str, Any]:
     found = text.lines(LINES + HELD_OUT, seed)
     tokenizer = make_tokenizer((part for line in found for part in line), folder)
     encoder = Encoder(tokenizer, TrainingArguments())
-    documents = [encoder.document(_example(line, number)) for number, line in enumerate(found)]
+    examples = [encoder.tokenize(_example(line, number)) for number, line in enumerate(found)]
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(TURN_END)]
     network = Phi3ForCausalLM(
         Phi3Config(
@@ -138,7 +138,7 @@ def pretrain(folder: Path, seed: int) -> dict[str, Any]:
             **SHAPE,
         )
     )
-    steps, loss = _train(network, documents[HELD_OUT:], documents[:HELD_OUT], seed)
+    steps, loss = _train(network, examples[HELD_OUT:], examples[:HELD_OUT], seed)
     network.set_attn_implementation("sdpa")
     network.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
@@ -157,38 +157,38 @@ def _example(line: Line, number: int) -> Any:
     return Example(completion="\n".join(line))
 
 
-def _train(network: Any, documents: Any, held_out: Any, seed: int) -> tuple[int, float]:
+def _train(network: Any, examples: Any, held_out: Any, seed: int) -> tuple[int, float]:
     import torch
 
     from kaito_contract.sections import TrainingArguments
-    from kaito_runtime.tuning.encode import filled
+    from kaito_runtime.tuning.encode import pack
     from kaito_runtime.tuning.loop import evaluate, step
-    from kaito_runtime.tuning.packing import passes_for
+    from kaito_runtime.tuning.packing import forward_pass
 
     training = TrainingArguments(max_length=STEP_TOKENS)
-    passes = passes_for(network)
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, fused=True)
+    forward = forward_pass(network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=0.05
     )
-    order = list(range(len(documents)))
+    order = list(range(len(examples)))
     source = random.Random(seed)
-    pace, done, loss = Pace(), 0, float("inf")
+    progress, done, loss = RateLimit(), 0, float("inf")
     network.train()
     while done < STEPS:
         source.shuffle(order)
-        for rows in filled(order, [len(document) for document in documents], STEP_TOKENS):
-            chosen = [documents[row] for row in rows]
-            step_loss = step(network, chosen, training, passes, optimizer, parameters)
+        for rows in pack(order, [len(example) for example in examples], STEP_TOKENS):
+            step_loss = step(forward, [examples[row] for row in rows], training, optimizer)
             schedule.step()
             done += 1
-            if pace.is_due():
+            if progress.is_due():
                 share = 100 * done // STEPS
                 print(f"demo model: step {done} ({share} %) loss {step_loss:.3f}", flush=True)
             if done == STEPS:
                 break
-    loss = evaluate(network, held_out, training, passes)
+    loss = evaluate(forward, held_out, STEP_TOKENS)
     if loss > LOSS_BOUND:
         raise Failure(
             Reason.TRAINING_FAILED,

@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series of each counter
+disable_created_metrics()  # they double the series of each counter
 
 SCRAPES_LIMIT = 8
 """Connections at a time: Prometheus needs one, and each costs a thread."""

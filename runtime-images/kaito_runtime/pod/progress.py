@@ -6,7 +6,7 @@ MIB = 1024 * 1024
 INTERVAL_SECONDS = 1.0
 
 
-class Pace:
+class RateLimit:
     """Says when the next line is due."""
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class Progress:
         self.label = label
         self.total = total
         self.done = 0
-        self._pace = Pace()
+        self._lines = RateLimit()
 
     def add(self, count: int) -> None:
         """Count bytes that have arrived."""
         self.done += count
-        if self._pace.is_due():
+        if self._lines.is_due():
             print(self.line(), flush=True)
 
     def line(self) -> str:

@@ -1,4 +1,4 @@
-"""From rows to token ids, and from token ids to the steps and passes of the training."""
+"""From rows to token ids, and from token ids to the batches of the training."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ NO_LABEL = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class TokenizedExample:
     """One row as token ids; `labels[i]` is the token to predict at i from those before it."""
 
     ids: list[int]
@@ -29,13 +29,13 @@ class Document:
 
 
 class Encoder:
-    """Turns examples into documents with one tokenizer."""
+    """Tokenises examples with one tokenizer."""
 
     def __init__(self, tokenizer: Any, training: TrainingArguments):
         self._tokenizer = tokenizer
         self._training = training
 
-    def document(self, example: Example) -> Document:
+    def tokenize(self, example: Example) -> TokenizedExample:
         """Return the token ids of a row; the end-of-text token closes it."""
         if example.messages:
             return self._conversation(example.messages)
@@ -45,7 +45,7 @@ class Encoder:
         found = tokenization.encode(self._tokenizer, text, borders, add_special_tokens=True)
         return self._labelled(found, [(learnt[0] if learnt else 0, len(text))])
 
-    def _conversation(self, messages: Sequence[Message]) -> Document:
+    def _conversation(self, messages: Sequence[Message]) -> TokenizedExample:
         try:
             text = render(self._tokenizer, messages, question=False)
             starts = tokenization.turn_starts(self._tokenizer, messages, text)
@@ -66,7 +66,7 @@ class Encoder:
 
     def _labelled(
         self, found: tokenization.Tokens, learnt: Sequence[tokenization.Span]
-    ) -> Document:
+    ) -> TokenizedExample:
         ids = list(found.ids)
         end = self._tokenizer.eos_token_id
         labels = [
@@ -79,7 +79,7 @@ class Encoder:
         if labels:
             labels[0] = NO_LABEL  # nothing comes before it
         limit = self._training.max_length
-        return Document(ids[:limit], labels[:limit])
+        return TokenizedExample(ids[:limit], labels[:limit])
 
     def _answers(
         self,
@@ -109,12 +109,12 @@ class Encoder:
         return spans
 
 
-def steps_of(
+def batches(
     lengths: Sequence[int], training: TrainingArguments, random_order: random.Random | None
 ) -> list[list[int]]:
-    """Return one epoch's optimizer steps, each a list of row numbers.
+    """Return the batches of one epoch, one for each optimizer step, as row numbers.
 
-    A step has `per_device_train_batch_size * gradient_accumulation_steps` rows; with `packing` it
+    A batch has `per_device_train_batch_size * gradient_accumulation_steps` rows; with `packing` it
     has that many sequences of `max_length` tokens, filled with rows in order.
     """
     order = list(range(len(lengths)))
@@ -123,23 +123,23 @@ def steps_of(
     count = training.per_device_train_batch_size * training.gradient_accumulation_steps
     units = [[row] for row in order]
     if training.packing:
-        units = list(filled(order, lengths, training.max_length))
+        units = list(pack(order, lengths, training.max_length))
     starts = [*range(0, len(units), count), len(units)]
     return [list(chain.from_iterable(units[start:stop])) for start, stop in pairwise(starts)]
 
 
-def filled(rows: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Yield runs of rows that have at most `limit` tokens together; a longer row stands alone."""
-    run: list[int] = []
+def pack(rows: Sequence[int], lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Yield packs of rows that have at most `limit` tokens together; a longer row stands alone."""
+    packed: list[int] = []
     size = 0
     for row in rows:
-        if run and size + lengths[row] > limit:
-            yield run
-            run, size = [], 0
-        run.append(row)
+        if packed and size + lengths[row] > limit:
+            yield packed
+            packed, size = [], 0
+        packed.append(row)
         size += lengths[row]
-    if run:
-        yield run
+    if packed:
+        yield packed
 
 
 def _token_end(found: tokenization.Tokens, stop: int) -> int:

@@ -5,18 +5,22 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import DatasetConfig, TrainingArguments
-from kaito_runtime.pod.progress import Pace
+from kaito_runtime.pod.progress import RateLimit
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.tuning.config import TrainingConfig
+from kaito_runtime.tuning.encode import TokenizedExample, batches
 from kaito_runtime.tuning.metrics import TuningMetrics
+
+if TYPE_CHECKING:  # which imports torch
+    from kaito_runtime.tuning.packing import ForwardPass
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """What a training run came to."""
 
     steps: int
@@ -30,59 +34,46 @@ class Trained:
 
 
 def train(
-    model: Any,
-    documents: Sequence[Any],
+    forward: "ForwardPass",
+    examples: Sequence[TokenizedExample],
     config: TrainingConfig,
-    passes: Any,
     metrics: TuningMetrics,
-) -> Trained:
-    """Run the optimizer over the documents; the loss of a step is the mean over its labels."""
-    import torch
-
+) -> TrainingResult:
+    """Run the optimizer over the rows; the loss of a step is the mean over its labels."""
     from kaito_runtime.models.adapters import trainable_parameters
-    from kaito_runtime.tuning.encode import steps_of
 
     training = config.training
-    kept, held_out = split(documents, config.dataset)
-    lengths = [len(document) for document in kept]
+    kept, held_out = split(examples, config.dataset)
+    lengths = [len(example) for example in kept]
     order = random.Random(config.dataset.shuffle_seed) if config.dataset.shuffle_dataset else None
-    parameters = trainable_parameters(model)
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=training.learning_rate,
-        betas=(training.adam_beta1, training.adam_beta2),
-        eps=training.adam_epsilon,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-    epoch_steps = steps_of(lengths, training, order)
-    total = planned_steps(len(epoch_steps), training)
+    epoch_batches = batches(lengths, training, order)
+    total = planned_steps(len(epoch_batches), training)
     metrics.steps.set(total)
-    pace = Pace()
+    optimizer = adamw(trainable_parameters(forward.model), training)
+    schedule = scheduler(optimizer, total, training)
+    progress = RateLimit()
     losses: list[float] = []
     epoch, tokens, eval_loss = 0, 0, None
     started = time.monotonic()
-    model.train()
+    forward.model.train()
     while len(losses) < total:
         epoch += 1
-        for rows in epoch_steps[: total - len(losses)]:
-            rate = learning_rate(len(losses), total, training)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = step(model, [kept[row] for row in rows], training, passes, optimizer, parameters)
+        metrics.epoch.set(epoch)
+        for rows in epoch_batches[: total - len(losses)]:
+            metrics.learning_rate.set(schedule.get_last_lr()[0])
+            loss = step(forward, [kept[row] for row in rows], training, optimizer)
+            schedule.step()
             losses.append(loss)
             if not math.isfinite(loss):
                 raise _not_finite(len(losses), training)
-            trained = sum(lengths[row] for row in rows)
-            tokens += trained
+            learnt = sum(lengths[row] for row in rows)
+            tokens += learnt
             metrics.loss.set(loss)
             metrics.step.set(len(losses))
-            metrics.epoch.set(epoch)
-            metrics.learning_rate.set(rate)
-            metrics.tokens.inc(trained)
+            metrics.tokens.inc(learnt)
             every = training.logging_steps
             is_last = len(losses) == total
-            if is_last or (len(losses) % every == 0 if every else pace.is_due()):
+            if is_last or (len(losses) % every == 0 if every else progress.is_due()):
                 speed = tokens / (time.monotonic() - started)
                 share = 100 * len(losses) // total
                 print(
@@ -90,55 +81,78 @@ def train(
                     flush=True,
                 )
         if held_out:
-            eval_loss = evaluate(model, held_out, training, passes)
+            eval_loss = evaluate(forward, held_out, training.max_length)
             metrics.eval_loss.set(eval_loss)
             print(f"epoch {epoch}: held-out loss {eval_loss:.3f}", flush=True)
-        epoch_steps = steps_of(lengths, training, order)
+        epoch_batches = batches(lengths, training, order)
     seconds = time.monotonic() - started
-    return Trained(len(losses), epoch, losses[0], losses[-1], seconds, tokens, eval_loss)
+    return TrainingResult(len(losses), epoch, losses[0], losses[-1], seconds, tokens, eval_loss)
+
+
+def adamw(parameters: Sequence[Any], training: TrainingArguments) -> Any:
+    """Return the optimizer of the configuration."""
+    import torch
+
+    return torch.optim.AdamW(
+        parameters,
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
+def scheduler(optimizer: Any, total: int, training: TrainingArguments) -> Any:
+    """Return transformers' schedule of the learning rate over so many steps."""
+    from transformers import get_scheduler
+
+    warmup = training.warmup_steps or math.ceil(total * training.warmup_ratio)
+    return get_scheduler(
+        training.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=total
+    )
 
 
 def step(
-    model: Any,
-    documents: Sequence[Any],
+    forward: "ForwardPass",
+    examples: Sequence[TokenizedExample],
     training: TrainingArguments,
-    passes: Any,
     optimizer: Any,
-    parameters: Sequence[Any],
 ) -> float:
     """Do one optimizer step and return its mean loss."""
     import torch
 
-    labels = sum(label >= 0 for document in documents for label in document.labels)
+    labels = sum(label >= 0 for example in examples for label in example.labels)
     optimizer.zero_grad(set_to_none=True)
     loss = 0.0
-    for passed in passes.run(model, documents, training.max_length):
-        (passed.loss / labels).backward()
-        loss += float(passed.loss.detach()) / labels
+    for summed in forward.losses(examples, training.max_length):
+        (summed.loss / labels).backward()
+        loss += float(summed.loss.detach()) / labels
     if training.max_grad_norm and math.isfinite(loss):
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
     optimizer.step()
     return loss
 
 
 def evaluate(
-    model: Any, documents: Sequence[Any], training: TrainingArguments, passes: Any
+    forward: "ForwardPass", examples: Sequence[TokenizedExample], max_length: int
 ) -> float:
-    """Return the mean loss over documents that are not trained on."""
+    """Return the mean loss over rows that are not trained on."""
     import torch
 
-    model.eval()
+    forward.model.eval()
     with torch.no_grad():
-        passed = list(passes.run(model, documents, training.max_length))
-    model.train()
-    summed: float = sum(float(each.loss) for each in passed)
-    tokens: int = sum(each.tokens for each in passed)
-    return summed / max(1, tokens)
+        summed = list(forward.losses(examples, max_length))
+    forward.model.train()
+    return sum(float(each.loss) for each in summed) / max(1, sum(each.tokens for each in summed))
 
 
-def split(documents: Sequence[Any], config: DatasetConfig) -> tuple[list[Any], list[Any]]:
-    """Return the documents to train on and those held out; rows without a label are dropped."""
-    usable = [d for d in documents if any(label >= 0 for label in d.labels)]
+def split(
+    examples: Sequence[TokenizedExample], config: DatasetConfig
+) -> tuple[list[TokenizedExample], list[TokenizedExample]]:
+    """Return the rows to train on and those held out; those without a label are dropped."""
+    usable = [each for each in examples if any(label >= 0 for label in each.labels)]
     if not usable:
         raise Failure(
             Reason.DATA_EMPTY,
@@ -156,21 +170,6 @@ def planned_steps(per_epoch: int, training: TrainingArguments) -> int:
     if training.max_steps > 0:
         return training.max_steps
     return max(1, math.ceil(per_epoch * training.num_train_epochs))
-
-
-def learning_rate(done: int, total: int, training: TrainingArguments) -> float:
-    """Return the rate of the next step; schedules as transformers.get_scheduler defines them."""
-    kind = training.lr_scheduler_type
-    warmup = training.warmup_steps or math.ceil(total * training.warmup_ratio)
-    if kind == "constant":
-        return training.learning_rate
-    if done < warmup:
-        return training.learning_rate * done / max(1, warmup)
-    if kind == "constant_with_warmup":
-        return training.learning_rate
-    share = (done - warmup) / max(1, total - warmup)
-    falling = 0.5 * (1 + math.cos(math.pi * share)) if kind == "cosine" else 1 - share
-    return training.learning_rate * falling
 
 
 def _not_finite(step_number: int, training: TrainingArguments) -> Failure:

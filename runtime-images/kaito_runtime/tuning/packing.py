@@ -1,8 +1,8 @@
-"""Forward passes over several rows that never see each other.
+"""Forward passes over several rows that never see each other: padding-free, or padded.
 
-Rows of different lengths are laid end to end, [1, tokens], so that every linear layer works on
-real tokens only; attention runs per row, and positions begin anew with each. Models whose attention
-can't be replaced get padded batches of similar lengths instead. Both give the same losses.
+Padding-free packing joins rows of different lengths to one sequence, [1, tokens], so that every linear
+layer works on real tokens only; attention runs per row, and positions begin anew with each. Models whose
+attention can't be replaced get padded batches of similar lengths instead. Both give the same losses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,40 +13,44 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
-from kaito_runtime.tuning.encode import NO_LABEL, Document, filled
+from kaito_runtime.tuning.encode import NO_LABEL, TokenizedExample, pack
 
-ATTENTION = "kaito_documents"
+ATTENTION = "kaito_padding_free"
 """The name under which the attention function is registered with transformers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """What one forward pass gives: the summed loss and how many tokens it is the sum over."""
+class SummedLoss:
+    """The loss of one forward pass, and how many tokens it is the sum over."""
 
     loss: torch.Tensor
     """Scalar, float32."""
     tokens: int
 
 
-class Passes(Protocol):
-    """Runs documents through a model."""
+class ForwardPass(Protocol):
+    """Runs tokenised rows through a model."""
 
-    def run(self, model: Any, documents: Sequence[Document], limit: int) -> Iterator[Passed]:
-        """Yield one summed loss per forward pass of about `limit` tokens."""
+    @property
+    def model(self) -> Any:
+        """The model."""
+
+    def losses(self, examples: Sequence[TokenizedExample], limit: int) -> Iterator[SummedLoss]:
+        """Yield the loss of each pass of about `limit` tokens."""
 
 
-def passes_for(model: Any) -> Passes:
-    """Choose how to run documents, and switch the model's attention to it."""
-    if not can_lay_end_to_end(model):
-        return PaddedPasses()
+def forward_pass(model: Any) -> ForwardPass:
+    """Choose how to run rows through a model, and switch its attention to it."""
+    if not supports_padding_free(model):
+        return PaddedForward(model)
     from transformers import AttentionInterface
 
-    AttentionInterface.register(ATTENTION, attend_by_document)
+    AttentionInterface.register(ATTENTION, padding_free_attention)
     model.set_attn_implementation(ATTENTION)
-    return EndToEndPasses()
+    return PaddingFreeForward(model)
 
 
-def can_lay_end_to_end(model: Any) -> bool:
+def supports_padding_free(model: Any) -> bool:
     """Return true if all that mixes positions in the model is an attention we can replace."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -58,53 +62,59 @@ def can_lay_end_to_end(model: Any) -> bool:
     )
 
 
-class EndToEndPasses:
-    """Rows laid end to end in one sequence."""
+@dataclass(frozen=True, slots=True)
+class PaddingFreeForward:
+    """Rows joined to one sequence."""
 
-    def run(self, model: Any, documents: Sequence[Document], limit: int) -> Iterator[Passed]:
-        """Yield the summed loss of each run of documents."""
-        lengths = [len(document) for document in documents]
-        for rows in filled(range(len(documents)), lengths, limit):
+    model: Any
+
+    def losses(self, examples: Sequence[TokenizedExample], limit: int) -> Iterator[SummedLoss]:
+        """Yield the summed loss of each pack of rows."""
+        lengths = [len(example) for example in examples]
+        device = self.model.device
+        for rows in pack(range(len(examples)), lengths, limit):
             # Rows of one length side by side share one attention call.
-            chosen = sorted((documents[row] for row in rows), key=len)
-            device = model.device
-            ids = torch.tensor([token for d in chosen for token in d.ids], device=device)
-            labels = torch.tensor([label for d in chosen for label in d.labels], device=device)
-            positions = torch.cat([torch.arange(len(d), device=device) for d in chosen])
+            packed = sorted((examples[row] for row in rows), key=len)
+            ids = torch.tensor([token for each in packed for token in each.ids], device=device)
+            labels = torch.tensor(
+                [label for each in packed for label in each.labels], device=device
+            )
+            positions = torch.cat([torch.arange(len(each), device=device) for each in packed])
             # labels[i] is predicted from what stands at i - 1; the first of a row never is.
             asked = (labels != NO_LABEL).nonzero().squeeze(1)
-            logits = model(
+            logits = self.model(
                 input_ids=ids[None],
                 position_ids=positions[None],
                 use_cache=False,
                 logits_to_keep=asked - 1,
-                document_lengths=[len(d) for d in chosen],
+                sequence_lengths=[len(each) for each in packed],
             ).logits[0]
             yield _summed(logits, labels[asked])
 
 
-class PaddedPasses:
+@dataclass(frozen=True, slots=True)
+class PaddedForward:
     """Rows of similar lengths side by side, padded at the right."""
 
-    def run(self, model: Any, documents: Sequence[Document], limit: int) -> Iterator[Passed]:
+    model: Any
+
+    def losses(self, examples: Sequence[TokenizedExample], limit: int) -> Iterator[SummedLoss]:
         """Yield the summed loss of each padded batch."""
-        ordered = sorted(documents, key=len, reverse=True)
+        ordered = sorted(examples, key=len, reverse=True)
         while ordered:
             longest = len(ordered[0])
-            chosen, ordered = (
-                ordered[: max(1, limit // longest)],
-                ordered[max(1, limit // longest) :],
-            )
-            shape = (len(chosen), longest)
+            count = max(1, limit // longest)
+            batch, ordered = ordered[:count], ordered[count:]
+            shape = (len(batch), longest)
             ids = torch.zeros(shape, dtype=torch.long)
             labels = torch.full(shape, NO_LABEL)
             mask = torch.zeros(shape, dtype=torch.long)
-            for row, document in enumerate(chosen):
-                ids[row, : len(document)] = torch.tensor(document.ids)
-                labels[row, : len(document)] = torch.tensor(document.labels)
-                mask[row, : len(document)] = 1
-            device = model.device
-            logits = model(
+            for row, example in enumerate(batch):
+                ids[row, : len(example)] = torch.tensor(example.ids)
+                labels[row, : len(example)] = torch.tensor(example.labels)
+                mask[row, : len(example)] = 1
+            device = self.model.device
+            logits = self.model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
             ).logits
             wanted = labels[:, 1:].to(device)
@@ -112,30 +122,29 @@ class PaddedPasses:
             yield _summed(logits[:, :-1][asked], wanted[asked])
 
 
-def attend_by_document(
+def padding_free_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
+    sequence_lengths: Sequence[int],
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    *,
-    document_lengths: Sequence[int],
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each document.
+    """Causal attention within each row.
 
     `query` is [1, heads, tokens, dim], `key` and `value` [1, key heads, tokens, dim]; returns
-    [1, tokens, heads, dim]. `document_lengths` has no default: rows must not mix in silence.
+    [1, tokens, heads, dim]. `sequence_lengths` has no default: rows must not mix in silence.
     """
-    runs = [(length, len(list(same))) for length, same in groupby(document_lengths)]
+    runs = [(length, len(list(same))) for length, same in groupby(sequence_lengths)]
     sizes = [length * count for length, count in runs]
     attended = []
-    for (length, count), q, k, v in zip(
-        runs, query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True
-    ):
+    split = (torch.split(each, sizes, 2) for each in (query, key, value))
+    for (length, count), q, k, v in zip(runs, *split, strict=True):
         mask = _window(length, sliding_window, query.device)
         out = functional.scaled_dot_product_attention(
             _rows(q, count),
@@ -165,6 +174,6 @@ def _window(length: int, window: int | None, device: torch.device) -> torch.Tens
     return ones.tril() & ones.triu(1 - window)
 
 
-def _summed(logits: torch.Tensor, labels: torch.Tensor) -> Passed:
+def _summed(logits: torch.Tensor, labels: torch.Tensor) -> SummedLoss:
     loss = functional.cross_entropy(logits.float(), labels, reduction="sum")
-    return Passed(loss, int(labels.numel()))
+    return SummedLoss(loss, int(labels.numel()))

@@ -103,7 +103,7 @@ def merging(request: pytest.FixtureRequest):
 
 
 def trained_on(tokenizer, example, **training):
-    return Encoder(tokenizer, TrainingArguments(max_length=4096, **training)).document(example)
+    return Encoder(tokenizer, TrainingArguments(max_length=4096, **training)).tokenize(example)
 
 
 def learnt(tokenizer, document):
@@ -242,9 +242,7 @@ def test_the_image_says_how_its_rows_were_rendered(tmp_path: Path, adapter_folde
 
     rendering = CHAT if rows == "messages" else Rendering()
     write_rendering(rendering, adapter_folder)
-    packed = pack_image(
-        adapter_files(adapter_folder), tmp_path, adapter_labels(adapter_folder)
-    )
+    packed = pack_image(adapter_files(adapter_folder), tmp_path, adapter_labels(adapter_folder))
     assert json.loads(packed.config)["config"]["Labels"] == rendering.labels()
     assert ("kaito.sh/chat-template-digest" in rendering.labels()) == (rows == "messages")
 

@@ -14,7 +14,7 @@ from kaito_runtime.demo import text
 from kaito_runtime.pod.termination import Stopped
 from kaito_runtime.tuning import loop
 from kaito_runtime.tuning.config import parse_config
-from kaito_runtime.tuning.encode import NO_LABEL, Document, Encoder, steps_of
+from kaito_runtime.tuning.encode import NO_LABEL, Encoder, TokenizedExample, batches
 from kaito_runtime.tuning.examples import Example
 
 pytestmark = pytest.mark.runtime
@@ -134,12 +134,12 @@ def test_exhausted_memory_is_out_of_memory(
 ) -> None:
     import torch
 
-    from kaito_runtime.tuning.packing import EndToEndPasses
+    from kaito_runtime.tuning.packing import PaddingFreeForward
 
     def ask_for_too_much(*_):
         yield torch.empty(1 << 58)  # torch's own allocator says no
 
-    monkeypatch.setattr(EndToEndPasses, "run", ask_for_too_much)
+    monkeypatch.setattr(PaddingFreeForward, "losses", ask_for_too_much)
     failure = failure_of(run)
     assert failure.reason is Reason.OUT_OF_MEMORY
     assert "larger instance type" in failure.message
@@ -187,41 +187,41 @@ def network(weights):
     return load.load_base(weights, load.choose_placement("float32"), quantization)
 
 
-def documents(count: int) -> list[Document]:
+def tokenized(count: int) -> list[TokenizedExample]:
     source = random.Random(3)
     found = []
     for _ in range(count):
         ids = [source.randrange(10, 500) for _ in range(source.randrange(3, 30))]
-        found.append(Document(ids, [NO_LABEL, *ids[1:]]))
+        found.append(TokenizedExample(ids, [NO_LABEL, *ids[1:]]))
     return found
 
 
-def test_documents_in_one_pass_do_not_see_each_other(network) -> None:
+def test_rows_of_one_pass_do_not_see_each_other(network) -> None:
     import torch
 
-    from kaito_runtime.tuning.packing import EndToEndPasses, PaddedPasses, passes_for
+    from kaito_runtime.tuning.packing import PaddedForward, PaddingFreeForward, forward_pass
 
-    rows = documents(9)
+    rows = tokenized(9)
     with torch.no_grad():
         network.set_attn_implementation("sdpa")
-        padded = sum(each.loss for each in PaddedPasses().run(network, rows, 100))
+        padded = sum(each.loss for each in PaddedForward(network).losses(rows, 100))
         network.set_attn_implementation("sdpa")
-        alone = sum(next(iter(PaddedPasses().run(network, [row], 100))).loss for row in rows)
-        passes = passes_for(network)
-        assert isinstance(passes, EndToEndPasses)
-        together = list(passes.run(network, rows, 10_000))
+        alone = sum(next(iter(PaddedForward(network).losses([row], 100))).loss for row in rows)
+        forward = forward_pass(network)
+        assert isinstance(forward, PaddingFreeForward)
+        together = list(forward.losses(rows, 10_000))
     assert len(together) == 1
     assert together[0].tokens == sum(len(row) - 1 for row in rows)
     torch.testing.assert_close(together[0].loss, alone, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-4)
 
 
-def test_changing_one_document_leaves_the_logits_of_the_others(network) -> None:
+def test_changing_one_row_leaves_the_logits_of_the_others(network) -> None:
     import torch
 
-    from kaito_runtime.tuning.packing import passes_for
+    from kaito_runtime.tuning.packing import forward_pass
 
-    passes_for(network)
+    forward_pass(network)
 
     def logits(first: int) -> torch.Tensor:
         on = network.device
@@ -229,7 +229,7 @@ def test_changing_one_document_leaves_the_logits_of_the_others(network) -> None:
         positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=on)
         with torch.no_grad():
             return network(
-                input_ids=ids, position_ids=positions, use_cache=False, document_lengths=[4, 3]
+                input_ids=ids, position_ids=positions, use_cache=False, sequence_lengths=[4, 3]
             ).logits[0]
 
     one, other = logits(50), logits(99)
@@ -240,11 +240,13 @@ def test_changing_one_document_leaves_the_logits_of_the_others(network) -> None:
 def test_a_sliding_window_cuts_as_the_library_cuts_it() -> None:
     import torch
 
-    from kaito_runtime.tuning.packing import attend_by_document
+    from kaito_runtime.tuning.packing import padding_free_attention
 
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, 12, 8) for heads in (4, 2, 2))
-    made, _ = attend_by_document(None, query, key, value, None, 0.0, None, 3, document_lengths=[12])
+    made, _ = padding_free_attention(
+        None, query, key, value, None, sliding_window=3, sequence_lengths=[12]
+    )
     index = torch.arange(12)
     distance = index[:, None] - index[None]
     mask = (distance >= 0) & (distance < 3)  # transformers.masking_utils.sliding_window_overlay
@@ -257,8 +259,8 @@ def test_a_sliding_window_cuts_as_the_library_cuts_it() -> None:
 def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer) -> None:
     messages = (*text.messages("Where?", "Here."), *text.messages("When?", "Now."))
     training = TrainingArguments(assistant_only_loss=True)
-    document = Encoder(tokenizer, training).document(Example(messages=messages))
-    learnt = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+    row = Encoder(tokenizer, training).tokenize(Example(messages=messages))
+    learnt = tokenizer.decode([label for label in row.labels if label != NO_LABEL])
     assert "Here.<|end|>" in learnt
     assert "Now.<|end|>" in learnt
     assert "Where" not in learnt
@@ -267,15 +269,15 @@ def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer) -> None:
 
 def test_full_loss_labels_all_but_the_first_token(tokenizer) -> None:
     example = Example(messages=tuple(text.messages("Where?", "Here.")))
-    document = Encoder(tokenizer, TrainingArguments()).document(example)
-    assert document.labels == [NO_LABEL, *document.ids[1:]]
-    assert document.ids[-1] == tokenizer.eos_token_id
+    row = Encoder(tokenizer, TrainingArguments()).tokenize(example)
+    assert row.labels == [NO_LABEL, *row.ids[1:]]
+    assert row.ids[-1] == tokenizer.eos_token_id
 
 
 def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer) -> None:
     example = Example(prompt="Where does the otter live? ", completion="In the river.")
-    document = Encoder(tokenizer, TrainingArguments()).document(example)
-    learnt = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+    row = Encoder(tokenizer, TrainingArguments()).tokenize(example)
+    learnt = tokenizer.decode([label for label in row.labels if label != NO_LABEL])
     assert learnt.strip() == "In the river.<|endoftext|>"
 
 
@@ -302,7 +304,7 @@ def test_an_epoch_has_every_row_once(packing) -> None:
         per_device_train_batch_size=2, gradient_accumulation_steps=2, packing=packing, max_length=50
     )
     lengths = [random.Random(n).randrange(1, 80) for n in range(37)]
-    steps = steps_of(lengths, training, random.Random(1))
+    steps = batches(lengths, training, random.Random(1))
     assert sorted(row for rows in steps for row in rows) == list(range(37))
     if packing:
         assert len(steps) < 37 / 4 * 2
@@ -313,13 +315,20 @@ def test_an_epoch_has_every_row_once(packing) -> None:
     ("constant", [1.0, 1.0, 1.0, 1.0]),
 ])  # fmt: skip
 def test_the_learning_rate_falls_as_its_name_says(kind, values) -> None:
+    import torch
+
     settings = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
-    rates = [loop.learning_rate(done, 4, settings) for done in range(4)]
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule, rates = loop.scheduler(optimizer, 4, settings), []
+    for _ in range(4):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
     assert rates == pytest.approx(values, abs=1e-4)
 
 
 def test_rows_held_out_are_not_trained_on() -> None:
-    rows = documents(10)
+    rows = tokenized(10)
     kept, held_out = loop.split(rows, DatasetConfig(train_test_split=0.8))
     assert (len(kept), len(held_out)) == (8, 2)
     assert not {id(row) for row in kept} & {id(row) for row in held_out}

@@ -60,13 +60,13 @@ def refuse_unsafe(generation: Mapping[str, Any], vocabulary: int) -> None:
     """
     for key in _ROWS:
         value = generation.get(key)
-        if value is not None and (not _is_integer(value) or not 1 <= value <= ROW_LIMIT):
+        if value is not None and not _is_between(1, value, ROW_LIMIT):
             raise _refused(key, f"must be a number from 1 to {ROW_LIMIT}", value)
     for key in _TOKENS:
         value = generation.get(key)
         tokens = value if isinstance(value, list) else [value]
         for token in tokens if value is not None else []:
-            if not _is_integer(token) or not 0 <= token < vocabulary:
+            if not _is_between(0, token, vocabulary - 1):
                 raise _refused(key, f"must be a token from 0 to {vocabulary - 1}", token)
     temperature = generation.get("temperature")
     if isinstance(temperature, int | float) and 0 < temperature < LOWEST_TEMPERATURE:
@@ -98,5 +98,5 @@ def _refused(key: str, must: str, value: Any) -> RequestRefusedError:
     return RequestRefusedError(f"generate_kwargs.{key} {must}, found {json.dumps(value)[:40]}")
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_between(least: int, value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
