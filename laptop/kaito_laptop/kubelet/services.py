@@ -43,7 +43,11 @@ class _Listener:
         except OSError:
             writer.transport.abort()
             return
-        await asyncio.gather(_copy(reader, other_writer), _copy(other_reader, writer))
+        try:
+            await asyncio.gather(_copy(reader, other_writer), _copy(other_reader, writer))
+        finally:
+            writer.close()
+            other_writer.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,8 +98,10 @@ class ServiceProxy:
         self._loop.run_forever()
         for listener in self._listeners.values():
             listener.close()
-        for task in asyncio.all_tasks(self._loop):
+        open_ones = asyncio.all_tasks(self._loop)
+        for task in open_ones:
             task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*open_ones, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 

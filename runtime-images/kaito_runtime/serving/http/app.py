@@ -1,5 +1,6 @@
 """The web server in front of a ChatEngine: Kaito's routes on Tornado, and nothing about models."""
 
+import socket
 from typing import Any
 
 import tornado.web
@@ -9,6 +10,9 @@ from kaito_runtime.pod.host_metrics import machine_figures
 from kaito_runtime.serving.http.chat import Chat
 from kaito_runtime.serving.http.handler import Handler, Served
 from kaito_runtime.serving.http.limits import LimitedServer
+
+BACKLOG = 128
+"""Connections that wait to be accepted; tornado.netutil has as many."""
 
 
 class Root(Handler):
@@ -89,7 +93,11 @@ def listen(served: Served, host: str, port: int) -> LimitedServer:
     """Start answering on a port of the running event loop."""
     server = LimitedServer(make_app(served), served.limits, served.metrics.dropped.inc)
     served.connections = lambda: server.open_connections
-    server.listen(port, host)
+    # Tornado's own listen leaves the socket open when the port is taken.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener.setblocking(False)
+    server.add_socket(listener)
     return server
 
 
