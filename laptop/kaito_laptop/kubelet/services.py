@@ -98,10 +98,7 @@ class ServiceProxy:
         self._loop.run_forever()
         for listener in self._listeners.values():
             listener.close()
-        open_ones = asyncio.all_tasks(self._loop)
-        for task in open_ones:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*open_ones, return_exceptions=True))
+        self._loop.run_until_complete(_end_tasks())
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -153,6 +150,13 @@ class ServiceProxy:
                     if port.get("name", "") == port_name:
                         found.append(self._reach((endpoint["addresses"][0], int(port["port"]))))
         return found
+
+
+async def _end_tasks() -> None:
+    open_ones = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in open_ones:
+        task.cancel()
+    await asyncio.gather(*open_ones, return_exceptions=True)
 
 
 def _service_of(endpoint_slice: Manifest) -> str:
