@@ -33,7 +33,7 @@ CHILDREN = {
     "secrets": f"/api/v1/namespaces/{NAMESPACE}/secrets",
     "jobs": f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs",
 }
-OURS = {*CHILDREN, "workspaces", "machines", "deployments", "statefulsets"}
+OURS = {*CHILDREN, "workspaces", "machines", "deployments"}
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 CLIENTS = 16
 QUIET_SECONDS = 3.0

@@ -44,7 +44,7 @@ LOOK_SECONDS, STEPS = 0.05, 1000
 HOOK_SECONDS, POOL_SECONDS = 30.0, 1.0
 EDITOR = "sed -i -e s/ACR_REPO_HERE/mlteam/ -e s/IMAGE_NAME_HERE/phi-3/"
 """What `kubectl edit` opens here: it writes real names."""
-SEEN = ("Workspace", "Machine", "Job", "Deployment", "StatefulSet", "Service", "Pod", "Node")
+SEEN = ("Workspace", "Machine", "Job", "Deployment", "Service", "Pod", "Node")
 _stories, _addresses = count(1), count(10)
 
 
@@ -290,7 +290,6 @@ def _named(kind: str) -> tuple[str, str]:
         "Machine": "kaito.sh/v1alpha1",
         "Job": "batch/v1",
         "Deployment": "apps/v1",
-        "StatefulSet": "apps/v1",
     }
     return groups.get(kind, "v1"), kind
 

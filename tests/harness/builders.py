@@ -230,7 +230,6 @@ def request(
         "Machine.kaito.sh/v1alpha1": {},
         "Job.batch/v1": {},
         "Deployment.apps/v1": {},
-        "StatefulSet.apps/v1": {},
         "Service.v1": {},
         "Secret.v1": {},
     }

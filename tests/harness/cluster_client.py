@@ -141,7 +141,7 @@ class ClusterClient(ABC):
         return self.cluster.list(resource, place, selector)
 
     def pods(self, owner: str = "", **selector: str) -> Sequence[Manifest]:
-        """Return the pods of a Job, Deployment or StatefulSet, or with labels such as `app="x"`."""
+        """Return the pods of a Job or Deployment, or with labels such as `app="x"`."""
         return [
             pod
             for pod in self.list("Pod")

@@ -246,7 +246,6 @@ def child_kinds(parent_kind: str) -> frozenset[tuple[str, str]]:
         "machines": "Machine",
         "jobs": "Job",
         "deployments": "Deployment",
-        "statefulsets": "StatefulSet",
         "services": "Service",
         "secrets": "Secret",
     }

@@ -16,7 +16,6 @@ SHORT = {
     "ResourceQuota": "quota",
     "LimitRange": "limits",
     "Event": "ev",
-    "StatefulSet": "sts",
 }
 """Of the built-in kinds; those of ours stand in their definitions."""
 

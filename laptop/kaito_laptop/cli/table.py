@@ -35,7 +35,6 @@ BUILTIN: dict[str, tuple[tuple[str, str], ...]] = {
     "Pod": (("Status", ".status.phase"), ("Node", ".spec.nodeName")),
     "Job": (("Succeeded", ".status.succeeded"), ("Failed", ".status.failed")),
     "Deployment": (("Replicas", ".spec.replicas"), ("Ready", ".status.readyReplicas")),
-    "StatefulSet": (("Replicas", ".spec.replicas"), ("Ready", ".status.readyReplicas")),
     "Service": (("Type", ".spec.type"), ("Cluster-IP", ".spec.clusterIP")),
     "Secret": (("Type", ".type"),),
     "Event": (("Type", ".type"), ("Reason", ".reason"), ("Message", ".message")),

@@ -13,7 +13,6 @@ from kaito_laptop.controllers.job import JobController
 from kaito_laptop.controllers.nodes import NodeLifecycle
 from kaito_laptop.controllers.quota import QuotaController
 from kaito_laptop.controllers.scheduler import Scheduler
-from kaito_laptop.controllers.stateful_set import StatefulSetController
 from kaito_laptop.controllers.teardown import TeardownController
 from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.package_data import definitions
@@ -27,7 +26,6 @@ CONTROLLERS = (
     Scheduler,
     JobController,
     DeploymentController,
-    StatefulSetController,
     EndpointsController,
 )
 

@@ -101,12 +101,8 @@ class Workload:
             self._cluster.create(pod)
         except ClusterError as error:
             with suppress(Forbidden):  # A namespace that ends takes no Events either.
-                self._recorder.warning(owner, "FailedCreate", self._refused(owner, pod, error))
+                self._recorder.warning(owner, "FailedCreate", f"Error creating: {error.message}")
             raise
-
-    def _refused(self, owner: Manifest, pod: Manifest, error: ClusterError) -> str:
-        """What the Event says of a pod that could not be made."""
-        return f"Error creating: {error.message}"
 
     def _delete_pod(self, pod: Manifest) -> None:
         try:

@@ -10,12 +10,6 @@ from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.objects import get
 
 HOST = "127.0.0.1"
-OWN_CONDITIONS = (
-    "PodReadyToStartContainers",
-    "Initialized",
-    "Ready",
-    "ContainersReady",
-)
 
 
 @dataclass(frozen=True, slots=True)

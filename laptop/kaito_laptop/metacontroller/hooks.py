@@ -61,10 +61,6 @@ class HookCall:
         """Return the request as JSON."""
         return json.loads(self.request)
 
-    def answer_json(self) -> Any:
-        """Return the answer as JSON."""
-        return json.loads(self.answer.body)
-
 
 Checker = Callable[[HookCall], None]
 

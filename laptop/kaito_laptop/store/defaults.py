@@ -111,26 +111,6 @@ def deployment(manifest: Manifest) -> None:
     pod_spec(spec["template"]["spec"])
 
 
-def stateful_set(manifest: Manifest) -> None:
-    """Fill in a StatefulSet; its claim templates are why updates in place never settle."""
-    spec = manifest["spec"]
-    spec.setdefault("replicas", 1)
-    spec.setdefault("podManagementPolicy", "OrderedReady")
-    strategy = spec.setdefault("updateStrategy", {})
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
-    spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault(
-        "persistentVolumeClaimRetentionPolicy", {"whenDeleted": "Retain", "whenScaled": "Retain"}
-    )
-    pod_spec(spec["template"]["spec"])
-    for claim in spec.get("volumeClaimTemplates", []):
-        claim.setdefault("apiVersion", "v1")
-        claim.setdefault("kind", "PersistentVolumeClaim")
-        claim.setdefault("status", {"phase": "Pending"})
-        claim["spec"].setdefault("volumeMode", "Filesystem")
-
-
 def job(manifest: Manifest) -> None:
     """Fill in a Job; its selector and template labels carry its own uid."""
     spec, metadata = manifest["spec"], manifest["metadata"]
@@ -208,7 +188,6 @@ def namespace(manifest: Manifest) -> None:
 DEFAULTS: dict[str, Callable[[Manifest], None]] = {
     "Pod": pod,
     "Deployment": deployment,
-    "StatefulSet": stateful_set,
     "Job": job,
     "Service": service,
     "Secret": secret,

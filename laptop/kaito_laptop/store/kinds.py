@@ -133,7 +133,6 @@ BUILTIN = (
     _builtin("discovery.k8s.io/v1", "EndpointSlice", generation=True),
     _builtin("batch/v1", "Job", status=True, generation=True),
     _builtin("apps/v1", "Deployment", status=True, generation=True),
-    _builtin("apps/v1", "StatefulSet", status=True, generation=True),
     _builtin(
         "apiextensions.k8s.io/v1",
         "CustomResourceDefinition",

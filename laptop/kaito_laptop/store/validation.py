@@ -22,15 +22,6 @@ LABEL_KEY = re.compile(
 )
 ANNOTATION_BYTES = 262144
 POD_MUTABLE = {"activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations", "nodeName"}
-STATEFUL_SET_MUTABLE = {
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "revisionHistoryLimit",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-}
 
 
 def refuse(manifest: Manifest, causes: Sequence[str]) -> None:
@@ -68,7 +59,7 @@ def _name_causes(kind: str, found: str) -> Iterator[str]:
         pattern, most, what = LABEL_1035, 63, "a DNS-1035 label"
     elif kind == "Namespace":
         pattern, most, what = LABEL, 63, "a lowercase RFC 1123 label"
-    elif kind in ("Job", "StatefulSet"):
+    elif kind == "Job":
         most = 63  # The name becomes a label value of the pods.
     if not found:
         yield "metadata.name: Required value: name or generateName is required"
@@ -98,7 +89,7 @@ def builtin_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
             yield from pod_causes(spec, "spec")
             if old is not None:
                 yield from _immutable(spec, old["spec"], POD_MUTABLE)
-        case "Deployment" | "StatefulSet" | "DaemonSet":
+        case "Deployment":
             yield from _workload_causes(manifest, old)
         case "Job":
             yield from _job_causes(spec, old)
@@ -132,18 +123,8 @@ def _workload_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
             "spec.template.spec.restartPolicy: Unsupported value: "
             f'{quoted(template["spec"].get("restartPolicy"))}: supported values: "Always"'
         )
-    if old is None:
-        return
-    if not same(selector, old["spec"].get("selector")):
+    if old is not None and not same(selector, old["spec"].get("selector")):
         yield f"spec.selector: Invalid value: {quoted(selector)}: field is immutable"
-    if manifest["kind"] == "StatefulSet":
-        changed = {k for k in {*spec, *old["spec"]} if not same(spec.get(k), old["spec"].get(k))}
-        if changed - STATEFUL_SET_MUTABLE - {"selector"}:
-            yield (
-                "spec: Forbidden: updates to statefulset spec for fields other than "
-                + ", ".join(f"'{each}'" for each in sorted(STATEFUL_SET_MUTABLE))
-                + " are forbidden"
-            )
 
 
 def _job_causes(spec: Manifest, old: Manifest | None) -> Iterator[str]:

@@ -54,7 +54,6 @@ def test_update_strategies_are_those_that_metacontroller_does_well() -> None:
         "machines": "OnDelete",
         "jobs": "OnDelete",
         "deployments": "InPlace",
-        "statefulsets": "InPlace",
         "services": "InPlace",
         "secrets": "InPlace",
     }

@@ -484,19 +484,6 @@ DRIFTS = {
     ),
     "a float": workload(template_fields=template(terminationGracePeriodSeconds=30.0)),
     "string data": secret(stringData={"a": "b"}),
-    "claim templates": workload(
-        "StatefulSet",
-        serviceName="d",
-        volumeClaimTemplates=[
-            {
-                "metadata": {"name": "v"},
-                "spec": {
-                    "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": "1Gi"}},
-                },
-            }
-        ],
-    ),
 }
 CLEAN = {
     "canonical quantities": limits(cpu="1", memory="1Gi", **{"nvidia.com/gpu": "1"}),
@@ -542,7 +529,6 @@ CLEAN = {
 }
 KINDS = [
     ("apps/v1", "deployments", "InPlace"),
-    ("apps/v1", "statefulsets", "InPlace"),
     ("v1", "services", "InPlace"),
     ("v1", "secrets", "InPlace"),
 ]

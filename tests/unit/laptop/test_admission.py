@@ -161,18 +161,6 @@ def test_each_namespace_has_its_own(simulation) -> None:
     simulation.cluster.create(elsewhere)
 
 
-def test_a_stateful_set_says_it_in_its_own_words(simulation) -> None:
-    simulation.apply(quota(pods="0"))
-    spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template()}
-    simulation.apply(
-        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "s"}, "spec": spec}
-    )
-    assert simulation.events("s", "FailedCreate")[0]["message"] == (
-        'create Pod s-0 in StatefulSet s failed error: pods "s-0" is forbidden: exceeded quota: q, '
-        "requested: pods=1, used: pods=0, limited: pods=0"
-    )
-
-
 def test_a_limit_range_leaves_a_note_of_what_it_filled_in(simulation) -> None:
     simulation.apply(limit_range(default={"memory": "512Mi", "cpu": "1"}))
     made = simulation.cluster.create(pod(init=[container("weights", limits={"cpu": "2"})]))

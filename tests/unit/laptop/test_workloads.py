@@ -1,4 +1,4 @@
-"""Jobs, Deployments, StatefulSets, nodes and endpoints, on virtual time with scripted pods."""
+"""Jobs, Deployments, nodes and endpoints, on virtual time with scripted pods."""
 
 import pytest
 
@@ -304,52 +304,6 @@ def test_an_image_that_cannot_be_pulled_is_tried_again(simulation) -> None:
     simulation.kubelet.allow_image(pod)
     simulation.advance(30)
     assert simulation.kubelet.running(pod) == ["main"]
-
-
-def stateful_set(simulation, **spec) -> None:
-    simulation.apply(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "StatefulSet",
-            "metadata": {"name": "s"},
-            "spec": {
-                "replicas": 2,
-                "serviceName": "s-headless",
-                "selector": {"matchLabels": {"app": "x"}},
-                "template": template(readinessProbe={"httpGet": {"port": 80}}),
-                **spec,
-            },
-        }
-    )
-
-
-def test_an_ordered_stateful_set_starts_one_pod_after_the_other(simulation) -> None:
-    stateful_set(simulation)
-    assert [pod["metadata"]["name"] for pod in simulation.pods("s")] == ["s-0"]
-    start_ready(simulation, "s-0")
-    assert [pod["metadata"]["name"] for pod in simulation.pods("s")] == ["s-0", "s-1"]
-    start_ready(simulation, "s-1")
-    assert simulation.get("StatefulSet", "s")["status"]["readyReplicas"] == 2
-
-
-def test_a_parallel_stateful_set_starts_all_pods_with_their_numbers(simulation) -> None:
-    stateful_set(simulation, podManagementPolicy="Parallel")
-    pods = simulation.pods("s")
-    assert [pod["spec"]["hostname"] for pod in pods] == ["s-0", "s-1"]
-    assert {pod["spec"]["subdomain"] for pod in pods} == {"s-headless"}
-
-
-def test_a_stateful_set_replaces_the_last_pod_first(simulation) -> None:
-    stateful_set(simulation)
-    start_ready(simulation, "s-0")
-    start_ready(simulation, "s-1")
-    new = template(readinessProbe={"httpGet": {"port": 80}})
-    new["spec"]["containers"][0]["image"] = "x:2"
-    stateful_set(simulation, template=new)
-    image = lambda name: simulation.get("Pod", name)["spec"]["containers"][0]["image"]  # noqa: E731
-    assert (image("s-0"), image("s-1")) == ("x:1", "x:2")
-    start_ready(simulation, "s-1")
-    assert (image("s-0"), image("s-1")) == ("x:2", "x:2")
 
 
 def service(simulation, **spec) -> None:
