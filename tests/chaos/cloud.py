@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kaito_hooks.providers.aks.pools import owners
-from kaito_laptop.azure import ManagedCluster
 from kaito_laptop.azure.answers import Answer, Request, error, ok
-from kaito_laptop.azure.router import Handled, Router
+from kaito_laptop.azure.interference import Handled
+from kaito_laptop.azure.router import Router
 from kaito_laptop.core.clock import VirtualClock
 
 from tests.chaos.fault_schedule import FaultSchedule
+from tests.harness.arm import ScriptedCluster
 
 FOREIGN = "foreign"
 LAG_SECONDS = 30
@@ -42,7 +43,7 @@ class Cloud:
         hides_etags = chance.random() < 0.1
         self.has_swapped = hides_etags
         """Whether someone has put a pool of theirs in the place of ours; without etags nobody can tell."""
-        self.arm = ManagedCluster(
+        self.arm = ScriptedCluster(
             clock,
             self.nodes,
             GPUS,
@@ -54,7 +55,7 @@ class Cloud:
             preempts=chance.random() < 0.5,
             not_found_code=chance.choice(["NotFound", "AgentPoolNotFound"]),
         )
-        self.arm.faults.fate = lambda: schedule.fate(clock.seconds())  # type: ignore[method-assign]
+        self.arm.faults.outcome = lambda: schedule.outcome(clock.seconds())  # type: ignore[method-assign]
         self.arm.add_pool(FOREIGN, tags={"team": "other"})
         self._router = Router(self.arm, lambda: "http://127.0.0.1:1")
         self.wrong: list[tuple[str, str]] = []
@@ -98,9 +99,9 @@ class Cloud:
 
     def block(self, kind: str) -> None:
         """What the owner of the subscription does to us."""
-        self.arm.lock = {"lock": "CanNotDelete", "read-only lock": "ReadOnly"}.get(kind, "")
-        self.arm.is_subscription_disabled = kind == "disabled"
-        self.arm.policy = (lambda properties: "no-gpus") if kind == "policy" else None
+        self.arm.guards.lock = {"lock": "CanNotDelete", "read-only lock": "ReadOnly"}.get(kind, "")
+        self.arm.guards.is_subscription_disabled = kind == "disabled"
+        self.arm.guards.policy = (lambda properties: "no-gpus") if kind == "policy" else None
 
     def is_at_rest(self, pool: str) -> bool:
         """Whether nothing is under way with a pool."""

@@ -17,7 +17,7 @@ from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
 from kaito_laptop.azure.answers import Request
-from kaito_laptop.azure.router import Handled
+from kaito_laptop.azure.interference import Handled
 from kaito_laptop.core.clock import VirtualClock
 
 from tests.chaos.cloud import Cloud

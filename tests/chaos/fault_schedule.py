@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.azure import Fate, Fault
-from kaito_laptop.azure import provisioning_errors as errors
+from kaito_laptop.azure import Outcome
+
+from tests.harness import provisioning_errors as errors
+from tests.harness.arm import Fault
 
 BAD_BODIES = (b"", b"{}", b"[]", b"null", b'{"value": []}', b'{"name": "ws', b"<html>")
 STATUSES = (400, 401, 403, 404, 408, 409, 412, 500, 502, 503, 504)
@@ -92,17 +94,17 @@ class FaultSchedule:
                 return Fault(is_dropped=True, applied_after_seconds=chance.uniform(5, 40))
         return Fault(is_dropped=True)
 
-    def fate(self, now: float) -> Fate:
+    def outcome(self, now: float) -> Outcome:
         """What becomes of the pool that is made now."""
         roll = self.chance.random() if now < self.ends and self.share else 1.0
         if roll < 0.15:
             self.seen["pool fails"] += 1
             state = self.chance.choice(["Failed", "Failed", "Canceled"])
-            return Fate(state, self._cause())
+            return Outcome(state, self._cause())
         if roll < 0.2:
             self.seen["node never joins"] += 1
-            return Fate(has_node=False)
-        return Fate(seconds=self.chance.uniform(60, 500))
+            return Outcome(has_node=False)
+        return Outcome(seconds=self.chance.uniform(60, 500))
 
     def _cause(self) -> Mapping[str, Any] | None:
         """As AKS has written it over the years, or nothing at all."""

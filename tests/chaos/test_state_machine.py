@@ -18,12 +18,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kaito_laptop.azure import Fate, Fault
+from kaito_laptop.azure import Outcome
 
 from tests.chaos.driver import Run
 from tests.chaos.fault_schedule import FaultSchedule
 from tests.chaos.machines import SimulatedMachine
 from tests.chaos.mutations import leave_when_not_launched
+from tests.harness.arm import Fault
 
 NEVER = float("inf")
 EVENTS = (
@@ -38,8 +39,15 @@ FAULTS = (
     *((verb, kind) for verb in ("PUT", "DELETE") for kind in (*LOST, *APPLIED)),
     ("PUT", "late"),
 )
-SOON = Fate(seconds=200)
-FATES = (SOON, SOON, Fate("Failed"), Fate("Canceled"), Fate(has_node=False), Fate(seconds=2400))
+SOON = Outcome(seconds=200)
+OUTCOMES = (
+    SOON,
+    SOON,
+    Outcome("Failed"),
+    Outcome("Canceled"),
+    Outcome(has_node=False),
+    Outcome(seconds=2400),
+)
 INDEX, CALM = st.integers(0, 2), st.integers(0, 8)
 
 
@@ -49,13 +57,13 @@ class Told(FaultSchedule):
 
     coming: Counter[str] = field(default_factory=Counter)
     faults: dict[str, deque[str]] = field(default_factory=dict)
-    next_fate: Fate = SOON
+    next_outcome: Outcome = SOON
 
     def fault(self, verb: str, now: float) -> Fault | None:
         return self._fault(self.faults[verb].popleft()) if self.faults.get(verb) else None
 
-    def fate(self, now: float) -> Fate:
-        return self.next_fate
+    def outcome(self, now: float) -> Outcome:
+        return self.next_outcome
 
     def happens(self, kind: str, probability: float, now: float) -> bool:
         self.coming[kind] -= 1
@@ -65,7 +73,7 @@ class Told(FaultSchedule):
         """What was told and did not come does not come any more."""
         self.coming.clear()
         self.faults.clear()
-        self.next_fate = SOON
+        self.next_outcome = SOON
 
 
 class Machines(RuleBasedStateMachine):
@@ -88,7 +96,7 @@ class Machines(RuleBasedStateMachine):
         calm=CALM,
         events=st.sets(st.sampled_from(EVENTS), max_size=2),
         faults=st.lists(st.sampled_from(FAULTS), max_size=2),
-        fate=st.sampled_from(FATES),
+        outcome=st.sampled_from(OUTCOMES),
         late=st.sampled_from([0, 20, 46, 300, 1200]),
     )
     def call(
@@ -97,7 +105,7 @@ class Machines(RuleBasedStateMachine):
         calm: int,
         events: set[str],
         faults: list[tuple[str, str]],
-        fate: Fate,
+        outcome: Outcome,
         late: int,
     ) -> None:
         """A call in which not all is well."""
@@ -105,7 +113,7 @@ class Machines(RuleBasedStateMachine):
         for verb, kind in faults:
             is_possible = kind != "late" or self.schedule.is_late
             self.schedule.faults.setdefault(verb, deque()).extend([kind] * is_possible)
-        self.schedule.coming, self.schedule.next_fate = Counter(events), fate
+        self.schedule.coming, self.schedule.next_outcome = Counter(events), outcome
         self.run.cloud.pass_time(late)
         self._call(simulated)
         self.schedule.clear()

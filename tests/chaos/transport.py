@@ -12,7 +12,7 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.core.rest._http_response_impl import HttpResponseImpl
 
 from kaito_laptop.azure.answers import Request
-from kaito_laptop.azure.router import Handled
+from kaito_laptop.azure.interference import Handled
 
 Handle = Callable[[Request], Handled | None]
 """None for a connection that is refused."""

@@ -13,7 +13,6 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.controllers.cluster_nodes import LAPTOP, ClusterNodes, ready_node
 from kaito_laptop.controllers.owned import is_active
 from kaito_laptop.core.clock import RealClock
@@ -34,6 +33,7 @@ from tests.e2e.control_plane import ControlPlane
 from tests.e2e.fake_clock import FakeClock
 from tests.e2e.hook_proxy import HookProxy, sooner
 from tests.harness.api_server import ApiServer
+from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.scripted_kubelet import ScriptedKubelet
 from tests.harness.story import Story, check_wire, gpus, host_memory
 
@@ -276,9 +276,15 @@ class RealStory(Story):
 @contextmanager
 def real_story(story: RealStory, **settings: Any) -> Iterator[RealStory]:
     """A story on a real control plane; what it starts is gone when it ends."""
-    seconds = {"create_seconds": POOL_SECONDS, "delete_seconds": POOL_SECONDS}
-    story.arm = ManagedCluster(story.clock, story.nodes, gpus(), memory=host_memory(), **seconds)
-    with ArmServer(story.arm, moves_by_itself=True) as story.azure:
+    story.arm = ScriptedCluster(
+        story.clock,
+        story.nodes,
+        gpus(),
+        memory=host_memory(),
+        create_seconds=POOL_SECONDS,
+        delete_seconds=POOL_SECONDS,
+    )
+    with ScriptedArmServer(story.arm, moves_by_itself=True) as story.azure:
         story.install(story.clock, **settings)
         with story:
             yield story

@@ -65,7 +65,6 @@ class LaptopStory(ProcessStory):
         super().__init__(laptop.cluster, laptop.event_loop, laptop.nodes, laptop.kubelet)
         self.state, self.password = laptop.state, laptop.password
         self.registry, self.services = laptop.registry, laptop.services
-        self.arm = laptop.arm
         self.settle()
         self.remember_what_is_there()
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import VirtualClock
 from kaito_laptop.core.cluster import Manifest
@@ -24,6 +23,7 @@ from kaito_laptop.metacontroller.hooks import (
 )
 from kaito_laptop.store.apply import apply
 
+from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.cluster_client import ClusterClient
 from tests.harness.scripted_kubelet import ScriptedKubelet
 
@@ -85,14 +85,14 @@ class Simulation(ClusterClient):
                 self._applied.add(self._key_of(apply(self.cluster, each)))
         self.settle()
 
-    def start_arm(self, gpus: Mapping[str, int], **options: Any) -> ArmServer:
+    def start_arm(self, gpus: Mapping[str, int], **options: Any) -> ScriptedArmServer:
         """Start the ARM stand-in on the story's time; `gpus` are the GPUs of each Azure size.
 
-        The caller stops it; the options are those of `ManagedCluster`.
+        The caller stops it; the options are those of `ScriptedCluster`.
         """
-        managed = ManagedCluster(self.clock, self.nodes, gpus, **options)
+        managed = ScriptedCluster(self.clock, self.nodes, gpus, **options)
         self.event_loop.every(ARM_STEP_SECONDS, managed.advance)
-        return ArmServer(managed).start()
+        return ScriptedArmServer(managed).start()
 
     def start_metacontroller(self) -> None:
         """Start it again after it was stopped, with nothing remembered."""

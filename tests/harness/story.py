@@ -16,7 +16,6 @@ from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, WorkspaceSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
-from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.clock import Clock
 from kaito_laptop.core.objects import is_true, uid
@@ -24,6 +23,7 @@ from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
 from kaito_laptop.metacontroller.hooks import HookCall, HookCaller, WsgiApp
 
 from tests.harness import wire
+from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.builders import inference_workspace, merged, tuning_workspace
 from tests.harness.cluster_client import ClusterClient
 from tests.harness.faulty_hooks import FAULTY
@@ -51,8 +51,8 @@ TRAINED = {
 class Story(ClusterClient):
     """A scene with words for what happens to a Workspace."""
 
-    arm: ManagedCluster
-    azure: ArmServer
+    arm: ScriptedCluster
+    azure: ScriptedArmServer
     log: io.StringIO
     calls: list[HookCall]
     clock: Clock
@@ -257,9 +257,9 @@ def memory_story(**settings: Any) -> Iterator[Story]:
     """A story in memory; what it starts is gone when it ends."""
     azure_time = _AzureTime()
     story = MemoryStory(checkers=[check_wire, azure_time])
-    story.arm = ManagedCluster(story.clock, story.nodes, gpus(), memory=host_memory())
+    story.arm = ScriptedCluster(story.clock, story.nodes, gpus(), memory=host_memory())
     story.log = io.StringIO()
     azure_time.story = story
-    with story, ArmServer(story.arm) as story.azure:
+    with story, ScriptedArmServer(story.arm) as story.azure:
         story.install(story.clock, **settings)
         yield story

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaito_laptop.azure.faults import Fate
+from kaito_laptop.azure import Outcome
 from kaito_laptop.core.objects import labels
 
 from tests.harness.builders import merged
@@ -46,7 +46,7 @@ def test_workspaces_that_never_come_up_do_not_hold_up_a_healthy_one(story: Story
 
 def ten_that_never_come_up(story: Story) -> None:
     """Four whose nodes never come, three whose pods never start, three whose spec is broken."""
-    story.arm.faults.foretell(*[Fate(state="Creating")] * 4)
+    story.arm.faults.script_next(*[Outcome(state="Creating")] * 4)
     for number in range(4):
         story.apply(merged(INFERENCE, {"metadata": {"name": f"nodeless-{number}"}}))
     story.run_until(lambda: len(story.pools()) == 4)

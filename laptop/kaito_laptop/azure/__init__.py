@@ -4,10 +4,10 @@ It listens on loopback, so Azure's real client is used everywhere. Time is the l
 takes its minutes in a story of milliseconds as well.
 """
 
-from kaito_laptop.azure.cluster import ManagedCluster
+from kaito_laptop.azure.cluster import Behaviour, ManagedCluster
 from kaito_laptop.azure.compute import Compute
-from kaito_laptop.azure.faults import Fate, Fault, Faults
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.azure.nodes import Nodes
 from kaito_laptop.azure.server import ArmServer
 
-__all__ = ["ArmServer", "Compute", "Fate", "Fault", "Faults", "ManagedCluster", "Nodes"]
+__all__ = ["ArmServer", "Behaviour", "Compute", "ManagedCluster", "Nodes", "Outcome"]

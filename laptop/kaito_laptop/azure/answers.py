@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,3 @@ def refused(
 def _flat(code: str, message: str, target: str = "", subcode: str = "") -> dict[str, Any]:
     body = {"code": code, "details": None, "message": message, "subcode": subcode}
     return {**body, "target": target} if target else body
-
-
-Shape = Literal["wrapped", "flat", "details", "inner"]
-"""Where code and message stand in a failure: AKS has answered in each of these ways."""
-
-
-def failure(shape: Shape, code: str, message: str) -> bytes:
-    """The body of a failure in one of ARM's shapes."""
-    cause: dict[str, Any] = {"code": code, "message": message}
-    outer = {"code": "InvalidTemplateDeployment", "message": "The deployment is not valid."}
-    body: dict[str, Any] = {
-        "wrapped": {"error": cause},
-        "flat": _flat(code, message),
-        "details": {"error": {**outer, "details": [cause]}},
-        "inner": {"error": {**outer, "innererror": cause}},
-    }[shape]
-    return json.dumps(body).encode()

@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaito_laptop.azure.answers import Answer, ok, refused
-from kaito_laptop.azure.provisioning_errors import no_capacity, provisioning_error
+from kaito_laptop.azure.provisioning_errors import (
+    ALLOCATION_WORDS,
+    no_capacity,
+    provisioning_error,
+)
 
 SPOT_FAMILY = "lowPriorityCores"
 REGIONAL = "cores"
@@ -27,11 +31,15 @@ _MORE_QUOTA = (
 
 @dataclass(slots=True)
 class Compute:
-    """One region as one subscription sees it; tests set what they need."""
+    """One region as one subscription sees it."""
 
     region: str = "westeurope"
     sizes: set[str] = field(default_factory=set)
-    """Names that `skus` lists, besides those that pools have."""
+    """Names that `skus` lists, besides those with GPUs."""
+    gpus: Mapping[str, int] = field(default_factory=dict)
+    """Of each size with NVIDIA GPUs."""
+    memory: Mapping[str, str] = field(default_factory=dict)
+    """Of each size; 64Gi for one that is not named."""
     not_offered: set[str] = field(default_factory=set)
     """Sizes that are retired, or closed to the subscription."""
     zones: Sequence[str] = ("1", "2", "3")
@@ -71,9 +79,10 @@ class Compute:
                 self.free[key] -= 1
             return None
         if is_spot(properties):
-            return provisioning_error(2026, "SkuNotAvailable", no_capacity(size, self.region))
+            return provisioning_error("SkuNotAvailable", no_capacity(size, self.region))
         is_zonal = bool(properties.get("availabilityZones"))
-        return provisioning_error(2026, "ZonalAllocationFailed" if is_zonal else "AllocationFailed")
+        code = "ZonalAllocationFailed" if is_zonal else "AllocationFailed"
+        return provisioning_error(code, ALLOCATION_WORDS[code])
 
     def give_back(self, properties: Mapping[str, Any]) -> None:
         """A virtual machine is gone."""
@@ -82,20 +91,34 @@ class Compute:
         if key in self.free:
             self.free[key] += 1
 
+    def gpus_of(self, size: str) -> int | None:
+        """How many GPUs a size has; None for one without."""
+        return {name.lower(): count for name, count in self.gpus.items()}.get(size.lower())
+
+    def memory_of(self, size: str) -> str:
+        """How much memory a size has."""
+        known = {name.lower(): amount for name, amount in self.memory.items()}
+        return known.get(size.lower(), "64Gi")
+
     def is_offered(self, size: str) -> bool:
         """Whether the subscription may have that size here."""
         return size.lower() not in {name.lower() for name in self.not_offered}
 
     def skus(self) -> Answer:
         """`GET /subscriptions/{s}/providers/Microsoft.Compute/skus`."""
-        names = sorted(self.sizes | self.not_offered)
+        names = sorted(self._listed() | self.not_offered)
         return ok(200, {"value": [self._sku(name) for name in names]})
 
     def usages(self, pools: Iterable[Mapping[str, Any]]) -> Answer:
         """`GET .../providers/Microsoft.Compute/locations/{l}/usages`."""
         used = self._used(pools)
-        families = {family_of(name) for name in self.sizes} | {REGIONAL, SPOT_FAMILY} | set(used)
+        families = (
+            {family_of(name) for name in self._listed()} | {REGIONAL, SPOT_FAMILY} | set(used)
+        )
         return ok(200, {"value": [self._usage(name, used) for name in sorted(families)]})
+
+    def _listed(self) -> set[str]:
+        return self.sizes | set(self.gpus)
 
     def _sku(self, name: str) -> dict[str, Any]:
         restriction = {

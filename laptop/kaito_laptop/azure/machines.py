@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kaito_laptop.azure.compute import Compute
-from kaito_laptop.azure.nodes import Nodes, node, node_name
+from kaito_laptop.azure.nodes import Machine, Nodes, node, node_name
 from kaito_laptop.azure.pool import Pool
 from kaito_laptop.core.clock import Clock, timestamp
 
@@ -19,25 +18,22 @@ class Machines:
     nodes: Nodes
     compute: Compute
     node_resource_group: str
-    gpus: Mapping[str, int]
-    """By lower-case size with NVIDIA GPUs."""
-    memory: Mapping[str, str]
-    """By lower-case size."""
 
     def join(self, pool: Pool, number: int = 0, is_ready: bool | None = None) -> None:
         """The Node of a virtual machine joins, or changes."""
-        size = str(pool.properties["vmSize"]).lower()
-        offered = self.gpus.get(size) if pool.fate.gpus is None else pool.fate.gpus
-        joined = node(
+        size = str(pool.properties["vmSize"])
+        gpus = self.compute.gpus_of(size)
+        if gpus is not None and pool.outcome.gpus is not None:
+            gpus = pool.outcome.gpus
+        machine = Machine(
             pool.name,
-            pool.properties,
-            number=number,
-            gpus=offered if size in self.gpus else None,
-            memory=self.memory.get(size, "64Gi"),
-            is_ready=pool.fate.is_ready if is_ready is None else is_ready,
-            node_resource_group=self.node_resource_group,
-            now=timestamp(self.clock.now()),
+            number,
+            gpus,
+            self.compute.memory_of(size),
+            pool.outcome.is_ready if is_ready is None else is_ready,
+            self.node_resource_group,
         )
+        joined = node(machine, pool.properties, timestamp(self.clock.now()))
         if number not in pool.numbers:
             pool.numbers.append(number)
         self.nodes.add(joined)

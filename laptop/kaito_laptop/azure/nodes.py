@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kaito_laptop.azure.compute import is_spot, vcpus
@@ -34,37 +35,45 @@ def node_name(pool: str, number: int = 0) -> str:
     return f"{_scale_set(pool)}{number:06d}"
 
 
-def node(
-    pool: str,
-    properties: Mapping[str, Any],
-    *,
-    number: int = 0,
-    gpus: int | None,
-    memory: str,
-    is_ready: bool,
-    node_resource_group: str,
-    now: str,
-) -> Manifest:
-    """A Node of that pool; `gpus` is None for a size without NVIDIA GPUs."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine of a pool."""
+
+    pool: str
+    number: int
+    gpus: int | None
+    """None for a size without NVIDIA GPUs."""
+    memory: str
+    is_ready: bool
+    resource_group: str
+
+    @property
+    def name(self) -> str:
+        """Of the machine and of its Node."""
+        return node_name(self.pool, self.number)
+
+
+def node(machine: Machine, properties: Mapping[str, Any], now: str) -> Manifest:
+    """The Node of a virtual machine; the properties are those of its pool."""
     amounts = {
         "cpu": str(vcpus(properties["vmSize"])),
-        "memory": memory,
+        "memory": machine.memory,
         "pods": "110",
         "ephemeral-storage": f"{_disk_gib(properties) * DISK_PERCENT // 100}Gi",
     }
-    if gpus is not None:
-        amounts[GPU] = str(gpus)
+    if machine.gpus is not None:
+        amounts[GPU] = str(machine.gpus)
     labels = {
-        "agentpool": pool,
-        "kubernetes.azure.com/agentpool": pool,
+        "agentpool": machine.pool,
+        "kubernetes.azure.com/agentpool": machine.pool,
         "kubernetes.azure.com/mode": str(properties.get("mode", "User")).lower(),
         "kubernetes.io/arch": "amd64",
-        "kubernetes.io/hostname": node_name(pool, number),
+        "kubernetes.io/hostname": machine.name,
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": properties["vmSize"],
         **(
             {"accelerator": "nvidia", "kubernetes.azure.com/accelerator": "nvidia"}
-            if gpus is not None
+            if machine.gpus is not None
             else {}
         ),
         **({SPOT: "spot"} if is_spot(properties) else {}),
@@ -77,10 +86,10 @@ def node(
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node_name(pool, number), "labels": labels},
+        "metadata": {"name": machine.name, "labels": labels},
         "spec": {
-            "providerID": f"azure:///{node_resource_group}/providers/Microsoft.Compute"
-            f"/virtualMachineScaleSets/{_scale_set(pool)}/virtualMachines/{number}",
+            "providerID": f"azure:///{machine.resource_group}/providers/Microsoft.Compute"
+            f"/virtualMachineScaleSets/{_scale_set(machine.pool)}/virtualMachines/{machine.number}",
             "taints": [_taint(text) for text in taints],
         },
         "status": {
@@ -89,8 +98,8 @@ def node(
             "conditions": [
                 {
                     "type": "Ready",
-                    "status": "True" if is_ready else "False",
-                    "reason": "KubeletReady" if is_ready else "KubeletNotReady",
+                    "status": "True" if machine.is_ready else "False",
+                    "reason": "KubeletReady" if machine.is_ready else "KubeletNotReady",
                     "message": "",
                     "lastHeartbeatTime": now,
                     "lastTransitionTime": now,

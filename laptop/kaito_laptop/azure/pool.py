@@ -9,7 +9,7 @@ from typing import Any
 
 from kaito_laptop.azure.answers import Answer, refused
 from kaito_laptop.azure.compute import is_spot
-from kaito_laptop.azure.faults import Fate
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.azure.nodes import SPOT
 
 ENDS = ("Succeeded", "Failed", "Canceled")
@@ -28,7 +28,7 @@ class Pool:
 
     name: str
     properties: dict[str, Any]
-    fate: Fate
+    outcome: Outcome
     etag: str = ""
     due: float | None = None
     """When its operation ends."""

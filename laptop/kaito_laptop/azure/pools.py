@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kaito_laptop.azure.faults import Fate
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.azure.machines import Machines
 from kaito_laptop.azure.operations import Operations
 from kaito_laptop.azure.pool import ENDS, Pool
@@ -26,20 +26,22 @@ class Pools:
         self._operations = operations
         self._etags = 0
 
-    def add(self, name: str, properties: dict[str, Any], fate: Fate | None = None) -> Pool:
+    def add(self, name: str, properties: dict[str, Any], outcome: Outcome | None = None) -> Pool:
         """A pool is there."""
-        pool = Pool(name, properties, fate or Fate())
+        pool = Pool(name, properties, outcome or Outcome())
         self.by_name[name] = pool
         self.renew_etag(pool)
         return pool
 
-    def create(self, name: str, properties: dict[str, Any], fate: Fate, seconds: float) -> Pool:
+    def create(
+        self, name: str, properties: dict[str, Any], outcome: Outcome, seconds: float
+    ) -> Pool:
         """A pool is asked for; it fails when no virtual machine is free."""
-        pool = self.add(name, properties, fate)
+        pool = self.add(name, properties, outcome)
         failure = self._machines.compute.take(properties)
         pool.has_machine = failure is None
         if failure is not None:
-            pool.fate = Fate("Failed", failure)
+            pool.outcome = Outcome("Failed", failure)
         self.begin(pool, "Creating", seconds)
         return pool
 
@@ -104,17 +106,17 @@ class Pools:
         if pool.is_own:
             self._end_own(pool)
         else:
-            status = self._meet_fate(pool)
+            status = self._end_requested(pool)
         if operation is not None and pool.state in ENDS:
             operation.end(status, pool.error)
 
-    def _meet_fate(self, pool: Pool) -> str:
+    def _end_requested(self, pool: Pool) -> str:
         """What becomes of a request, and how its operation calls that."""
-        pool.properties["provisioningState"] = pool.fate.state
-        pool.error = pool.fate.error
-        if pool.fate.state == "Succeeded" and pool.fate.has_node and not pool.numbers:
+        pool.properties["provisioningState"] = pool.outcome.state
+        pool.error = pool.outcome.error
+        if pool.outcome.state == "Succeeded" and pool.outcome.has_node and not pool.numbers:
             self._machines.join(pool)
-        return pool.fate.operation or pool.state
+        return pool.outcome.operation or pool.state
 
     def _end_own(self, pool: Pool) -> None:
         if pool.replaced is not None:

@@ -42,9 +42,18 @@ class Place:
     """Of the control plane."""
 
 
-def refusal(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A pool that is asked for."""
+
+    pool: str
+    properties: Mapping[str, Any]
+    place: Place
+
+
+def refusal(requested: Requested) -> Answer | None:
     """The first rule that is broken."""
-    return next((found for rule in _RULES if (found := rule(pool, properties, place))), None)
+    return next((found for rule in _RULES if (found := rule(requested))), None)
 
 
 def too_many(most: int) -> Answer:
@@ -56,11 +65,11 @@ def too_many(most: int) -> Answer:
     )
 
 
-def _spot(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+def _spot(requested: Requested) -> Answer | None:
     """Spot pools are upgraded as AKS sees fit."""
-    if not is_spot(properties):
+    if not is_spot(requested.properties):
         return None
-    settings = properties.get("upgradeSettings") or {}
+    settings = requested.properties.get("upgradeSettings") or {}
     # hashicorp/terraform-provider-azurerm#31129
     if settings.get("maxUnavailable") is not None:
         target = "agentPoolProfile.upgradeSettings.maxUnavailable"
@@ -72,9 +81,9 @@ def _spot(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | No
     return None
 
 
-def _labels(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
-    labels = properties.get("nodeLabels") or {}
-    found = (_label(pool, key, str(value)) for key, value in labels.items())
+def _labels(requested: Requested) -> Answer | None:
+    labels = requested.properties.get("nodeLabels") or {}
+    found = (_label(requested.pool, key, str(value)) for key, value in labels.items())
     return next((answer for answer in found if answer is not None), None)
 
 
@@ -111,25 +120,28 @@ def _is_within(prefix: str, domains: Sequence[str]) -> bool:
     return any(prefix == domain or prefix.endswith(f".{domain}") for domain in domains)
 
 
-def _zones(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+def _zones(requested: Requested) -> Answer | None:
     """MicrosoftDocs/azure-aks-docs#416."""
     unknown = [
-        zone for zone in properties.get("availabilityZones") or () if zone not in place.zones
+        zone
+        for zone in requested.properties.get("availabilityZones") or ()
+        if zone not in requested.place.zones
     ]
     if not unknown:
         return None
     return refused(
         400,
         "AvailabilityZoneNotSupported",
-        f"The zone(s) {','.join(unknown)} for resource {pool} is not supported. The supported zones "
-        f"for location {place.region} are {','.join(place.zones) or '(empty)'}.",
+        f"The zone(s) {','.join(unknown)} for resource {requested.pool} is not supported. The supported zones "
+        f"for location {requested.place.region} are {','.join(requested.place.zones) or '(empty)'}.",
     )
 
 
-def _version(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+def _version(requested: Requested) -> Answer | None:
     """MicrosoftDocs/SupportArticles-docs, aks-upgrade-blocked.md."""
-    wanted = str(properties.get("orchestratorVersion") or place.version)
-    asked, has = _numbers(wanted), _numbers(place.version)
+    current = requested.place.version
+    wanted = str(requested.properties.get("orchestratorVersion") or current)
+    asked, has = _numbers(wanted), _numbers(current)
     if asked <= has:
         return None
     is_patch = asked[:2] == has[:2]
@@ -137,7 +149,7 @@ def _version(pool: str, properties: Mapping[str, Any], place: Place) -> Answer |
     return refused(
         400,
         "NodePoolMcVersionIncompatible",
-        f"Node pool version {wanted} and control plane version {place.version} are incompatible. "
+        f"Node pool version {wanted} and control plane version {current} are incompatible. "
         f"{part} version of node pool version {ours} is bigger than control plane version {theirs}. "
         "For more information, please check https://aka.ms/version-skew-policy.",
     )
@@ -150,18 +162,20 @@ def _numbers(version: str) -> tuple[int, int, int]:
     return major, minor, patch
 
 
-def _disk(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+def _disk(requested: Requested) -> Answer | None:
     """pulumi/pulumi-azure-native#663; 0 leaves the choice to AKS."""
-    size = properties.get("osDiskSizeGB") or 0
+    size = requested.properties.get("osDiskSizeGB") or 0
     if size == 0 or size in DISK_GB:
         return None
-    said = f"The OSDiskSize for Agent {pool} cannot be less than 30GB or larger than 2048GB."
+    said = (
+        f"The OSDiskSize for Agent {requested.pool} cannot be less than 30GB or larger than 2048GB."
+    )
     return refused(400, "InvalidParameter", said, target="agentPoolProfile.osDiskSizeGB")
 
 
-def _os_sku(pool: str, properties: Mapping[str, Any], place: Place) -> Answer | None:
+def _os_sku(requested: Requested) -> Answer | None:
     """Azure documents the code, but not its words."""
-    sku = properties.get("osSKU") or "Ubuntu"
+    sku = requested.properties.get("osSKU") or "Ubuntu"
     if sku in OS_SKUS:
         return None
     said = f"OSSKU '{sku}' is invalid. The supported values are: {', '.join(sorted(OS_SKUS))}."
@@ -173,7 +187,7 @@ def _invalid(target: str, why: str) -> Answer:
     return refused(400, "InvalidParameter", said, target=target)
 
 
-_RULES: Sequence[Callable[[str, Mapping[str, Any], Place], Answer | None]] = (
+_RULES: Sequence[Callable[[Requested], Answer | None]] = (
     _labels,
     _disk,
     _os_sku,

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 from kaito_laptop.azure.answers import Answer, Request
 from kaito_laptop.azure.cluster import ManagedCluster
-from kaito_laptop.azure.router import Asked, Handled, Router
+from kaito_laptop.azure.interference import Handled
+from kaito_laptop.azure.router import Router
 
 HOST = "127.0.0.1"
 
@@ -28,8 +30,8 @@ class ArmServer:
         self, cluster: ManagedCluster, *, port: int = 0, moves_by_itself: bool = False
     ) -> None:
         self.cluster = cluster
-        self._router = Router(cluster, lambda: self.url)
-        self._server = _Server((HOST, port), self._handle)
+        self.router = Router(cluster, lambda: self.url)
+        self._server = _Server((HOST, port), self.handle)
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         ]
@@ -43,16 +45,7 @@ class ArmServer:
         """What ARM_ENDPOINT must be."""
         return f"http://{HOST}:{self._server.server_address[1]}"
 
-    @property
-    def asked(self) -> list[Asked]:
-        """All requests so far."""
-        return self._router.asked
-
-    def count(self, verb: str, pool: str | None = None) -> int:
-        """How many requests of that verb came (GET, LIST, PUT, DELETE, CLUSTER)."""
-        return self._router.count(verb, pool)
-
-    def start(self) -> ArmServer:
+    def start(self) -> Self:
         """Begin to answer."""
         for thread in self._threads:
             thread.start()
@@ -67,7 +60,7 @@ class ArmServer:
         for thread in self._threads:
             thread.join()
 
-    def __enter__(self) -> ArmServer:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -78,8 +71,9 @@ class ArmServer:
     ) -> None:
         self.stop()
 
-    def _handle(self, request: Request) -> Handled:
-        handled = self._router.handle(request)
+    def handle(self, request: Request) -> Handled:
+        """Answer one request."""
+        handled = self.router.handle(request)
         self._wake.set()
         return handled
 
@@ -123,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_DELETE = do_POST = handle_any  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the requests are kept where tests can read them."""
+        """Say nothing: the log belongs to the pods."""
 
     def _read(self) -> Request:
         url = urlsplit(self.path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kaito_laptop.azure import ArmServer, ManagedCluster
+from kaito_laptop.azure import ArmServer, Behaviour, Compute, ManagedCluster
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.cli.hook_processes import HookProcess
 from kaito_laptop.controllers.cluster_nodes import ClusterNodes
@@ -72,10 +72,8 @@ class Laptop:
         self.arm = ManagedCluster(
             self.event_loop.clock,
             self.nodes,
-            gpus,
-            create_seconds=CREATE_SECONDS,
-            delete_seconds=DELETE_SECONDS,
-            memory=memory,
+            Compute(gpus=gpus, memory=memory),
+            Behaviour(create_seconds=CREATE_SECONDS, delete_seconds=DELETE_SECONDS),
         )
         arm = ArmServer(self.arm, moves_by_itself=True).start()
         self._ends.append(arm.stop)

@@ -45,7 +45,7 @@ def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said) -> No
 def test_a_lock_keeps_pools_as_they_are(lock, verb, action) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
-        ask.arm.cluster.lock = lock
+        ask.arm.cluster.guards.lock = lock
         status, body = change(ask, verb)
         if action is None:
             assert status in (200, 202)
@@ -61,7 +61,7 @@ def test_a_lock_keeps_pools_as_they_are(lock, verb, action) -> None:
 def test_a_disabled_subscription_can_only_be_read(verb) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
-        ask.arm.cluster.is_subscription_disabled = True
+        ask.arm.cluster.guards.is_subscription_disabled = True
         status, body = change(ask, verb)
         assert (status, body["error"]["code"]) == (409, "ReadOnlyDisabledSubscription")
         assert "is disabled and therefore marked as read only" in body["error"]["message"]
@@ -70,7 +70,7 @@ def test_a_disabled_subscription_can_only_be_read(verb) -> None:
 
 def test_a_policy_refuses_what_it_says_and_is_named() -> None:
     with cluster() as ask:
-        ask.arm.cluster.policy = lambda properties: "" if properties.get("tags") else POLICY
+        ask.arm.cluster.guards.policy = lambda properties: "" if properties.get("tags") else POLICY
         status, body = ask("PUT", "/agentPools/ws0", BODY)
         assert (status, body["error"]["code"]) == (403, "RequestDisallowedByPolicy")
         assert (
@@ -87,6 +87,6 @@ def test_a_policy_refuses_what_it_says_and_is_named() -> None:
 
 def test_without_a_token_even_a_lock_is_not_told() -> None:
     with cluster() as ask:
-        ask.arm.cluster.lock = "ReadOnly"
+        ask.arm.cluster.guards.lock = "ReadOnly"
         status, body = ask("DELETE", "/agentPools/ws0", headers={"X": TOKEN["Authorization"]})
         assert (status, body["error"]["code"]) == (401, "AuthenticationFailed")

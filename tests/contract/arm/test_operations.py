@@ -6,10 +6,11 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerservice import ContainerServiceClient
 
-from kaito_laptop.azure import ArmServer, Compute, Fate, ManagedCluster
+from kaito_laptop.azure import Compute, Outcome
 from kaito_laptop.core.clock import RealClock
 
 from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster, code
+from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 
 SIZE = "Standard_NC6s_v3"
 
@@ -33,10 +34,10 @@ class Nowhere:
 @pytest.fixture
 def azure():
     """The client as its documentation shows it, polling every hundredth of a second."""
-    managed = ManagedCluster(
+    managed = ScriptedCluster(
         RealClock(), Nowhere(), {SIZE: 1}, create_seconds=0.1, delete_seconds=0.1
     )
-    with ArmServer(managed, moves_by_itself=True) as arm:
+    with ScriptedArmServer(managed, moves_by_itself=True) as arm:
         token = AnyToken()
         client = ContainerServiceClient(
             token,
@@ -71,8 +72,8 @@ def test_the_clients_own_poller_raises_what_a_creation_failed_of(
 ) -> None:
     pools, arm = azure
     without_waiting(arm, monkeypatch)
-    arm.cluster.faults.foretell(
-        Fate("Failed", {"error": {"code": "AllocationFailed", "message": "m"}})
+    arm.cluster.faults.script_next(
+        Outcome("Failed", {"error": {"code": "AllocationFailed", "message": "m"}})
     )
     with pytest.raises(HttpResponseError) as failed:
         pools.begin_create_or_update("laptop", "laptop", "ws0", BODY).result(10)

@@ -5,8 +5,10 @@ import json
 import pytest
 from azure.mgmt.containerservice.models import AgentPool
 
-from kaito_laptop.azure import Compute, Fate
-from kaito_laptop.azure.provisioning_errors import (
+from kaito_laptop.azure import Compute, Outcome
+
+from tests.contract.arm.test_stand_in import BODY, cluster
+from tests.harness.provisioning_errors import (
     WORDS,
     node_setup_failed,
     precondition_failed,
@@ -16,8 +18,6 @@ from kaito_laptop.azure.provisioning_errors import (
     with_json,
     with_sub_code,
 )
-
-from tests.contract.arm.test_stand_in import BODY, cluster
 
 SIZE = "Standard_NC6s_v3"
 WRAPPING = ("CreateVMSSAgentPoolFailed", "ReconcileVMSSAgentPoolFailed")
@@ -105,7 +105,7 @@ def test_a_put_may_be_refused_around_json_that_names_the_cause() -> None:
 )
 def test_azures_own_model_reads_what_failed_a_pool(error) -> None:
     with cluster() as ask:
-        ask.arm.cluster.faults.foretell(Fate("Failed", error))
+        ask.arm.cluster.faults.script_next(Outcome("Failed", error))
         ask("PUT", "/agentPools/ws0", BODY)
         ask.pass_time(240)
         read = AgentPool(ask("GET", "/agentPools/ws0")[1]).properties

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 import pytest
 
 from kaito_hooks.web.workspace import load_presets
-from kaito_laptop.azure import ArmServer, Fate, Fault, ManagedCluster
+from kaito_laptop.azure import Outcome
 from kaito_laptop.azure.compute import vcpus
 from kaito_laptop.core.clock import RealClock, VirtualClock
 
+from tests.harness.arm import Fault, ScriptedArmServer, ScriptedCluster
 from tests.unit.aks.story import GPUS, NodeList
 
 TOKEN = {"Authorization": "Bearer any"}
@@ -45,7 +46,7 @@ class Client:
 @contextmanager
 def cluster(**options):
     clock, nodes = VirtualClock(), NodeList()
-    with ArmServer(ManagedCluster(clock, nodes, GPUS, **options)) as arm:
+    with ScriptedArmServer(ScriptedCluster(clock, nodes, GPUS, **options)) as arm:
         yield Client(arm, clock, nodes)
 
 
@@ -158,7 +159,9 @@ def test_a_deleted_pool_takes_its_node_along() -> None:
 
 def test_a_pool_may_fail_with_a_reason() -> None:
     with cluster() as ask:
-        ask.arm.cluster.faults.foretell(Fate("Failed", {"error": {"code": "AllocationFailed"}}))
+        ask.arm.cluster.faults.script_next(
+            Outcome("Failed", {"error": {"code": "AllocationFailed"}})
+        )
         ask("PUT", "/agentPools/ws0", BODY)
         ask.pass_time(240)
         properties = ask("GET", "/agentPools/ws0")[1]["properties"]
@@ -204,8 +207,8 @@ def test_a_request_can_be_carried_out_without_or_after_its_answer() -> None:
 def test_on_the_clock_of_this_computer_it_moves_by_itself() -> None:
     nodes = NodeList()
     joined = nodes.joined
-    managed = ManagedCluster(RealClock(), nodes, GPUS, create_seconds=0.05)
-    with ArmServer(managed, moves_by_itself=True) as arm:
+    managed = ScriptedCluster(RealClock(), nodes, GPUS, create_seconds=0.05)
+    with ScriptedArmServer(managed, moves_by_itself=True) as arm:
         ask = Client(arm, None, nodes)
         ask("PUT", "/agentPools/ws0", BODY)
         assert joined.wait(10)

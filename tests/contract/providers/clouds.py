@@ -13,14 +13,13 @@ from kaito_hooks.machine.provider import Provider
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.providers.karpenter.provider import KarpenterProvider
 from kaito_hooks.settings import KarpenterSettings, MachineSettings
-from kaito_laptop.azure import ArmServer, ManagedCluster
-from kaito_laptop.azure.faults import Fault
 from kaito_laptop.core.clock import Clock, VirtualClock
 from kaito_laptop.core.cluster import Cluster, Key, Manifest
 from kaito_laptop.store.memory import MemoryCluster
 
 from tests.contract.providers.karpenter import Karpenter
 from tests.contract.providers.kube_api import FAULTS, KubeApi, serving
+from tests.harness.arm import Fault, ScriptedArmServer, ScriptedCluster
 from tests.unit.aks.story import GPUS, SETTINGS, NodeList
 
 CRD: Manifest = yaml.safe_load((Path(__file__).parent / "nodeclaim-crd.yaml").read_text())
@@ -49,7 +48,7 @@ class Cloud(Protocol):
 class AksCloud:
     """The ARM stand-in."""
 
-    def __init__(self, arm: ManagedCluster, url: str, clock: VirtualClock) -> None:
+    def __init__(self, arm: ScriptedCluster, url: str, clock: VirtualClock) -> None:
         self._arm, self._clock = arm, clock
         settings = MachineSettings(**{**SETTINGS, "arm_endpoint": url})
         self.provider = AksProvider(settings, clock.now)
@@ -113,8 +112,8 @@ class ClaimCloud:
 @contextmanager
 def aks() -> Iterator[AksCloud]:
     clock = VirtualClock()
-    arm = ManagedCluster(clock, NodeList(), GPUS)
-    with ArmServer(arm) as server:
+    arm = ScriptedCluster(clock, NodeList(), GPUS)
+    with ScriptedArmServer(arm) as server:
         yield AksCloud(arm, server.url, clock)
 
 

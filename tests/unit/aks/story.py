@@ -14,9 +14,9 @@ from dataclasses import replace
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.azure import ArmServer, ManagedCluster
 from kaito_laptop.core.clock import VirtualClock, timestamp
 
+from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.unit.machine.builders import body, machine
 
 SETTINGS = {
@@ -89,7 +89,9 @@ class Story:
         before = len(self.arm.asked)
         response = self.client.post(route, json=request)
         assert response.status_code == 200, response.text
-        if len(self.pools) < self.arm.cluster.page_size:  # The pages of a list are one request.
+        if (
+            len(self.pools) < self.arm.cluster.behaviour.page_size
+        ):  # The pages of a list are one request.
             assert len(self.arm.asked) - before <= MOST_REQUESTS, self.arm.asked[before:]
         answer = response.json
         assert answer["children"] == []
@@ -148,5 +150,5 @@ def reason_of(story, type_="Ready") -> str:
 def story(settings=None, **cluster):
     """A fresh cluster and a Machine that has not been synced yet."""
     clock, nodes = VirtualClock(), NodeList()
-    with ArmServer(ManagedCluster(clock, nodes, GPUS, **cluster)) as arm:
+    with ScriptedArmServer(ScriptedCluster(clock, nodes, GPUS, **cluster)) as arm:
         yield Story(arm, clock, nodes, **(settings or {}))

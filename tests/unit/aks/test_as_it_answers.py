@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.azure import Compute, Fate, Fault
-from kaito_laptop.azure import provisioning_errors as errors
+from kaito_laptop.azure import Compute, Outcome
 from kaito_laptop.azure.answers import Request
 
+from tests.harness import provisioning_errors as errors
+from tests.harness.arm import Fault
 from tests.unit.aks.story import reason_of, story
 from tests.unit.aks.test_preflight import priority, spot
 from tests.unit.machine.builders import NAME, SIZE, machine
@@ -125,14 +126,14 @@ def test_a_person_reads_who_forbids_it_and_aks_is_not_asked_all_day(
 ) -> None:
     with story() as life:
         for name, value in block.items():
-            setattr(life.arm.cluster, name, value)
+            setattr(life.arm.cluster.guards, name, value)
         life.until(lambda it: it.clock.seconds() > 24 * 3600, 25 * 3600)
         assert reason_of(life) == "False/Forbidden"
         assert reason_of(life, "Stalled") == "True/Forbidden"
         assert message(life).startswith(words)
         assert len(puts(life)) <= 32
         for name in block:
-            setattr(life.arm.cluster, name, None if name == "policy" else "")
+            setattr(life.arm.cluster.guards, name, None if name == "policy" else "")
         life.until_ready()
 
 
@@ -140,11 +141,11 @@ def test_a_person_reads_who_forbids_it_and_aks_is_not_asked_all_day(
 def test_a_lock_keeps_a_node_only_as_long_as_it_is_there(lock: str) -> None:
     with story() as life:
         life.until_ready()
-        life.arm.cluster.lock = lock
+        life.arm.cluster.guards.lock = lock
         life.delete()
         life.until(lambda it: it.clock.seconds() > 2 * 3600)
         assert reason_of(life, "DeletionBlocked") == "True/Forbidden"
-        life.arm.cluster.lock = ""
+        life.arm.cluster.guards.lock = ""
         life.until_gone(600)
         assert life.pools == []
 
@@ -332,7 +333,9 @@ def test_a_reason_stays_while_azure_only_asks_for_time() -> None:
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_failed_pool_without_an_etag_is_deleted_all_the_same(deleted: bool) -> None:
     with story(hides_etags=True) as life:
-        life.faults.foretell(Fate("Failed", errors.provisioning_error(2026, "AllocationFailed")))
+        life.faults.script_next(
+            Outcome("Failed", errors.provisioning_error(2026, "AllocationFailed"))
+        )
         life.call()
         life.pass_time(300)
         if deleted:
@@ -347,7 +350,7 @@ def test_a_failed_pool_without_an_etag_is_deleted_all_the_same(deleted: bool) ->
 def test_an_etag_that_never_matches_is_not_a_hot_loop() -> None:
     unmet = {"code": "PreconditionFailed", "message": "The etag does not match."}
     with story() as life:
-        life.faults.foretell(Fate("Failed"))
+        life.faults.script_next(Outcome("Failed"))
         life.faults.add("DELETE", Fault(412, json.dumps(unmet).encode()), times=8)
         life.until(lambda it: it.pools == [], 1800)
         assert life.arm.count("DELETE") <= 12
@@ -360,19 +363,19 @@ def test_an_etag_that_never_matches_is_not_a_hot_loop() -> None:
 @pytest.mark.parametrize("status", [50, 84, 124])
 def test_a_node_whose_set_up_fails_is_made_three_times(year: Any, status: Any) -> None:
     with story() as life:
-        life.faults.foretell(*[Fate("Failed", errors.node_setup_failed(year, status))] * 9)
+        life.faults.script_next(*[Outcome("Failed", errors.node_setup_failed(year, status))] * 9)
         life.until(lambda it: reason_of(it, "Stalled") == "True/NodeSetupFailed")
         life.until(lambda it: it.clock.seconds() > 24 * 3600, 25 * 3600)
         assert (len(puts(life)), life.pools) == (3, [])
         assert "kubectl annotate machine" in message(life)
         life.parent["metadata"]["annotations"] = {"kaito.sh/retry": "now"}
-        life.faults._fates.clear()
+        life.faults.unscript()
         life.until_ready()
 
 
 def test_a_node_that_never_joins_is_made_three_times() -> None:
     with story() as life:
-        life.faults.foretell(*[Fate(has_node=False)] * 9)
+        life.faults.script_next(*[Outcome(has_node=False)] * 9)
         life.until(lambda it: reason_of(it, "Stalled") == "True/NodeNotFound", 5 * 3600)
         life.until(lambda it: it.clock.seconds() > 24 * 3600, 25 * 3600)
         assert (len(puts(life)), life.pools) == (3, [])

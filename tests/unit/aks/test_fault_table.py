@@ -9,8 +9,9 @@ import pytest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.machine.provider import PoolRef
-from kaito_laptop.azure import Fate, Fault
+from kaito_laptop.azure import Outcome
 
+from tests.harness.arm import Fault
 from tests.unit.aks.story import reason_of, story
 from tests.unit.machine.builders import NAME, UID
 
@@ -244,7 +245,7 @@ def test_16_22_to_27_what_is_not_clear_is_unknown_and_never_absent(
 
 def test_26_a_state_that_nobody_knows_is_not_an_end() -> None:
     with story() as life:
-        life.faults.foretell(Fate("Reticulating"))
+        life.faults.script_next(Outcome("Reticulating"))
         life.call()
         life.pass_time(300)
         life.settle()
@@ -259,7 +260,7 @@ def test_28_a_failed_allocation_is_deleted_and_tried_again_later() -> None:
     cause = {"code": "AllocationFailed", "message": "We do not have sufficient capacity"}
     error = {"code": "CreateVMSSAgentPoolFailed", "message": "failed", "details": [cause]}
     with story() as life:
-        life.faults.foretell(Fate("Failed", {"error": error}))
+        life.faults.script_next(Outcome("Failed", {"error": error}))
         life.until(lambda it: it.arm.count("DELETE") == 1)
         assert reason_of(life) == "False/InsufficientCapacity"
         life.until(lambda it: it.pools == [])
@@ -273,7 +274,7 @@ def test_28_a_failed_allocation_is_deleted_and_tried_again_later() -> None:
 @pytest.mark.parametrize("state", ["Failed", "Canceled"])
 def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(state) -> None:
     with story() as life:
-        life.faults.foretell(Fate(state))
+        life.faults.script_next(Outcome(state))
         life.until(lambda it: it.arm.count("DELETE") == 1)
         assert reason_of(life) == "False/PoolFailed"
         life.until_ready()
@@ -293,7 +294,7 @@ def test_30_a_failed_pool_whose_node_works_is_kept() -> None:
 
 def test_33_a_pool_whose_node_never_joins_is_deleted_and_tried_again() -> None:
     with story() as life:
-        life.faults.foretell(Fate(has_node=False))
+        life.faults.script_next(Outcome(has_node=False))
         life.until(lambda it: it.arm.count("DELETE") == 1)
         assert 15 * 60 <= life.clock.seconds() < 25 * 60
         life.until_ready()
@@ -302,7 +303,7 @@ def test_33_a_pool_whose_node_never_joins_is_deleted_and_tried_again() -> None:
 
 def test_35_a_node_without_its_gpu_is_not_initialized() -> None:
     with story() as life:
-        life.faults.foretell(Fate(gpus=0))
+        life.faults.script_next(Outcome(gpus=0))
         life.until(lambda it: reason_of(it) == "False/ResourceNotRegistered")
 
 
@@ -516,7 +517,7 @@ def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after) -> None:
 
 def test_52_a_machine_that_is_deleted_while_its_pool_failed_leaves_none() -> None:
     with story() as life:
-        life.faults.foretell(Fate("Failed"))
+        life.faults.script_next(Outcome("Failed"))
         life.call()
         life.pass_time(250)
         life.delete()

@@ -34,8 +34,8 @@ class Killed:
         self.kill_at: tuple[str, bool] | None = None
         self.starts = 0
         self.kills: list[str] = []
-        self._handle = life.arm._router.handle
-        life.arm._router.handle = self.handle
+        self._handle = life.arm.router.handle
+        life.arm.router.handle = self.handle
 
     def handle(self, request):
         verb, moment = request.method, self.kill_at

@@ -7,13 +7,13 @@ import heapq
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
-from kaito_laptop.azure import Compute, ManagedCluster
-from kaito_laptop.azure.router import Router
+from kaito_laptop.azure import Compute
 from kaito_laptop.core.clock import VirtualClock
 
 from tests.chaos.cloud import NodeList
 from tests.chaos.driver import SETTINGS
 from tests.chaos.transport import InProcess
+from tests.harness.arm import RecordingRouter, ScriptedCluster
 from tests.unit.machine.builders import body, machine, reason
 
 MACHINES = 200
@@ -22,10 +22,10 @@ MACHINES = 200
 def test_two_hundred_machines_become_ready_and_go_without_a_single_429() -> None:
     clock, nodes = VirtualClock(), NodeList()
     plenty = Compute(limits={"standardNCSv3Family": 10**6, "cores": 10**6})
-    arm = ManagedCluster(
+    arm = ScriptedCluster(
         clock, nodes, {"Standard_NC6s_v3": 1}, compute=plenty, most_pools=MACHINES + 1
     )
-    router = Router(arm, lambda: "http://127.0.0.1:1")
+    router = RecordingRouter(arm, lambda: "http://127.0.0.1:1")
     provider = AksProvider(SETTINGS, clock.now, InProcess(router.handle))
     calls = MachineCalls(provider, clock.now, Registry())
     parents = [machine(metadata={"name": f"ws{n:04}", "uid": f"u{n}"}) for n in range(MACHINES)]

@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from kaito_hooks.machine.api import Machine, wanted_pool
-from kaito_laptop.azure import Fate, Fault
-from kaito_laptop.azure.answers import failure
+from kaito_laptop.azure import Outcome
 
+from tests.harness.arm import Fault, failure
 from tests.unit.aks.story import reason_of, story
 from tests.unit.machine.builders import NAME, machine
 
@@ -16,7 +16,7 @@ from tests.unit.machine.builders import NAME, machine
 def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
     with story() as life:
         sent, go_on = threading.Event(), threading.Event()
-        handle = life.arm._router.handle
+        handle = life.arm.router.handle
 
         def hold(request):
             if request.method == "PUT":
@@ -24,7 +24,7 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
                 assert go_on.wait(10)
             return handle(request)
 
-        life.arm._router.handle = hold
+        life.arm.router.handle = hold
         before = dict(life.parent)
         first = threading.Thread(target=life.call)
         first.start()
@@ -36,7 +36,7 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
         assert answer["resyncAfterSeconds"] >= 5
         go_on.set()
         first.join()
-        life.arm._router.handle = handle
+        life.arm.router.handle = handle
         life.until_ready()
         assert life.arm.count("PUT") == 1
 
@@ -61,7 +61,7 @@ def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(status, ver
 
 def test_32_the_state_of_the_pool_counts_not_that_of_the_operation() -> None:
     with story() as life:
-        life.faults.foretell(Fate("Failed", operation="Succeeded"))
+        life.faults.script_next(Outcome("Failed", operation="Succeeded"))
         life.until(lambda it: it.arm.count("DELETE") == 1)
         assert reason_of(life) == "False/PoolFailed"
         life.until_ready()

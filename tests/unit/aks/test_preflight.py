@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.azure import Compute, Fault
+from kaito_laptop.azure import Compute
 from kaito_laptop.azure.answers import Request
 
+from tests.harness.arm import Fault
 from tests.unit.aks.story import reason_of, story
 from tests.unit.aks.test_fault_table import DROPPED, arm_error
 from tests.unit.machine.builders import NAME, SIZE, machine

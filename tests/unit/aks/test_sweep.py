@@ -9,8 +9,8 @@ from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.sweep.__main__ import metrics
 from kaito_hooks.sweep.api import Api
 from kaito_hooks.sweep.sweep import sweep
-from kaito_laptop.azure import Fault
 
+from tests.harness.arm import Fault
 from tests.unit.aks.api_stub import api_server
 from tests.unit.aks.story import story
 from tests.unit.aks.test_fault_table import DROPPED, arm_error

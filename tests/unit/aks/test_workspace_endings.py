@@ -14,11 +14,12 @@ import pytest
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.azure import Fate, Fault
-from kaito_laptop.azure import provisioning_errors as errors
+from kaito_laptop.azure import Outcome
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.package_data import MACHINE_HOOK
 
+from tests.harness import provisioning_errors as errors
+from tests.harness.arm import Fault
 from tests.harness.story import INFERENCE, SERVED, Story, memory_story
 from tests.unit.aks.test_fault_table import DROPPED, arm_error
 
@@ -30,9 +31,9 @@ def answered(verb: Any, fault: Fault) -> Any:
     return lambda story: story.arm.faults.always(verb, fault)
 
 
-def fated(**fate: Any) -> Any:
+def scripted(**outcome: Any) -> Any:
     """The next pools come to this."""
-    return lambda story: story.arm.faults.foretell(*[Fate(**fate)] * 8)
+    return lambda story: story.arm.faults.script_next(*[Outcome(**outcome)] * 8)
 
 
 def given(**compute: Any) -> Any:
@@ -50,7 +51,7 @@ def forbidding(**changes: Any) -> Any:
 
     def arrange(story: Story) -> None:
         for name, value in changes.items():
-            setattr(story.arm, name, value)
+            setattr(story.arm.guards, name, value)
 
     return arrange
 
@@ -91,21 +92,21 @@ ROWS: list[tuple[str, Any, str, str]] = [
      "ProviderUnreadable", "perhaps a proxy"),
     ("25 the body is empty", answered("GET", Fault(200, b"{}")),
      "ProviderUnreadable", "perhaps a proxy"),
-    ("26 the pool is in a state that nobody knows", fated(state="Reticulating"),
+    ("26 the pool is in a state that nobody knows", scripted(state="Reticulating"),
      "CreateSlow", "choose another `resource.instanceType` or delete the Workspace"),
     ("27 the pool has no state", answered("GET", Fault(200, b'{"name": "ws", "properties": {}}')),
      "ProviderUnreadable", "perhaps a proxy"),
     ("28 no virtual machine is free", given(free={SIZE: 0}),
      "InsufficientCapacity", "another `resource.instanceType` or region may be had at once"),
-    ("29 the pool fails without a word", fated(state="Failed"),
+    ("29 the pool fails without a word", scripted(state="Failed"),
      "PoolFailed", "it is deleted and tried again by itself"),
-    ("31 the operation is cancelled", fated(state="Canceled"),
+    ("31 the operation is cancelled", scripted(state="Canceled"),
      "PoolFailed", "it is deleted and tried again by itself"),
-    ("32 the operation succeeds and the pool fails", fated(state="Failed", operation="Succeeded"),
+    ("32 the operation succeeds and the pool fails", scripted(state="Failed", operation="Succeeded"),
      "PoolFailed", "it is deleted and tried again by itself"),
-    ("33 the node never joins", fated(has_node=False),
+    ("33 the node never joins", scripted(has_node=False),
      "NodeNotFound", "Look at the subnet's outbound rules"),
-    ("35 the node has no GPU", fated(gpus=0),
+    ("35 the node has no GPU", scripted(gpus=0),
      "ResourceNotRegistered", "its driver or the device plugin is missing"),
     ("55 no connection", answered("GET", DROPPED),
      "ProviderUnanswered", "the agent pool is looked at again"),
@@ -118,11 +119,11 @@ ROWS: list[tuple[str, Any, str, str]] = [
      "Forbidden", "its owner must enable it again"),
     ("a policy on what pools may be", forbidding(policy=lambda properties: "no-gpus"),
      "Forbidden", "have the policy that is named here exempt"),
-    ("no way out of the subnet", fated(state="Failed", error=errors.node_setup_failed(2026, 50)),
+    ("no way out of the subnet", scripted(state="Failed", error=errors.node_setup_failed(2026, 50)),
      "NodeSetupFailed", "must open the subnet's outbound rules"),
-    ("no driver for the GPU", fated(state="Failed", error=errors.node_setup_failed(2022, 84)),
+    ("no driver for the GPU", scripted(state="Failed", error=errors.node_setup_failed(2022, 84)),
      "NodeSetupFailed", "bring the driver with a GPU operator"),
-    ("the third node that can't be set up", fated(
+    ("the third node that can't be set up", scripted(
         state="Failed", error=errors.node_setup_failed(2024, 124)),
      "NodeSetupFailed", "no more are made until a person has looked"),
     ("the cluster's version is too old", answered("PUT", arm_error(
@@ -130,7 +131,7 @@ ROWS: list[tuple[str, Any, str, str]] = [
      "ClusterOutdated", "upgrade the cluster"),
     ("what nobody knows", answered("PUT", arm_error(400, "BadRequest", "no such luck")),
      "InvalidRequest", "Azure says: no such luck"),
-    ("capacity named in the sentence alone", fated(state="Failed", error=errors.provisioning_error(
+    ("capacity named in the sentence alone", scripted(state="Failed", error=errors.provisioning_error(
         2022, "AllocationFailed")), "InsufficientCapacity", "may be had at once"),
     ("64 the subscription is not registered", answered("PUT", arm_error(
         409, "MissingSubscriptionRegistration")), "ConfigError", "check ARM_SUBSCRIPTION_ID"),

@@ -14,10 +14,11 @@ import pytest
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.azure import Fate, Fault
+from kaito_laptop.azure import Outcome
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.package_data import MACHINE_HOOK
 
+from tests.harness.arm import Fault
 from tests.harness.story import INFERENCE, SERVED, Story, memory_story
 from tests.unit.aks.test_fault_table import APPLIED_AND_DROPPED, arm_error
 
@@ -30,13 +31,13 @@ def answered(verb: Any, fault: Fault, times: int = 1) -> Any:
     return lambda story: story.arm.faults.add(verb, fault, times)
 
 
-def fated(**fate: Any) -> Any:
+def scripted(**outcome: Any) -> Any:
     """The next pool comes to this."""
-    return lambda story: story.arm.faults.foretell(Fate(**fate))
+    return lambda story: story.arm.faults.script_next(Outcome(**outcome))
 
 
 COMING: list[tuple[str, Any, int]] = [
-    ("2 the pool is there at once", fated(seconds=0), 1),
+    ("2 the pool is there at once", scripted(seconds=0), 1),
     ("3 the answer has no body", answered("PUT", Fault(201, b"", is_applied=True)), 1),
     ("4 the answer to the PUT is lost", answered("PUT", APPLIED_AND_DROPPED), 1),
     ("5 the PUT is carried out late",
@@ -50,9 +51,9 @@ COMING: list[tuple[str, Any, int]] = [
     ("21 readers have not heard of the pool", answered("GET", arm_error(404, "NotFound"), 3), 1),
     ("23 a proxy answers for a while", answered("GET", Fault(404, b"<html>"), 2), 1),
     ("25 an empty body", answered("GET", Fault(200, b"{}"), 2), 1),
-    ("29 the pool fails once", fated(state="Failed"), 2),
-    ("31 the creation is cancelled once", fated(state="Canceled"), 2),
-    ("33 the node does not join once", fated(has_node=False), 2),
+    ("29 the pool fails once", scripted(state="Failed"), 2),
+    ("31 the creation is cancelled once", scripted(state="Canceled"), 2),
+    ("33 the node does not join once", scripted(has_node=False), 2),
     ("45 the list breaks off", answered("LIST", Fault(200, b'{"value": [{"na'), 2), 1),
     ("55 no connection for a while", answered("GET", Fault(is_dropped=True), 3), 1),
 ]  # fmt: skip
@@ -73,7 +74,7 @@ def test_a_workspace_gets_its_node_all_the_same(arrange: Any, pools: int) -> Non
 
 
 def is_not_deletable_yet(story: Story) -> None:
-    story.arm._is_deletable_while_creating = False
+    story.arm.behaviour = replace(story.arm.behaviour, is_deletable_while_creating=False)
 
 
 def loses_its_tags(story: Story) -> None:
