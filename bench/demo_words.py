@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kaito_laptop.cli.up import chat_body
+from kaito_laptop.cli.chat import chat_body
 from kaito_laptop.registry.server import Registry
 from kaito_runtime import serve, tune
 from kaito_runtime.demo import lesson, make, text

@@ -81,8 +81,8 @@ class RealStory(Story):
             """One of its own for each pod: EndpointSlices take no loopback address."""
             return addresses.setdefault(pod["metadata"]["uid"], _nominal(next(_addresses)))
 
-        kubelet = self.make_kubelet(self._server, event_loop, address)
-        super().__init__(self._server, event_loop, ClusterNodes(self._server, event_loop), kubelet)
+        super().__init__(self._server, event_loop, ClusterNodes(self._server, event_loop))
+        self.kubelet = self.make_kubelet(self._server, event_loop, address)
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)
         """May be replaced while the story runs, for a hook that is down."""

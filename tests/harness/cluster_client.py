@@ -17,8 +17,6 @@ from kaito_laptop.core.objects import condition, copy, get, labels, matches, nam
 from kaito_laptop.core.retries import retry_on_conflict
 from kaito_laptop.store.apply import apply
 
-from tests.harness.scripted_kubelet import ScriptedKubelet
-
 
 class Store(Cluster, Protocol):
     """A cluster that can say which kinds it has."""
@@ -34,13 +32,10 @@ class ClusterClient(ABC):
     namespace = "default"
     """Where the story plays."""
 
-    def __init__(
-        self, cluster: Store, event_loop: EventLoop, nodes: ClusterNodes, kubelet: ScriptedKubelet
-    ) -> None:
+    def __init__(self, cluster: Store, event_loop: EventLoop, nodes: ClusterNodes) -> None:
         self.cluster = cluster
         self.event_loop = event_loop
         self.nodes = nodes
-        self.kubelet = kubelet
         self._applied: set[Key] = set()
         """What the story made itself."""
         self._first: set[str] = set()

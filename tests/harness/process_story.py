@@ -13,9 +13,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from kaito_laptop.cli.laptop import USER, Laptop
+from kaito_laptop.cli.laptop import USER, Laptop, Sizes, running_laptop
+from kaito_laptop.controllers.cluster_nodes import ClusterNodes
+from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Manifest
-from kaito_laptop.core.event_loop import NeverHappens
+from kaito_laptop.core.event_loop import EventLoop, NeverHappens
 from kaito_laptop.kubelet.services import ServiceProxy
 from kaito_laptop.registry.server import Registry
 
@@ -62,7 +64,9 @@ class LaptopStory(ProcessStory):
     """On the laptop cluster as `kaito up` starts it: real time, hooks behind gunicorn."""
 
     def __init__(self, laptop: Laptop) -> None:
-        super().__init__(laptop.cluster, laptop.event_loop, laptop.nodes, laptop.kubelet)
+        super().__init__(
+            laptop.cluster, laptop.event_loop, ClusterNodes(laptop.cluster, laptop.event_loop)
+        )
         self.state, self.password = laptop.state, laptop.password
         self.registry, self.services = laptop.registry, laptop.services
         self.settle()
@@ -99,12 +103,8 @@ class LaptopStory(ProcessStory):
 @contextmanager
 def laptop_story(state: Path) -> Iterator[LaptopStory]:
     """A story on a running laptop; its processes end with it."""
-    laptop = Laptop(state)
-    try:
-        laptop.start(gpus(), host_memory())
+    with running_laptop(state, EventLoop(RealClock()), Sizes(gpus(), host_memory())) as laptop:
         yield LaptopStory(laptop)
-    finally:
-        laptop.stop()
 
 
 @contextmanager

@@ -48,9 +48,8 @@ class Simulation(ClusterClient):
         self.clock = VirtualClock()
         event_loop = EventLoop(self.clock, seed if shuffle else None)
         plane = control_plane(event_loop, seed)
-        super().__init__(
-            plane.cluster, event_loop, plane.nodes, ScriptedKubelet(plane.cluster, event_loop)
-        )
+        super().__init__(plane.cluster, event_loop, plane.nodes)
+        self.kubelet = ScriptedKubelet(plane.cluster, event_loop)
         self.calls: list[HookCall] = []
         self._apps: dict[str, WsgiApp] = {}
         self.hooks: HookCaller = WsgiCaller(self._apps)

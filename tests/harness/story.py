@@ -27,6 +27,7 @@ from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.builders import inference_workspace, merged, tuning_workspace
 from tests.harness.cluster_client import ClusterClient
 from tests.harness.faulty_hooks import FAULTY
+from tests.harness.scripted_kubelet import ScriptedKubelet
 from tests.harness.simulation import Simulation
 
 NAME = "workspace-tuning-phi-3"
@@ -52,6 +53,7 @@ class Story(ClusterClient):
     """A scene with words for what happens to a Workspace."""
 
     arm: ScriptedCluster
+    kubelet: ScriptedKubelet
     azure: ScriptedArmServer
     log: io.StringIO
     calls: list[HookCall]

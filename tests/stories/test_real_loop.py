@@ -150,7 +150,7 @@ def damage_adapter(story: ProcessStory) -> None:
     """Flip a byte in the layer that the pusher brought."""
     digest = story.get("Workspace", NAME)["status"]["tuning"]["digest"]
     manifest = json.loads(fetched(story, "GET", f"manifests/{digest}", {}).read())
-    blob = story.registry.blob(manifest["layers"][0]["digest"])
+    blob = story.registry.storage.blob(manifest["layers"][0]["digest"])
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
     blob.write_bytes(bytes(content))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kaito_laptop.cli import manifests
-from kaito_laptop.cli.demo_model import PRESET
 from kaito_laptop.cli.laptop import Laptop
 from kaito_laptop.cli.rest_mapper import resource_for
 from kaito_laptop.core.cluster import ClusterError, Key, Manifest
@@ -15,10 +14,12 @@ from kaito_laptop.store.apply import apply
 from kaito_laptop.store.validation import describe
 
 
-def change(laptop: Laptop, question: Mapping[str, Any]) -> Any:
+def change(laptop: Laptop, question: Mapping[str, Any], *, has_demo_model: bool) -> Any:
     """Carry out one change; `lines` tells what was done, `error` what was not."""
     lines: list[str] = []
     try:
+        if question["change"] == "apply":
+            _refuse_unmade_model(question["manifests"], has_demo_model)
         lines += _changed(laptop, question)
     except ClusterError as error:
         return {"lines": lines, "error": error.message}
@@ -27,19 +28,13 @@ def change(laptop: Laptop, question: Mapping[str, Any]) -> Any:
 
 def apply_all(laptop: Laptop, found: Sequence[Manifest]) -> Iterator[str]:
     """Apply objects, completed for the laptop, and tell of each; raise `ClusterError`."""
-    for each in manifests.complete(found, laptop):
+    for each in manifests.complete(found, laptop.registry.address, laptop.push_secret):
         yield f"{describe(apply(laptop.cluster, each))} applied"
 
 
 def _changed(laptop: Laptop, question: Mapping[str, Any]) -> Iterator[str]:
     if question["change"] == "apply":
-        found: list[Manifest] = question["manifests"]
-        if PRESET in manifests.presets(found) and not laptop.has_demo_model:
-            raise ClusterError(
-                f"the weights of {PRESET} are made when `kaito up` starts: end it, and start it "
-                "with this file"
-            )
-        yield from apply_all(laptop, found)
+        yield from apply_all(laptop, question["manifests"])
         return
     key = _key(laptop, question)
     if question["change"] == "delete":
@@ -48,6 +43,14 @@ def _changed(laptop: Laptop, question: Mapping[str, Any]) -> Iterator[str]:
         yield f"{describe(found_object)} is being deleted"
     else:
         yield f"{describe(_annotate(laptop, key, question))} annotated"
+
+
+def _refuse_unmade_model(found: Sequence[Manifest], has_demo_model: bool) -> None:
+    if manifests.DEMO_PRESET in manifests.presets(found) and not has_demo_model:
+        raise ClusterError(
+            f"the weights of {manifests.DEMO_PRESET} are made when `kaito up` starts: end it, and start "
+            "it with this file"
+        )
 
 
 def _key(laptop: Laptop, question: Mapping[str, Any]) -> Key:
@@ -61,12 +64,16 @@ def _key(laptop: Laptop, question: Mapping[str, Any]) -> Key:
 def _annotate(laptop: Laptop, key: Key, question: Mapping[str, Any]) -> Manifest:
     """Set annotations; one whose value is None goes."""
     live = copy(laptop.cluster.get(key))
-    notes: dict[str, Any] = live["metadata"].setdefault("annotations", {})
-    for word, value in question["annotations"].items():
-        if value is not None and notes.get(word, value) != value and not question["overwrite"]:
+    annotations: dict[str, Any] = live["metadata"].setdefault("annotations", {})
+    for field, value in question["annotations"].items():
+        if (
+            value is not None
+            and annotations.get(field, value) != value
+            and not question["overwrite"]
+        ):
             raise ClusterError(
-                f"{describe(live)} has {word}={notes[word]} already; add --overwrite to change it"
+                f"{describe(live)} has {field}={annotations[field]} already; add --overwrite to change it"
             )
-        notes[word] = value
-    live["metadata"]["annotations"] = {k: v for k, v in notes.items() if v is not None}
+        annotations[field] = value
+    live["metadata"]["annotations"] = {k: v for k, v in annotations.items() if v is not None}
     return laptop.cluster.update(live)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kaito_laptop.cli.changes import change
 from kaito_laptop.cli.laptop import Laptop
 from kaito_laptop.cli.rest_mapper import resource_for
-from kaito_laptop.cli.table import Column, columns_of, row, table
-from kaito_laptop.core.cluster import Manifest, Resource
+from kaito_laptop.cli.table import Column, printed_columns, row, table
+from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.objects import get, name
-from kaito_laptop.store.memory import MemoryCluster
 
 
 def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
     """Answer one question; what is wrong with it is in `error`."""
-    if "change" in question:
-        return change(laptop, question)
     kind = resource_for(laptop.cluster, str(question.get("kind", "")))
     if kind is None:
         return {"error": f"the cluster has no kind {question.get('kind')!r}"}
@@ -35,11 +31,6 @@ def answer(laptop: Laptop, question: Mapping[str, Any]) -> Any:
         columns = [*columns, Column("Address", "")]
         rows = [[*cells, _address(laptop, each)] for cells, each in zip(rows, found, strict=True)]
     return {"objects": found, "table": table(columns, rows), "events": _events(laptop, wanted)}
-
-
-def printed_columns(cluster: MemoryCluster, kind: Resource, *, wide: bool = False) -> list[Column]:
-    """Return the columns of a kind."""
-    return columns_of(kind.kind, cluster.definition(kind), wide=wide)
 
 
 def _address(laptop: Laptop, service: Manifest) -> str:

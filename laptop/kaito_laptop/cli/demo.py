@@ -16,9 +16,12 @@ from typing import Any
 
 import yaml
 
+from kaito_laptop.cli.chat import ask_chat
 from kaito_laptop.cli.demo_model import run_module
-from kaito_laptop.cli.laptop import REGISTRY_NAME
-from kaito_laptop.cli.up import Options, Up, ask_chat
+from kaito_laptop.cli.laptop import Laptop
+from kaito_laptop.cli.manifests import DEMO_PRESET, REGISTRY_NAME
+from kaito_laptop.cli.screen import Screen
+from kaito_laptop.cli.up import Options, Up, run
 from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.objects import condition, is_true, name
 
@@ -72,12 +75,12 @@ def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
             "metadata": {"name": TUNED},
             "resource": {**resource, "labelSelector": {"matchLabels": {"app": TUNED}}},
             "tuning": {
-                "preset": {"name": "tiny-demo"},
+                "preset": {"name": DEMO_PRESET},
                 "method": "qlora",
                 "config": "training-config",
                 "input": {"urls": [data_url]},
                 "output": {
-                    "image": f"{REGISTRY_NAME}/adapters/tiny-demo:0.0.1",
+                    "image": f"{REGISTRY_NAME}/adapters/{DEMO_PRESET}:0.0.1",
                     "imagePushSecret": "registry-push",
                 },
             },
@@ -87,7 +90,7 @@ def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
             "kind": "Workspace",
             "metadata": {"name": BASE},
             "resource": {**resource, "labelSelector": {"matchLabels": {"app": BASE}}},
-            "inference": {"preset": {"name": "tiny-demo"}},
+            "inference": {"preset": {"name": DEMO_PRESET}},
         },
     ]
 
@@ -95,10 +98,11 @@ def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
 class Demo(Up):
     """`kaito up` with two Workspaces, that ends when both have answered."""
 
-    def __init__(self, options: Options, lesson: Lesson) -> None:
-        super().__init__(options)
+    def __init__(
+        self, lesson: Lesson, options: Options, laptop: Laptop, screen: Screen, started: float
+    ) -> None:
+        super().__init__(options, laptop, screen, started)
         self._lesson = lesson
-        self._started = time.monotonic()
         self._reached: dict[str, float] = {}
         self._urls: dict[str, str] = {}
 
@@ -108,7 +112,7 @@ class Demo(Up):
         for workspace in self.workspaces():
             for type_, _ in PHASES:
                 if name(workspace) == TUNED and is_true(workspace, type_):
-                    self._reached.setdefault(type_, time.monotonic() - self._started)
+                    self._reached.setdefault(type_, time.monotonic() - self.started)
 
     def on_ready(self, workspace: Manifest, url: str) -> None:
         """Ask when both are there."""
@@ -150,7 +154,7 @@ class Demo(Up):
         for words, reached in rows:
             lines.append(f"  {reached - before:6.1f}  {words}")
             before = reached
-        lines.append(f"  {time.monotonic() - self._started:6.1f}  in all, with both answers")
+        lines.append(f"  {time.monotonic() - self.started:6.1f}  in all, with both answers")
         return lines
 
 
@@ -169,7 +173,7 @@ def run_demo(state: Path) -> int:
             lesson, f"http://127.0.0.1:{server.server_port}/{DATA}?download=true"
         )
         file.write_text(yaml.safe_dump_all(manifests, sort_keys=False), encoding="utf-8")
-        return Demo(Options([file], state, once=True), lesson).run()
+        return run(Options([file], state, once=True), functools.partial(Demo, lesson))
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -8,23 +8,26 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kaito_hooks.presets import parse_presets
+from kaito_hooks.web.workspace import read_presets
 from kaito_laptop.cli.laptop import PRESETS, Laptop
+from kaito_laptop.cli.manifests import DEMO_PRESET
 from kaito_laptop.core.child_process import ChildProcess
+from kaito_laptop.core.errors import LaptopError
+from kaito_laptop.core.log_files import tail
 from kaito_laptop.core.state_folder import DEMO_CREDENTIALS, DEMO_MODEL, LOGS
-from kaito_laptop.kubelet.folders import tail
-
-PRESET = "tiny-demo"
 
 
-class DemoModelError(Exception):
+class DemoModelError(LaptopError):
     """The model could not be made; the message has the end of the program's output."""
 
 
-def provide(laptop: Laptop, image: str, say: Callable[[str], None]) -> None:
-    """Make the model, or take it from the cache, and push it as the image that the preset names."""
+def provide(laptop: Laptop, say: Callable[[str], None]) -> None:
+    """Make the model, or take it from the cache, and push it as the image that its preset names."""
     credentials = laptop.state / DEMO_CREDENTIALS
     credentials.touch(mode=0o600)
     credentials.write_text(laptop.docker_config(), encoding="utf-8")
+    image = parse_presets(read_presets()).presets[DEMO_PRESET].weights.image
     place = f"{laptop.registry.address}/{PRESETS}/{image}"
     arguments = ["--to", str(laptop.state / DEMO_MODEL), "--push", place]
     arguments += ["--credentials", str(credentials)]

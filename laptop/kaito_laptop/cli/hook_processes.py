@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kaito_laptop.core.child_process import ChildProcess, free_port
-from kaito_laptop.kubelet.folders import tail
+from kaito_laptop.core.errors import LaptopError
+from kaito_laptop.core.log_files import tail
 
 START_SECONDS = 60.0
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 
 
-class HookStartError(Exception):
+class HookStartError(LaptopError):
     """A hook did not come up; the message has the end of its log."""
 
 

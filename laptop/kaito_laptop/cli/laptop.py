@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kaito_laptop.azure import ArmServer, Behaviour, Compute, ManagedCluster
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.cli.hook_processes import HookProcess
-from kaito_laptop.controllers.cluster_nodes import ClusterNodes
 from kaito_laptop.controllers.control_plane import control_plane
-from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK, controllers
@@ -28,8 +27,6 @@ from kaito_laptop.metacontroller.hooks import HttpCaller
 from kaito_laptop.registry.server import Registry
 from kaito_laptop.store.memory import MemoryCluster
 
-REGISTRY_NAME = "registry.laptop"
-"""Stands in manifests for the address of the registry, which is another one each time."""
 PRESETS = "presets"
 """Where the images of the presets are; anybody may pull them."""
 USER = "kaito"
@@ -42,91 +39,28 @@ IMAGES = {
 CREATE_SECONDS, DELETE_SECONDS = 3.0, 2.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the virtual machines of each Azure size have."""
+
+    gpus: Mapping[str, int]
+    memory: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Laptop:
-    """A running laptop cluster; `event_loop.run` in the thread that started it keeps it going."""
+    """A laptop cluster that runs; `event_loop.run` in the thread that started it keeps it going."""
 
     state: Path
-    event_loop: EventLoop = field(default_factory=lambda: EventLoop(RealClock()))
-    password: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
-    cluster: MemoryCluster = field(init=False)
-    nodes: ClusterNodes = field(init=False)
-    kubelet: Kubelet = field(init=False)
-    arm: ManagedCluster = field(init=False)
-    registry: Registry = field(init=False)
-    services: ServiceProxy = field(init=False)
-    has_demo_model: bool = False
-    """Whether the weights of `tiny-demo` are in the registry."""
-    _ends: list[Callable[[], None]] = field(default_factory=list)
+    event_loop: EventLoop
+    cluster: MemoryCluster
+    registry: Registry
+    services: ServiceProxy
 
-    def start(self, gpus: Mapping[str, int], memory: Mapping[str, str]) -> None:
-        """Start everything; `gpus` and `memory` are those of each Azure size.
-
-        The children end with the thread that calls this.
-        """
-        plane = control_plane(self.event_loop, secrets.randbits(32))
-        self.cluster, self.nodes = plane.cluster, plane.nodes
-        self.registry = Registry(self.state / REGISTRY, {USER: self.password}, [PRESETS])
-        self.registry.start()
-        self._ends.append(self.registry.stop)
-        self.arm = ManagedCluster(
-            self.event_loop.clock,
-            self.nodes,
-            Compute(gpus=gpus, memory=memory),
-            Behaviour(create_seconds=CREATE_SECONDS, delete_seconds=DELETE_SECONDS),
-        )
-        arm = ArmServer(self.arm, moves_by_itself=True).start()
-        self._ends.append(arm.stop)
-        hooks = self._hooks(arm.url)
-        self.services = ServiceProxy(self.cluster)
-        self._ends.append(self.services.stop)
-        runtime = ProcessRuntime(
-            self.cluster, self.event_loop, self.state, lambda image: image in IMAGES.values()
-        )
-        self.kubelet = Kubelet(self.cluster, self.event_loop, runtime)
-        self._ends.append(self.kubelet.close)
-        self._ends.append(NodeLeases(self.cluster, self.event_loop).stop)
-        for hook in hooks.values():
-            hook.wait()
-        caller = HttpCaller({name: hook.address for name, hook in hooks.items()})
-        metacontroller = Metacontroller(self.cluster, self.event_loop, caller)
-        self._ends.append(metacontroller.stop)
-        for each in controllers():
-            self.cluster.create(each)
-
-    def _hooks(self, arm: str) -> dict[str, HookProcess]:
-        logs = self.state / LOGS / "hooks"
-        hooks = {}
-        for name, app, settings in (
-            (
-                WORKSPACE_HOOK,
-                "kaito_hooks.web.workspace:create_workspace_app()",
-                {
-                    **IMAGES,
-                    "PRESET_REGISTRY_NAME": f"{self.registry.address}/{PRESETS}",
-                },
-            ),
-            (
-                MACHINE_HOOK,
-                "kaito_hooks.web.machine:create_machine_app()",
-                {
-                    "ARM_ENDPOINT": arm,
-                    "ARM_SUBSCRIPTION_ID": SUBSCRIPTION,
-                    "ARM_RESOURCE_GROUP": "laptop",
-                    "AZURE_CLUSTER_NAME": "laptop",
-                    "LOCATION": "laptop",
-                },
-            ),
-        ):
-            hook = HookProcess(app, settings, logs / f"{name.partition('.')[0]}.log")
-            self._ends.append(hook.stop)
-            hooks[name] = hook
-        return hooks
-
-    def stop(self) -> None:
-        """End everything, the last started first."""
-        while self._ends:
-            self._ends.pop()()
+    @property
+    def password(self) -> str:
+        """What `USER` may push to the registry with."""
+        return self.registry.storage.users[USER]
 
     def docker_config(self) -> str:
         """Return the docker configuration that may push to the registry."""
@@ -142,3 +76,64 @@ class Laptop:
             "type": "kubernetes.io/dockerconfigjson",
             "stringData": {".dockerconfigjson": self.docker_config()},
         }
+
+
+@contextmanager
+def running_laptop(state: Path, event_loop: EventLoop, sizes: Sizes) -> Iterator[Laptop]:
+    """Start everything, and end it afterwards, the last started first.
+
+    The children end with the thread that calls this.
+    """
+    with ExitStack() as stack:
+        plane = control_plane(event_loop, secrets.randbits(32))
+        cluster = plane.cluster
+        users = {USER: secrets.token_urlsafe(16)}
+        registry = stack.enter_context(Registry(state / REGISTRY, users, [PRESETS]))
+        arm = ManagedCluster(
+            event_loop.clock,
+            plane.nodes,
+            Compute(gpus=sizes.gpus, memory=sizes.memory),
+            Behaviour(create_seconds=CREATE_SECONDS, delete_seconds=DELETE_SECONDS),
+        )
+        server = stack.enter_context(ArmServer(arm, moves_by_itself=True))
+        hooks = {
+            name: HookProcess(
+                app, settings, state / LOGS / "hooks" / f"{name.partition('.')[0]}.log"
+            )
+            for name, app, settings in _hooks(registry.address, server.url)
+        }
+        for hook in hooks.values():
+            stack.callback(hook.stop)
+        services = ServiceProxy(cluster)
+        stack.callback(services.stop)
+        runtime = ProcessRuntime(cluster, event_loop, state, lambda image: image in IMAGES.values())
+        kubelet = Kubelet(cluster, event_loop, runtime)
+        stack.callback(kubelet.close)
+        stack.callback(NodeLeases(cluster, event_loop).stop)
+        for hook in hooks.values():
+            hook.wait()
+        caller = HttpCaller({name: hook.address for name, hook in hooks.items()})
+        stack.callback(Metacontroller(cluster, event_loop, caller).stop)
+        for each in controllers():
+            cluster.create(each)
+        yield Laptop(state, event_loop, cluster, registry, services)
+
+
+def _hooks(registry: str, arm: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Name, factory and settings of each hook."""
+    yield (
+        WORKSPACE_HOOK,
+        "kaito_hooks.web.workspace:create_workspace_app()",
+        {**IMAGES, "PRESET_REGISTRY_NAME": f"{registry}/{PRESETS}"},
+    )
+    yield (
+        MACHINE_HOOK,
+        "kaito_hooks.web.machine:create_machine_app()",
+        {
+            "ARM_ENDPOINT": arm,
+            "ARM_SUBSCRIPTION_ID": SUBSCRIPTION,
+            "ARM_RESOURCE_GROUP": "laptop",
+            "AZURE_CLUSTER_NAME": "laptop",
+            "LOCATION": "laptop",
+        },
+    )

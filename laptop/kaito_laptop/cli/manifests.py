@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kaito_laptop.cli.laptop import REGISTRY_NAME, Laptop
 from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.errors import LaptopError
 from kaito_laptop.core.objects import get, name, namespace
 from kaito_laptop.core.package_data import documents
 
+REGISTRY_NAME = "registry.laptop"
+"""Stands in manifests for the address of the registry, which is another one each time."""
+DEMO_PRESET = "tiny-demo"
+"""Its weights are made on this computer."""
 
-class UnreadableFileError(Exception):
+
+class UnreadableFileError(LaptopError):
     """A file that `-f` names is not there or is no YAML."""
 
 
@@ -39,16 +44,18 @@ def read(files: Iterable[Path]) -> list[Manifest]:
     return found
 
 
-def complete(found: Sequence[Manifest], laptop: Laptop) -> list[Manifest]:
+def complete(
+    found: Sequence[Manifest], registry: str, push_secret: Callable[[str, str], Manifest]
+) -> list[Manifest]:
     """Put the address of the registry in, and add the push Secrets that nobody wrote."""
-    placed: list[Manifest] = [_replace(each, laptop.registry.address) for each in found]
+    placed: list[Manifest] = [_replace(each, registry) for each in found]
     written = {(_place(each), name(each)) for each in placed if each["kind"] == "Secret"}
     missing = {
         (_place(each), get(each, "tuning", "output", "imagePushSecret"))
         for each in workspaces(placed)
-        if laptop.registry.address in str(get(each, "tuning", "output", "image"))
+        if registry in str(get(each, "tuning", "output", "image"))
     }
-    made = [laptop.push_secret(secret, place) for place, secret in sorted(missing - written)]
+    made = [push_secret(secret, place) for place, secret in sorted(missing - written)]
     # What others lean on comes first.
     order = {"Namespace": 0, "Secret": 1, "ConfigMap": 2, "Workspace": 4}
     return sorted([*placed, *made], key=lambda each: order.get(each["kind"], 3))

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kaito_laptop.core.clock import parse_timestamp
-from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.cluster import Manifest, Resource
 from kaito_laptop.core.objects import get
+from kaito_laptop.store.memory import MemoryCluster
 
 GAP = "   "
 _STEP = re.compile(
@@ -51,6 +52,11 @@ def columns_of(kind: str, definition: Manifest | None, *, wide: bool = False) ->
     shown = [each for each in printed if wide or not each.get("priority")]
     found = [Column(e["name"], e["jsonPath"], e["type"] == "date") for e in shown]
     return [NAME, *(found or [AGE])]
+
+
+def printed_columns(cluster: MemoryCluster, kind: Resource, *, wide: bool = False) -> list[Column]:
+    """Return the columns of a kind of this cluster."""
+    return columns_of(kind.kind, cluster.definition(kind), wide=wide)
 
 
 def row(manifest: Manifest, columns: Sequence[Column], now: datetime) -> list[str]:

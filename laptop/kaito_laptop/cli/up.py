@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 from kaito_hooks.kube.quantities import binary
 from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import read_presets
-from kaito_laptop.cli import demo_model, manifests
-from kaito_laptop.cli.changes import apply_all
-from kaito_laptop.cli.control_answers import answer
-from kaito_laptop.cli.control_api import Inspection
-from kaito_laptop.cli.laptop import REGISTRY_NAME, Laptop
+from kaito_laptop.cli import changes, control_answers, demo_model, manifests
+from kaito_laptop.cli.chat import ask_chat
+from kaito_laptop.cli.control_server import ControlServer
+from kaito_laptop.cli.laptop import Laptop, Sizes, running_laptop
+from kaito_laptop.cli.manifests import DEMO_PRESET, REGISTRY_NAME
 from kaito_laptop.cli.progress import Progress
+from kaito_laptop.cli.screen import Screen
 from kaito_laptop.core import state_folder
+from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import ClusterError, Manifest
+from kaito_laptop.core.errors import LaptopError
+from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.objects import condition, is_true, name, namespace, uid
 
 LOOK_SECONDS = 0.5
-ANSWER_SECONDS = 120.0
 
 
-class UpError(Exception):
-    """`kaito up` cannot go on; the message is for the user."""
+class UpError(LaptopError):
+    """`kaito up` cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,50 +49,60 @@ class Options:
     keep: bool = False
 
 
+class Interrupts:
+    """Ctrl-C lets the event loop end its piece of work: an exception in its middle leaves locks held."""
+
+    def __init__(self, event_loop: EventLoop) -> None:
+        self.came = False
+        self.is_up = False
+        """Whether the event loop runs; before that nobody but an exception ends what is under way."""
+        self._event_loop = event_loop
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.is_up or self.came:
+            raise KeyboardInterrupt
+        self.came = True
+        self._event_loop.stop()
+
+
 class Up:
     """One run, in the main thread; what comes from other threads is posted."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, laptop: Laptop, screen: Screen, started: float) -> None:
+        """`started` is when the command began, on the monotonic clock."""
+        self.failed = False
+        self.started = started
         self.seconds_to_apply = 0.0
         """How long it took until the files were applied."""
         self._options = options
-        self._laptop = Laptop(options.state)
-        self._progress = Progress(self._laptop)
+        self._laptop = laptop
+        self._screen = screen
+        self._progress = Progress(laptop, screen)
+        self._has_demo_model = False
         self._ready: set[str] = set()
-        self._failed = False
-        self._is_up = False
-        self._interrupted = False
 
-    def run(self) -> int:
-        """Return the exit code: 0, or 1 when `--once` saw a Workspace that cannot succeed."""
-        started = time.monotonic()
-        found = manifests.read(self._options.files)
-        with state_folder.taken(self._options.state, keep=self._options.keep):
-            self._run(found, started)
-        return 1 if self._failed else 0
-
-    def _run(self, found: list[Manifest], started: float) -> None:
-        inspection = Inspection(
-            self._options.state,
-            self._laptop.event_loop,
-            lambda question: answer(self._laptop, question),
-        )
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._interrupt)
-        inspection.start()
+    def apply(self, found: Sequence[Manifest]) -> None:
+        """Make the demo's model if it is asked for, and apply the objects."""
+        if DEMO_PRESET in manifests.presets(found):
+            started = time.monotonic()
+            demo_model.provide(self._laptop, self._screen.pass_on)
+            self._has_demo_model = True
+            seconds = time.monotonic() - started
+            self.say(f"The demo model is in the registry after {seconds:.1f} s")
         try:
-            self._start(found)
-            self.seconds_to_apply = time.monotonic() - started
-            self._laptop.event_loop.every(LOOK_SECONDS, self.look)
-            self._is_up = True
-            self._laptop.event_loop.run()
-        except KeyboardInterrupt:
-            self._interrupted = True
-        finally:
-            if self._interrupted:
-                self.say("Ending all processes")
-            inspection.stop()
-            self._laptop.stop()
+            for line in changes.apply_all(self._laptop, found):
+                self.say(line)
+        except ClusterError as error:
+            raise UpError(error.message) from error
+        self.seconds_to_apply = time.monotonic() - self.started
+
+    def answer(self, question: Mapping[str, Any]) -> Any:
+        """Answer another terminal."""
+        if "change" in question:
+            return changes.change(self._laptop, question, has_demo_model=self._has_demo_model)
+        return control_answers.answer(self._laptop, question)
 
     def look(self) -> None:
         """Print what is news, and notice Workspaces that have come up or cannot."""
@@ -125,7 +137,7 @@ class Up:
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self._progress.say(text)
+        self._screen.say(text)
 
     def post(self, act: Callable[[], None]) -> None:
         """Do something in the main thread; may be called from any thread."""
@@ -135,7 +147,7 @@ class Up:
         """End the run with last words."""
         if text:
             self.say(text)
-        self._failed = failed
+        self.failed = failed
         self._laptop.event_loop.stop()
 
     def workspaces(self) -> Sequence[Manifest]:
@@ -145,40 +157,7 @@ class Up:
 
     def table(self) -> str:
         """Return the Workspaces as `kaito get` prints them."""
-        return str(answer(self._laptop, {"kind": "Workspace"})["table"])
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Let the event loop end its piece of work: an exception in its middle leaves locks held."""
-        if not self._is_up or self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
-        self._laptop.event_loop.stop()
-
-    def _start(self, found: list[Manifest]) -> None:
-        presets = parse_presets(read_presets())
-        sizes = presets.instance_types
-        gpus = {size: each.gpus for size, each in sizes.items()}
-        memory = {size: binary(each.host_memory) for size, each in sizes.items()}
-        started = time.monotonic()
-        self._laptop.start(gpus, memory)
-        seconds = time.monotonic() - started
-        self.say(
-            f"The laptop cluster is up after {seconds:.1f} s; {REGISTRY_NAME} is "
-            f"{self._laptop.registry.address}, state is in {self._options.state}"
-        )
-        if demo_model.PRESET in manifests.presets(found):
-            weights = presets.presets[demo_model.PRESET].weights
-            started = time.monotonic()
-            say = self._progress.pass_on
-            demo_model.provide(self._laptop, weights.image, say)
-            self._laptop.has_demo_model = True
-            seconds = time.monotonic() - started
-            self.say(f"The demo model is in the registry after {seconds:.1f} s")
-        try:
-            for line in apply_all(self._laptop, found):
-                self.say(line)
-        except ClusterError as error:
-            raise UpError(error.message) from error
+        return str(self.answer({"kind": "Workspace"})["table"])
 
     def _ask(self, url: str) -> None:
         question = self._options.question
@@ -195,28 +174,41 @@ class Up:
             self.say(text)
 
 
-def ask_chat(url: str, question: str, **more: Any) -> str:
-    """Return the likeliest answer of the model, without the question; raise `OSError` if there is none.
-
-    `more` goes into the body of the request as it is.
-    """
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.netloc), timeout=ANSWER_SECONDS)
-    headers = {"Content-Type": "application/json"}
-    try:
-        connection.request("POST", "/chat", json.dumps(chat_body(question) | more), headers)
-        response = connection.getresponse()
-        body = response.read()
-    except http.client.HTTPException as error:
-        raise OSError(str(error)) from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise OSError(f"status {response.status}: {body.decode(errors='replace')[:200]}")
-    return str(json.loads(body)["Result"])
+Make = Callable[[Options, Laptop, Screen, float], Up]
 
 
-def chat_body(question: str) -> dict[str, Any]:
-    """Greedy: Kaito's default draws the answer, and a drawn one differs each time."""
-    greedy = {"do_sample": False, "max_new_tokens": 64}
-    return {"prompt": question, "return_full_text": False, "generate_kwargs": greedy}
+def run(options: Options, make: Make = Up) -> int:
+    """Return the exit code: 0, or 1 when `--once` saw a Workspace that cannot succeed."""
+    started = time.monotonic()
+    found = manifests.read(options.files)
+    event_loop, screen, failed = EventLoop(RealClock()), Screen(), False
+    with ExitStack() as stack:
+        stack.enter_context(state_folder.taken(options.state, keep=options.keep))
+        interrupts = Interrupts(event_loop)
+        stack.callback(screen.close)
+        try:
+            laptop = stack.enter_context(running_laptop(options.state, event_loop, _sizes()))
+            screen.say(
+                f"The laptop cluster is up after {time.monotonic() - started:.1f} s; {REGISTRY_NAME} "
+                f"is {laptop.registry.address}, state is in {options.state}"
+            )
+            up = make(options, laptop, screen, started)
+            stack.enter_context(ControlServer(options.state, event_loop, up.answer))
+            up.apply(found)
+            event_loop.every(LOOK_SECONDS, up.look)
+            interrupts.is_up = True
+            event_loop.run()
+            failed = up.failed
+        except KeyboardInterrupt:
+            interrupts.came = True
+        if interrupts.came:
+            screen.say("Ending all processes")
+    return 1 if failed else 0
+
+
+def _sizes() -> Sizes:
+    sizes = parse_presets(read_presets()).instance_types
+    return Sizes(
+        {size: each.gpus for size, each in sizes.items()},
+        {size: binary(each.host_memory) for size, each in sizes.items()},
+    )

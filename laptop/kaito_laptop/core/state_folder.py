@@ -1,7 +1,7 @@
 """The folder that a `kaito up` keeps its files in: taken only when it is ours, and left as it was found.
 
 <state>/.kaito-state      says that the folder is ours; locked while a `kaito up` runs
-<state>/up.json           where the running cluster listens (inspection.py)
+<state>/up.json           where the running cluster listens (control_server.py)
 <state>/pods, logs, registry, demo-model, demo-model.docker.json
 
 Nothing else in the folder is ever removed, and no symbolic link is followed out of it.
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kaito_laptop.core.errors import LaptopError
+
 MARKER = ".kaito-state"
 MARK = "kaito up made this folder. The files that it writes here are removed when it ends.\n"
 PODS, LOGS, REGISTRY, WAY_IN = "pods", "logs", "registry", "up.json"
@@ -27,7 +29,7 @@ _NAME_ANOTHER = "write an empty or a new folder as --state"
 _OURS = (*_LEFT_BY_A_RUN, LOGS, REGISTRY)
 
 
-class StateFolderError(Exception):
+class StateFolderError(LaptopError):
     """The folder cannot be used; the message says what to write instead, and nothing was changed."""
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.log_files import inside
 from kaito_laptop.core.objects import get
-from kaito_laptop.kubelet.folders import inside
 from kaito_laptop.kubelet.sources import MissingSourceError, Sources, field_of
 
 HOST = "127.0.0.1"

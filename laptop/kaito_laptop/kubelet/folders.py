@@ -7,19 +7,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaito_laptop.core.cluster import Manifest
+from kaito_laptop.core.log_files import inside, log_file, tail
 from kaito_laptop.core.objects import name, namespace, uid
-from kaito_laptop.core.state_folder import LOGS, PODS
+from kaito_laptop.core.state_folder import PODS
 from kaito_laptop.kubelet.sources import Sources
 
 MESSAGE_BYTES = 4096
 PREVIOUS = ".previous"
-LOG_TAIL_BYTES, LOG_TAIL_LINES = 2048, 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +93,3 @@ class Folders:
 
     def _pod(self, pod: Manifest) -> Path:
         return inside(self.state / PODS, uid(pod))
-
-
-def log_file(state: Path, namespace: str, pod: str, container: str) -> Path:
-    """Return where a container's output is, also for who only reads it."""
-    return inside(state / LOGS, f"{namespace}/{pod}/{container}.log")
-
-
-def inside(root: Path, path: str) -> Path:
-    """Return where an absolute path of a container is; `..` cannot leave the root."""
-    clean = os.path.normpath("/" + path.lstrip("/"))
-    return root / clean.lstrip("/")
-
-
-def tail(log: Path) -> str:
-    """Return the end of a log, as much as a termination message takes."""
-    try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - LOG_TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])

@@ -10,6 +10,7 @@ from pathlib import Path
 from kaito_laptop.core.child_process import ChildProcess, free_port
 from kaito_laptop.core.cluster import Cluster, Manifest
 from kaito_laptop.core.event_loop import EventLoop, Timer
+from kaito_laptop.core.log_files import inside
 from kaito_laptop.core.objects import uid
 from kaito_laptop.kubelet.command_line import (
     arguments,
@@ -18,7 +19,7 @@ from kaito_laptop.kubelet.command_line import (
     ports_of,
 )
 from kaito_laptop.kubelet.containers import Exit
-from kaito_laptop.kubelet.folders import Folders, inside
+from kaito_laptop.kubelet.folders import Folders
 from kaito_laptop.kubelet.pod_lifecycle import Refusal
 from kaito_laptop.kubelet.probes import Prober
 from kaito_laptop.kubelet.sources import MissingSourceError, Sources

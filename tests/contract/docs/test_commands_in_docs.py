@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from kaito_hooks.web.workspace import load_presets
 from kaito_laptop.cli import command as kaito
@@ -60,7 +61,8 @@ def test_kubectl_takes_it(command: Command) -> None:
 
 @of("kaito", ".venv/bin/kaito")
 def test_the_kaito_command_takes_it(command: Command) -> None:
-    kaito.parser().parse_args(command.words[1:])
+    name, *words = command.words[1:]
+    vars(get_command(kaito.app))["commands"][name].make_context(name, words)
 
 
 @of("az")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from docs import generate
 from kaito_contract.reasons import Reason
@@ -110,14 +112,10 @@ def test_every_example_is_a_workspace_that_the_presets_know() -> None:
 
 def test_every_flag_of_the_kaito_command_is_documented() -> None:
     text = (ROOT / "docs/laptop.md").read_text(encoding="utf-8")
-    commands = next(
-        action.choices for action in command.parser()._actions if isinstance(action.choices, dict)
-    )
+    commands: Mapping[str, Any] = vars(get_command(command.app))["commands"]
     assert commands
-    for name, parser in commands.items():
+    for name, each in commands.items():
         assert f"kaito {name}" in text, name
-        for action in parser._actions:
-            flags = [
-                flag for flag in action.option_strings if flag.startswith("--") and flag != "--help"
-            ]
-            assert all(f"`{flag}`" in text for flag in flags), (name, flags)
+        assert all([each.help, *(parameter.help for parameter in each.params)]), name
+        flags = [flag for parameter in each.params for flag in parameter.opts if flag[:2] == "--"]
+        assert all(f"`{flag}`" in text for flag in flags), (name, flags)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.kubelet.folders import Folders, log_file
+from kaito_laptop.core.log_files import log_file
+from kaito_laptop.kubelet.folders import Folders
 from kaito_laptop.kubelet.sources import Sources
 
 OUT = "../../../../mine"

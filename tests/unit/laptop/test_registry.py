@@ -25,6 +25,10 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def send(registry):
+    return sender(registry)
+
+
+def sender(registry):
     def call(method, path, body=None, **headers):
         connection = http.client.HTTPConnection(registry.address, timeout=5)
         named = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -89,7 +93,7 @@ def test_an_upload_in_parts_says_where_it_is(send, registry) -> None:
     assert send("GET", location)[1]["Range"] == "0-3"
     assert send("PATCH", location, BLOB[4:], Content_Range="4-9")[0] == 202
     assert send("PUT", f"{location}?digest={DIGEST}", b"")[0] == 201
-    assert registry.open_uploads() == []
+    assert registry.storage.open_uploads() == []
 
 
 def test_other_bytes_than_the_digest_are_refused(send) -> None:
@@ -101,9 +105,9 @@ def test_other_bytes_than_the_digest_are_refused(send) -> None:
 
 def test_a_cancelled_upload_is_gone(send, registry) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
-    assert len(registry.open_uploads()) == 1
+    assert len(registry.storage.open_uploads()) == 1
     assert send("DELETE", location)[0] == 204
-    assert registry.open_uploads() == []
+    assert registry.storage.open_uploads() == []
     assert send("GET", location)[0] == 404
 
 
@@ -150,11 +154,13 @@ def test_a_path_that_is_no_route_is_404(send, path) -> None:
         ("DELETE", "/v2/a/../../../outside/manifests/mine"),
     ],
 )
-def test_no_name_leads_out_of_the_folder(registry, send, tmp_path: Path, method, path) -> None:
-    registry.storage = tmp_path / "registry"
-    registry.stop()
-    registry.start()
-    push(send)
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, method, path) -> None:
+    with Registry(tmp_path / "registry", {"team": "word"}) as registry:
+        push(sender(registry))
+        leads_nowhere(sender(registry), tmp_path, method, path)
+
+
+def leads_nowhere(send, tmp_path: Path, method, path) -> None:
     for name in ("mine.txt", "outside/_blobs/mine", "outside/_tags/mine"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")

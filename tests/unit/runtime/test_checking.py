@@ -48,7 +48,7 @@ def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, reg
         "columns": ["messages"],
         "files": [{"name": "data.jsonl", "format": "jsonl", "bytes": len(ROW)}],
     }
-    assert registry.open_uploads() == []
+    assert registry.storage.open_uploads() == []
 
 
 def test_large_parquet_is_read_by_range(run, web) -> None:

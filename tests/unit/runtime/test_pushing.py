@@ -29,7 +29,7 @@ def test_an_adapter_comes_back_by_digest(
     assert pulled["files"] == 2
     for name in push.ADAPTER_FILES:
         assert (tmp_path / "to" / name).read_bytes() == (adapter_folder / name).read_bytes()
-    assert registry.open_uploads() == []
+    assert registry.storage.open_uploads() == []
 
 
 def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed(
@@ -130,8 +130,8 @@ def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
 ) -> None:
     (adapter_folder / "adapter_config.json").write_text('{"peft_type": "LORA", "damage": 1}')
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/bad:v1", [credentials])
-    manifest = json.loads(registry.blob(pushed["digest"]).read_bytes())
-    blob = registry.blob(manifest["layers"][0]["digest"])
+    manifest = json.loads(registry.storage.blob(pushed["digest"]).read_bytes())
+    blob = registry.storage.blob(manifest["layers"][0]["digest"])
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
     blob.write_bytes(content)

@@ -7,7 +7,6 @@ Secrets are among the objects.
 from __future__ import annotations
 
 import hmac
-import http.client
 import json
 import os
 import queue
@@ -16,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kaito_laptop.core.event_loop import EventLoop
 from kaito_laptop.core.state_folder import WAY_IN
@@ -25,11 +24,7 @@ ANSWER_SECONDS = 5.0
 Ask = Callable[[Mapping[str, Any]], Any]
 
 
-class NotRunningError(Exception):
-    """No `kaito up` answers; the message says what to do."""
-
-
-class Inspection:
+class ControlServer:
     """Listens on loopback and answers in the event loop's thread."""
 
     def __init__(self, state: Path, event_loop: EventLoop, answer: Ask) -> None:
@@ -37,21 +32,22 @@ class Inspection:
         self._token = secrets.token_urlsafe(24)
         self._event_loop = event_loop
         self._answer = answer
-        handler = type("Handler", (_Handler,), {"inspection": self})
+        handler = type("Handler", (_Handler,), {"control": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True, name="inspection"
+            target=self._server.serve_forever, args=(0.05,), daemon=True, name="control"
         )
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Begin to listen and say where."""
         self._thread.start()
         where = {"port": self._server.server_address[1], "token": self._token, "pid": os.getpid()}
         self._file.touch(mode=0o600)
         self._file.write_text(json.dumps(where), encoding="utf-8")
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """End, and take back where it was."""
         self._file.unlink(missing_ok=True)
         self._server.shutdown()
@@ -73,16 +69,16 @@ class Inspection:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    inspection: Inspection
+    control: ControlServer
 
     def do_POST(self) -> None:
         """Answer one question."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not self.inspection.is_allowed(self.headers.get("Authorization", "")):
+        if not self.control.is_allowed(self.headers.get("Authorization", "")):
             self.send_error(403)
             return
         try:
-            answer = json.dumps(self.inspection.reply(json.loads(body))).encode()
+            answer = json.dumps(self.control.reply(json.loads(body))).encode()
         except queue.Empty:
             # The models of a demo are made before the event loop runs.
             self.send_error(503)
@@ -97,28 +93,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
-
-
-def ask(state: Path, question: Mapping[str, Any]) -> Any:
-    """Ask the `kaito up` of a state folder; raise `NotRunningError`."""
-    try:
-        where = json.loads((state / WAY_IN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise NotRunningError(
-            f"no `kaito up` runs with the state folder {state}; start one, or name its --state"
-        ) from None
-    connection = http.client.HTTPConnection("127.0.0.1", where["port"], timeout=2 * ANSWER_SECONDS)
-    headers = {"Authorization": f"Bearer {where['token']}", "Content-Type": "application/json"}
-    try:
-        connection.request("POST", "/", json.dumps(question), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except OSError as error:
-        raise NotRunningError(f"`kaito up` does not answer ({error}); start it again") from error
-    finally:
-        connection.close()
-    if answer.status == 503:
-        raise NotRunningError("`kaito up` is still starting; ask again in a moment")
-    if answer.status != 200:
-        raise NotRunningError(f"`kaito up` answered with {answer.status}")
-    return json.loads(body)
