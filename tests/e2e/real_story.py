@@ -20,20 +20,14 @@ from kaito_laptop.core.cluster import ClusterError, Key, Manifest, NotFound
 from kaito_laptop.core.event_loop import EventLoop, NeverHappens
 from kaito_laptop.core.objects import get, name
 from kaito_laptop.kubelet.leases import NodeLeases
-from kaito_laptop.metacontroller.hooks import (
-    CheckedCaller,
-    HookAnswer,
-    HookCall,
-    HookCaller,
-    WsgiApp,
-    WsgiCaller,
-)
+from kaito_laptop.metacontroller.hooks import HookAnswer, HookCaller
 
 from tests.e2e.control_plane import ControlPlane
 from tests.e2e.fake_clock import FakeClock
 from tests.e2e.hook_proxy import HookProxy, sooner
 from tests.harness.api_server import ApiServer
 from tests.harness.arm import ScriptedArmServer, ScriptedCluster
+from tests.harness.hook_callers import CheckedCaller, HookCall, WsgiApp, WsgiCaller
 from tests.harness.scripted_kubelet import ScriptedKubelet
 from tests.harness.story import Story, check_wire, gpus, host_memory
 

@@ -12,19 +12,12 @@ from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.event_loop import EventLoop, NeverHappens
 from kaito_laptop.core.package_data import controllers
 from kaito_laptop.metacontroller.controller import Metacontroller
-from kaito_laptop.metacontroller.hooks import (
-    CheckedCaller,
-    Checker,
-    HookCall,
-    HookCaller,
-    WsgiApp,
-    WsgiCaller,
-    url_of,
-)
+from kaito_laptop.metacontroller.hooks import HookCaller, url_of
 from kaito_laptop.store.apply import apply
 
 from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.cluster_client import ClusterClient
+from tests.harness.hook_callers import CheckedCaller, Checker, HookCall, WsgiApp, WsgiCaller
 from tests.harness.scripted_kubelet import ScriptedKubelet
 
 ARM_STEP_SECONDS = 5.0

@@ -20,13 +20,14 @@ from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.core.clock import Clock
 from kaito_laptop.core.objects import is_true, uid
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
-from kaito_laptop.metacontroller.hooks import HookCall, HookCaller, WsgiApp
+from kaito_laptop.metacontroller.hooks import HookCaller
 
 from tests.harness import wire
 from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.builders import inference_workspace, merged, tuning_workspace
 from tests.harness.cluster_client import ClusterClient
 from tests.harness.faulty_hooks import FAULTY
+from tests.harness.hook_callers import HookCall, WsgiApp
 from tests.harness.scripted_kubelet import ScriptedKubelet
 from tests.harness.simulation import Simulation
 

@@ -184,7 +184,7 @@ class ManagedCluster:
             headers = self.operations.headers(self.operations.begin(name), base_url)
             return ok(202, None, **headers)
 
-    def _is_preempted(self, pool: str, conflict: Conflict) -> bool:
+    def _is_preempted(self, _pool: str, conflict: Conflict) -> bool:
         """Whether a DELETE ends what is in its way."""
         if not conflict.is_own or not self.behaviour.preempts or self._whole.is_stopped:
             return False

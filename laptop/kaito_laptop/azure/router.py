@@ -35,49 +35,42 @@ class Router:
         return self._cluster.throttled(verb, pool)
 
     def _usual(self, verb: str, pool: str, request: Request) -> Answer:
-        match verb:
-            case "CLUSTER":
-                return self._cluster.cluster()
-            case "LIST":
-                skip = request.query.get("$skipToken", "0")
-                return self._cluster.list(int(skip) if skip.isdecimal() else 0, self._base_url())
-            case "GET":
-                return self._cluster.get(pool)
-            case "PUT":
-                return self._cluster.put(pool, request, self._base_url())
-            case "SKUS":
-                return self._cluster.compute.skus()
-            case "USAGES":
-                return self._cluster.usages()
-            case "OPERATION":
-                return self._cluster.operations.get(pool)
-        return self._cluster.delete(pool, request, self._base_url())
+        cluster = self._cluster
+        skip = request.query.get("$skipToken", "0")
+        answers: dict[str, Callable[[], Answer]] = {
+            "CLUSTER": cluster.cluster,
+            "LIST": lambda: cluster.list(int(skip) if skip.isdecimal() else 0, self._base_url()),
+            "GET": lambda: cluster.get(pool),
+            "PUT": lambda: cluster.put(pool, request, self._base_url()),
+            "DELETE": lambda: cluster.delete(pool, request, self._base_url()),
+            "SKUS": cluster.compute.skus,
+            "USAGES": cluster.usages,
+            "OPERATION": lambda: cluster.operations.get(pool),
+        }
+        return answers[verb]()
 
     def route(self, request: Request) -> tuple[str, str, Answer | None]:
         """Verb and pool, or why there are none."""
         stranger = gateway.unauthenticated(request)
         if stranger is not None:
             return "", "", stranger
-        if request.method == "GET":
-            verb, name = self._beside_the_cluster(request.path)
-            if verb:
-                return verb, name, None
+        verb, name = self._beside_the_cluster(request)
+        if verb:
+            return verb, name, None
         astray = gateway.not_found(self._cluster.id, request)
         if astray is not None:
             return "", "", astray
-        rest = request.path.split("/")[9:]
-        if not rest and request.method == "GET":
-            return "CLUSTER", "", None
-        if [part.lower() for part in rest[:1]] == ["agentpools"]:
-            if len(rest) == 1 and request.method == "GET":
-                return "LIST", "", None
-            if len(rest) == 2 and request.method in ("GET", "PUT", "DELETE"):
-                verb, name = request.method, rest[1]
-                return verb, name, self._cluster.interference.refusal(verb, name, request)
-        return "", "", error(405, "MethodNotAllowed", "The stand-in does not know that request.")
+        verb, name = _in_the_cluster(request)
+        if not verb:
+            said = "The stand-in does not know that request."
+            return "", "", error(405, "MethodNotAllowed", said)
+        return verb, name, self._cluster.interference.refusal(verb, name, request)
 
-    def _beside_the_cluster(self, path: str) -> tuple[str, str]:
+    def _beside_the_cluster(self, request: Request) -> tuple[str, str]:
         """What of the subscription may be read: the region's sizes and quota, and operations."""
+        if request.method != "GET":
+            return "", ""
+        path = request.path
         providers = f"{self._cluster.subscription}/providers".lower()
         region = f"locations/{self._cluster.compute.region}"
         if path.lower() == f"{providers}/microsoft.compute/skus":
@@ -88,3 +81,15 @@ class Router:
         if operations.lower() == f"{providers}/microsoft.containerservice/{region}/operations":
             return "OPERATION", name
         return "", ""
+
+
+def _in_the_cluster(request: Request) -> tuple[str, str]:
+    """Verb and pool of a path below the cluster, or two empty words."""
+    match request.method, request.path.split("/")[9:]:
+        case "GET", []:
+            return "CLUSTER", ""
+        case "GET", [kind] if kind.lower() == "agentpools":
+            return "LIST", ""
+        case ("GET" | "PUT" | "DELETE") as verb, [kind, name] if kind.lower() == "agentpools":
+            return verb, name
+    return "", ""

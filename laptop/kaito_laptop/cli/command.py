@@ -188,7 +188,7 @@ def delete(state: State, kind: Kind, name: Name, namespace: Namespace = None) ->
 
 
 @app.command()
-def annotate(
+def annotate(  # noqa: PLR0913, PLR0917  each is a word of the command line
     state: State,
     kind: Kind,
     name: Name,

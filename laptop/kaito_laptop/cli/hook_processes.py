@@ -43,7 +43,7 @@ class HookProcess:
             words,
             {**inherited, **modules, **environment},
             log,
-            lambda code: self._ended.set(),
+            lambda _: self._ended.set(),
             # gunicorn reads a configuration file of the folder that it starts in.
             log.parent,
         )

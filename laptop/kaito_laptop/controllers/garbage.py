@@ -61,11 +61,11 @@ class GarbageCollector:
         except NotFound:
             return
         if is_deleting(manifest):
-            self._finish(key, manifest)
+            self._finish(manifest)
         elif owners(manifest):
             self._collect(key, manifest)
 
-    def _finish(self, key: Key, manifest: Manifest) -> None:
+    def _finish(self, manifest: Manifest) -> None:
         """Do what the finalizers of foreground deletion and orphaning stand for."""
         dependents = list(self._dependents.get(uid(manifest), {}).values())
         if ORPHAN in finalizers(manifest):

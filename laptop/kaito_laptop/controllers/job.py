@@ -25,6 +25,8 @@ FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 600.0
 """After a pod that failed."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
 """After a pod that was refused."""
+COMPLETED = ("SuccessCriteriaMet", "Complete")
+REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 
 
 class JobController(Workload):
@@ -58,34 +60,36 @@ class JobController(Workload):
         if is_true(owner, "Complete") or is_true(owner, "Failed"):
             self._delete_all(tally.active)
             return
-        now = timestamp(self._event_loop.clock.now())
         status = dict(owner.get("status") or {})
-        conditions = list(status.get("conditions", []))
         if not owner["spec"]["suspend"]:
-            status.setdefault("startTime", now)
+            status.setdefault("startTime", self._now())
         verdict, refused = self._verdict(owner, status, tally), None
         if verdict is not None:
-            self._delete_all(tally.active)
-            if not is_true(owner, "FailureTarget"):
-                conditions.append(_condition("FailureTarget", *verdict, now))
-            if not tally.active and not tally.ending:
-                conditions.append(_condition("Failed", *verdict, now))
+            news = self._failed(owner, tally, verdict)
         elif tally.succeeded >= _wanted(owner):
             self._delete_all(tally.active)
-            words = ("CompletionsReached", "Reached expected number of succeeded pods")
-            conditions += [
-                _condition(each, *words, now) for each in ("SuccessCriteriaMet", "Complete")
-            ]
-            status["completionTime"] = now
-        elif owner["spec"]["suspend"]:
-            self._delete_all(tally.active)
+            news = [_condition(each, *REACHED, self._now()) for each in COMPLETED]
+            status["completionTime"] = self._now()
         else:
-            refused = self._create_missing(owner, tally)
-        if conditions:
+            news, refused = [], self._create_missing(owner, tally)
+        if conditions := [*status.get("conditions", []), *news]:
             status["conditions"] = conditions
         self._write_status(owner, status | tally.counts(going_on=verdict is None))
         if refused is not None:
             raise refused
+
+    def _failed(self, owner: Manifest, tally: _Tally, verdict: _Verdict) -> list[Manifest]:
+        """End all pods; the Job has failed when the last one is gone."""
+        self._delete_all(tally.active)
+        news = []
+        if not is_true(owner, "FailureTarget"):
+            news.append(_condition("FailureTarget", *verdict, self._now()))
+        if not tally.active and not tally.ending:
+            news.append(_condition("Failed", *verdict, self._now()))
+        return news
+
+    def _now(self) -> str:
+        return timestamp(self._event_loop.clock.now())
 
     def _tally(self, owner: Manifest, pods: Sequence[Manifest]) -> _Tally:
         known = {uid(pod): pod for pod in pods} | self._gone.get(uid(owner), {})
@@ -120,8 +124,11 @@ class JobController(Workload):
         return None
 
     def _create_missing(self, owner: Manifest, tally: _Tally) -> ClusterError | None:
-        """Return why a pod was refused, if one was."""
+        """Return why a pod was refused, if one was; a suspended Job has none."""
         spec = owner["spec"]
+        if spec["suspend"]:
+            self._delete_all(tally.active)
+            return None
         present = len(tally.active)
         if spec["podReplacementPolicy"] == "Failed":
             present += len(tally.ending)

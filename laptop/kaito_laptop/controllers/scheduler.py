@@ -36,7 +36,7 @@ class Scheduler:
         self._recorder = Recorder(cluster, event_loop.clock, "default-scheduler")
         self._pending: set[Key] = set()
         self._queue: Queue[Key] = Queue(event_loop, self._look_at)
-        cluster.watch([self._nodes], lambda event: self._again())
+        cluster.watch([self._nodes], lambda _: self._again())
         cluster.watch([self._pods], self._pod_changed)
 
     def _pod_changed(self, event: Event) -> None:

@@ -42,7 +42,7 @@ class ChildProcess:
                     os._exit(1)
 
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  the words are those of a pod of ours
                 arguments,
                 env=environment,
                 cwd=folder,

@@ -77,7 +77,7 @@ class EventLoop:
         """With `shuffle`, a seed, work is done in another order; `patience` ends endless loops."""
         self.clock = clock
         self._patience = patience
-        self._random = None if shuffle is None else Random(shuffle)
+        self._random = None if shuffle is None else Random(shuffle)  # noqa: S311  for a repeatable order
         self._ready: deque[Ready] = deque()
         self._slow: deque[Ready] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -212,14 +212,12 @@ class Queue(Generic[K]):
         event_loop: EventLoop,
         reconcile: Callable[[K], None],
         backoff: Backoff[K] | None = None,
-        crash: Callable[[K, Exception], bool] = lambda key, error: False,
         *,
         slow: bool = False,
     ) -> None:
         self._event_loop = event_loop
         self._reconcile = reconcile
         self._backoff = backoff or Backoff(event_loop.clock)
-        self._crash = crash
         self._slow = slow
         self._waiting: deque[K] = deque()
         self._queued: set[K] = set()
@@ -262,10 +260,6 @@ class Queue(Generic[K]):
                 self.add_after(key, retry.after_seconds)
         except ClusterError as error:
             log.debug("Retrying %s: %s", key, error)
-            self._fail(key)
-        except Exception as error:
-            if not self._crash(key, error):
-                raise
             self._fail(key)
         else:
             self._backoff.forget(key)

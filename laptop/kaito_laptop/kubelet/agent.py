@@ -24,7 +24,7 @@ class Kubelet:
         cluster: Cluster,
         event_loop: EventLoop,
         runtime: Runtime,
-        address: Callable[[Manifest], str] = lambda pod: HOST,
+        address: Callable[[Manifest], str] = lambda _: HOST,
     ) -> None:
         """`address` gives pods theirs: a real API server takes no loopback one into EndpointSlices."""
         self._cluster = cluster

@@ -100,6 +100,16 @@ class Container:
         }
 
 
+@dataclass(slots=True)
+class Sandbox:
+    """What the containers of a pod share."""
+
+    address: str = HOST
+    is_made: bool = False
+    ending: bool = False
+    """Whether the pod is being deleted."""
+
+
 def containers_of(pod: Manifest) -> list[Container]:
     """Return the containers of a pod that has just been bound, init containers first."""
     spec = pod["spec"]
@@ -134,16 +144,13 @@ def pod_status(
     pod: Manifest,
     containers: Sequence[Container],
     now: str,
-    *,
-    sandbox: bool,
-    ending: bool,
-    address: str = HOST,
+    sandbox: Sandbox,
 ) -> Manifest:
     """Return the whole status; conditions of others stay."""
-    found = phase(pod, containers, ending=ending)
+    found = phase(pod, containers, ending=sandbox.ending)
     before = pod.get("status") or {}
     conditions = list(before.get("conditions", []))
-    for condition in _conditions(containers, found, sandbox):
+    for condition in _conditions(containers, found, sandbox.is_made):
         conditions = conditions_with(conditions, condition, now)
     status = {
         **{k: v for k, v in before.items() if k in ("reason", "message", "startTime")},
@@ -158,8 +165,8 @@ def pod_status(
     status.setdefault("startTime", now)
     if any(each.init for each in containers):
         status["initContainerStatuses"] = [each.status() for each in containers if each.init]
-    if sandbox or "podIP" in before:
-        status |= {"podIP": address, "podIPs": [{"ip": address}]}
+    if sandbox.is_made or "podIP" in before:
+        status |= {"podIP": sandbox.address, "podIPs": [{"ip": sandbox.address}]}
     return status
 
 

@@ -10,7 +10,14 @@ from kaito_laptop.core.clock import timestamp
 from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.core.event_loop import EventLoop, Timer
 from kaito_laptop.core.objects import get, is_deleting, name, uid
-from kaito_laptop.kubelet.containers import HOST, Container, Exit, containers_of, pod_status
+from kaito_laptop.kubelet.containers import (
+    HOST,
+    Container,
+    Exit,
+    Sandbox,
+    containers_of,
+    pod_status,
+)
 
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 300.0
 PULL_SHOWN_SECONDS = 1.0
@@ -84,9 +91,7 @@ class PodLifecycle:
         self._event_loop = event_loop
         self._runtime = runtime
         self._changed = changed
-        self._address = address
-        self._sandbox = False
-        self._ending = False
+        self._sandbox = Sandbox(address)
         self._timers: list[Timer] = []
 
     def advance(self, pod: Manifest) -> None:
@@ -95,11 +100,11 @@ class PodLifecycle:
         if is_deleting(pod):
             self._end()
             return
-        if not self._sandbox:
+        if not self._sandbox.is_made:
             self.problem = self._runtime.prepare(pod)
             if self.problem is not None:
                 return
-            self._sandbox = True
+            self._sandbox.is_made = True
         for each in self.containers:
             if each.init:
                 if each.has_succeeded:
@@ -114,15 +119,13 @@ class PodLifecycle:
             self._pod,
             self.containers,
             self._now(),
-            sandbox=self._sandbox,
-            ending=self._ending,
-            address=self._address,
+            self._sandbox,
         )
 
     @property
     def has_ended(self) -> bool:
         """Whether nothing of a pod that is being deleted runs any more."""
-        return self._ending and not any(each.is_running for each in self.containers)
+        return self._sandbox.ending and not any(each.is_running for each in self.containers)
 
     def kill(self) -> None:
         """End at once; nobody asks for the status any more."""
@@ -139,9 +142,9 @@ class PodLifecycle:
 
     def _end(self) -> None:
         self._cancel()
-        if self._ending:
+        if self._sandbox.ending:
             return
-        self._ending = True
+        self._sandbox.ending = True
         grace = float(get(self._pod, "metadata", "deletionGracePeriodSeconds", default=30))
         for each in self.containers:
             if each.is_running:

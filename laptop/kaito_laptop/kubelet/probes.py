@@ -41,7 +41,7 @@ class Prober:
         container: Manifest,
         ports: Mapping[str, int],
         ready: Callable[[bool], None],
-        unhealthy: Callable[[str], None],
+        unhealthy: Callable[[], None],
     ) -> None:
         self._container = container
         self._ports = ports
@@ -68,7 +68,7 @@ class Prober:
         probe = self._container.get("startupProbe")
         if probe is not None and not self._until_verdict(_Probe(probe)):
             if not self._stopped.is_set():
-                self._unhealthy("startup")
+                self._unhealthy()
             return
         if "readinessProbe" in self._container:
             self._spawn(self._readiness)
@@ -93,7 +93,7 @@ class Prober:
 
         def news() -> bool:
             if not probe.holds:
-                self._unhealthy("liveness")
+                self._unhealthy()
             return bool(probe.holds)
 
         self._each(probe, news)

@@ -114,7 +114,7 @@ class ProcessRuntime:
             container,
             ports,
             lambda is_ready: self._event_loop.post(lambda: ready(is_ready)),
-            lambda probe: self._event_loop.post(
+            lambda: self._event_loop.post(
                 lambda: self.stop(pod, container["name"], LIVENESS_GRACE_SECONDS)
             ),
         )

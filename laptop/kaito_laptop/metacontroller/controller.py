@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from kaito_laptop.core.cluster import Cluster, Event, Key, Manifest, NotFound, Resource
@@ -29,22 +30,30 @@ CACHE_FLUSH_SECONDS = 30 * 60
 SYNC_ERROR = "SyncError"
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all controllers share."""
+
+    cluster: Cluster
+    event_loop: EventLoop
+    caller: HookCaller
+    recorder: Recorder
+    order: Random
+    """In which order children are created."""
+
+
 class CompositeController:
     """Runs one CompositeController."""
 
     def __init__(
         self,
-        cluster: Cluster,
-        event_loop: EventLoop,
-        caller: HookCaller,
-        recorder: Recorder,
+        surroundings: Surroundings,
         definition: Definition,
-        order: Random,
     ) -> None:
-        self._cluster = cluster
-        self._event_loop = event_loop
-        self._caller = caller
-        self._recorder = recorder
+        self._cluster = cluster = surroundings.cluster
+        self._event_loop = event_loop = surroundings.event_loop
+        self._caller = surroundings.caller
+        self._recorder = surroundings.recorder
         self._definition = definition
         self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         customize = definition.hooks.get("customize", {})
@@ -53,7 +62,7 @@ class CompositeController:
             cluster, event_loop.clock, self._rules, version, self._watch_related
         )
         self._watched: set[Resource] = set()
-        self._order = order
+        self._order = surroundings.order
         self._ends: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -176,10 +185,14 @@ class Metacontroller:
         self, cluster: Cluster, event_loop: EventLoop, caller: HookCaller, seed: int = 0
     ) -> None:
         self._cluster = cluster
-        self._event_loop = event_loop
-        self._caller = caller
         self._recorder = Recorder(cluster, event_loop.clock, "metacontroller")
-        self._random = Random(seed)
+        self._surroundings = Surroundings(
+            cluster,
+            event_loop,
+            caller,
+            self._recorder,
+            Random(seed),  # noqa: S311  the same seed makes the same story
+        )
         self._running: dict[str, tuple[Manifest, CompositeController]] = {}
         self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         self._resource = cluster.resource("metacontroller.k8s.io/v1alpha1", "CompositeController")
@@ -212,9 +225,7 @@ class Metacontroller:
                 manifest, "CreateError", f"Cannot create new controller: {error}"
             )
             raise Retry(str(error)) from error
-        controller = CompositeController(
-            self._cluster, self._event_loop, self._caller, self._recorder, definition, self._random
-        )
+        controller = CompositeController(self._surroundings, definition)
         self._running[key.name] = (manifest, controller)
         controller.start()
 

@@ -52,7 +52,7 @@ def _admit_builtin(manifest: Manifest, old: Manifest | None) -> Manifest:
     return read
 
 
-def _admit_as_it_is(manifest: Manifest, old: Manifest | None) -> Manifest:
+def _admit_as_it_is(manifest: Manifest, _old: Manifest | None) -> Manifest:
     """Store a kind whose own schema we do not carry."""
     refuse(manifest, list(metadata_causes(manifest)))
     return manifest
@@ -103,50 +103,48 @@ def established(definition: Manifest) -> Manifest:
     }
 
 
-def _builtin(
-    api_version: str,
-    kind: str,
-    plural: str = "",
-    *,
-    namespaced: bool = True,
-    status: bool = False,
-    generation: bool = False,
-    admit: Admit = _admit_builtin,
-) -> Kind:
-    resource = Resource(api_version, kind, plural or kind.lower() + "s", namespaced)
-    return Kind(resource, admit, status, generation)
+def _builtin(resource: Resource, *parts: str) -> Kind:
+    """A kind of Kubernetes; `parts` are among `status` and `generation`."""
+    admit = _admit_as_it_is if resource.kind in UNCHECKED else _admit_builtin
+    return Kind(resource, admit, "status" in parts, "generation" in parts)
 
 
+UNCHECKED = ("CustomResourceDefinition", "CompositeController")
+"""Kinds whose own schema we do not carry."""
 BUILTIN = (
-    _builtin("v1", "Namespace", namespaced=False, status=True),
-    _builtin("v1", "Node", namespaced=False, status=True),
-    _builtin("v1", "Pod", status=True, generation=True),
-    _builtin("v1", "Service", status=True),
-    _builtin("v1", "Endpoints", "endpoints"),
-    _builtin("v1", "Secret"),
-    _builtin("v1", "ConfigMap"),
-    _builtin("v1", "ServiceAccount"),
-    _builtin("v1", "ResourceQuota", status=True),
-    _builtin("v1", "LimitRange"),
-    _builtin("v1", "Event"),
-    _builtin("coordination.k8s.io/v1", "Lease"),
-    _builtin("discovery.k8s.io/v1", "EndpointSlice", generation=True),
-    _builtin("batch/v1", "Job", status=True, generation=True),
-    _builtin("apps/v1", "Deployment", status=True, generation=True),
+    _builtin(Resource("v1", "Namespace", "namespaces", namespaced=False), "status"),
+    _builtin(Resource("v1", "Node", "nodes", namespaced=False), "status"),
+    _builtin(Resource("v1", "Pod", "pods"), "status", "generation"),
+    _builtin(Resource("v1", "Service", "services"), "status"),
+    _builtin(Resource("v1", "Endpoints", "endpoints")),
+    _builtin(Resource("v1", "Secret", "secrets")),
+    _builtin(Resource("v1", "ConfigMap", "configmaps")),
+    _builtin(Resource("v1", "ServiceAccount", "serviceaccounts")),
+    _builtin(Resource("v1", "ResourceQuota", "resourcequotas"), "status"),
+    _builtin(Resource("v1", "LimitRange", "limitranges")),
+    _builtin(Resource("v1", "Event", "events")),
+    _builtin(Resource("coordination.k8s.io/v1", "Lease", "leases")),
+    _builtin(Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"), "generation"),
+    _builtin(Resource("batch/v1", "Job", "jobs"), "status", "generation"),
+    _builtin(Resource("apps/v1", "Deployment", "deployments"), "status", "generation"),
     _builtin(
-        "apiextensions.k8s.io/v1",
-        "CustomResourceDefinition",
-        namespaced=False,
-        status=True,
-        generation=True,
-        admit=_admit_as_it_is,
+        Resource(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            namespaced=False,
+        ),
+        "status",
+        "generation",
     ),
     _builtin(
-        "metacontroller.k8s.io/v1alpha1",
-        "CompositeController",
-        namespaced=False,
-        status=True,
-        generation=True,
-        admit=_admit_as_it_is,
+        Resource(
+            "metacontroller.k8s.io/v1alpha1",
+            "CompositeController",
+            "compositecontrollers",
+            namespaced=False,
+        ),
+        "status",
+        "generation",
     ),
 )

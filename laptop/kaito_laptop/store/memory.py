@@ -50,7 +50,7 @@ class MemoryCluster:
 
     def __init__(self, clock: Clock, seed: int = 0) -> None:
         self._clock = clock
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  for repeatable names
         self._version = 0
         self._addresses = Addresses()
         self._kinds: dict[tuple[str, str], Kind] = {}

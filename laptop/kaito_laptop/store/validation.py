@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kaito_laptop.core import quantities
@@ -83,28 +83,27 @@ def _label_causes(field: str, key: str, value: Any) -> Iterator[str]:
 
 def builtin_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
     """Check what we lean on in the spec of a built-in kind."""
-    spec = manifest.get("spec") or {}
-    match manifest["kind"]:
-        case "Pod":
-            yield from pod_causes(spec, "spec")
-            if old is not None:
-                yield from _immutable(spec, old["spec"], POD_MUTABLE)
-        case "Deployment":
-            yield from _workload_causes(manifest, old)
-        case "Job":
-            yield from _job_causes(spec, old)
-        case "Service":
-            yield from _service_causes(spec, old)
-        case "ConfigMap":
-            for key, value in (manifest.get("data") or {}).items():
-                if not isinstance(value, str):
-                    yield f"data.{key}: Invalid value: {quoted(value)}: must be a string"
-        case "Secret":
-            yield from _secret_causes(manifest, old)
-        case "ResourceQuota":
-            for field in ("scopes", "scopeSelector"):
-                if spec.get(field):
-                    yield f"spec.{field}: Forbidden: a quota counts all pods here; leave the scopes out"
+    checks = _CHECKS.get(manifest["kind"])
+    return iter(()) if checks is None else checks(manifest, old)
+
+
+def _pod_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
+    spec = manifest["spec"]
+    yield from pod_causes(spec, "spec")
+    if old is not None:
+        yield from _immutable(spec, old["spec"], POD_MUTABLE)
+
+
+def _config_map_causes(manifest: Manifest, _old: Manifest | None) -> Iterator[str]:
+    for key, value in (manifest.get("data") or {}).items():
+        if not isinstance(value, str):
+            yield f"data.{key}: Invalid value: {quoted(value)}: must be a string"
+
+
+def _quota_causes(manifest: Manifest, _old: Manifest | None) -> Iterator[str]:
+    for field in ("scopes", "scopeSelector"):
+        if get(manifest, "spec", field):
+            yield f"spec.{field}: Forbidden: a quota counts all pods here; leave the scopes out"
 
 
 def _workload_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
@@ -127,7 +126,8 @@ def _workload_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
         yield f"spec.selector: Invalid value: {quoted(selector)}: field is immutable"
 
 
-def _job_causes(spec: Manifest, old: Manifest | None) -> Iterator[str]:
+def _job_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
+    spec = manifest["spec"]
     template = spec.get("template", {})
     yield from pod_causes(template.get("spec", {}), "spec.template.spec")
     policy = template.get("spec", {}).get("restartPolicy")
@@ -147,7 +147,8 @@ def _job_causes(spec: Manifest, old: Manifest | None) -> Iterator[str]:
                 yield f"spec.{field}: Invalid value: {quoted(spec.get(field))}: field is immutable"
 
 
-def _service_causes(spec: Manifest, old: Manifest | None) -> Iterator[str]:
+def _service_causes(manifest: Manifest, old: Manifest | None) -> Iterator[str]:
+    spec = manifest["spec"]
     ports = spec.get("ports", [])
     if not ports and spec.get("clusterIP") != "None":
         yield "spec.ports: Required value"
@@ -257,3 +258,14 @@ def describe(manifest: Manifest) -> str:
     """Return kind, namespace and name for messages."""
     place = namespace(manifest)
     return f"{manifest.get('kind')} {place + '/' if place else ''}{name(manifest)}"
+
+
+_CHECKS: Mapping[str, Callable[[Manifest, Manifest | None], Iterator[str]]] = {
+    "Pod": _pod_causes,
+    "Deployment": _workload_causes,
+    "Job": _job_causes,
+    "Service": _service_causes,
+    "ConfigMap": _config_map_causes,
+    "Secret": _secret_causes,
+    "ResourceQuota": _quota_causes,
+}

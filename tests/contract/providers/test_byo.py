@@ -13,9 +13,9 @@ from kaito_hooks.providers.byo import ByoProvider
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.core.clock import Clock, VirtualClock, timestamp
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
-from kaito_laptop.metacontroller.hooks import WsgiApp
 
 from tests.harness.builders import merged
+from tests.harness.hook_callers import WsgiApp
 from tests.harness.story import NAME, TUNING, MemoryStory, Story, check_wire, workspace_app
 from tests.unit.machine.builders import NAME as MACHINE
 from tests.unit.machine.builders import body, condition, machine, reason
