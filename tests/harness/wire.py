@@ -1,7 +1,7 @@
 """The wire contract with Metacontroller 4.17.2, checked on every request and answer of every test.
 
-The numbers (C01 to C80) name the rules; each assertion says its rule in a word or two. What breaks one makes
-Metacontroller fail the sync, loop, delete children, or die.
+The numbers name the rows of docs/metacontroller-contract.md; each assertion says its rule in a word or two. What
+breaks one makes Metacontroller fail the sync, loop, delete children, or die.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _check_customize(answer: dict[str, Any]) -> None:
 
 def _check_sync(route: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
     known = {"status", "children", "resyncAfterSeconds", "finalized"}
-    assert set(answer) <= known, f"C03 unknown fields {set(answer) - known}"
+    assert set(answer) <= known, f"C03 C04 unknown fields {set(answer) - known}"
     assert isinstance(answer.get("children"), list), "C05"
     assert isinstance(answer.get("status"), dict), "C40"
     resync = answer.get("resyncAfterSeconds", 0)
