@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaito_laptop.azure import Outcome
+from kaito_laptop.azure.interference import Outcome
 
 from tests.harness import provisioning_errors as errors
 from tests.harness.arm import Fault

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kaito_laptop.azure import Outcome
+from kaito_laptop.azure.interference import Outcome
 
 from tests.chaos.driver import Run
 from tests.chaos.fault_schedule import FaultSchedule

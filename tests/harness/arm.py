@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kaito_laptop.azure import ArmServer, Behaviour, Compute, ManagedCluster, Nodes, Outcome
 from kaito_laptop.azure.answers import Answer, Request, error, ok, refused
-from kaito_laptop.azure.cluster import AS_MADE
+from kaito_laptop.azure.cluster import AS_MADE, Behaviour, ManagedCluster
+from kaito_laptop.azure.compute import Compute
 from kaito_laptop.azure.conflicts import Conflict
-from kaito_laptop.azure.interference import Handled
+from kaito_laptop.azure.interference import Handled, Outcome
+from kaito_laptop.azure.nodes import Nodes
 from kaito_laptop.azure.router import Router
+from kaito_laptop.azure.server import ArmServer
 from kaito_laptop.core.clock import Clock
 
 from tests.harness import arm_guards

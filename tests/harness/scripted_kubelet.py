@@ -129,8 +129,8 @@ class ScriptedKubelet:
 
     def running(self, pod: str | Manifest) -> list[str]:
         """Return the names of the containers that run now."""
-        machine = self._kubelet.machine(self._find(pod))
-        return [each.name for each in machine.containers if each.is_running] if machine else []
+        lifecycle = self._kubelet.lifecycle(self._find(pod))
+        return [each.name for each in lifecycle.containers if each.is_running] if lifecycle else []
 
     def _exit(self, pod: str | Manifest, container: str, how: Exit) -> None:
         found = self._bound(pod)
@@ -157,32 +157,32 @@ class ScriptedKubelet:
 
     def _bound(self, pod: str | Manifest) -> Manifest:
         self._event_loop.settle()
-        self._wait(lambda: self._kubelet.machine(self._find(pod)) is not None)
+        self._wait(lambda: self._kubelet.lifecycle(self._find(pod)) is not None)
         found = self._find(pod)
         if not get(found, "spec", "nodeName"):
             why = get(found, "status", "conditions", default=[{}])[0].get("message", "")
             raise AssertionError(f"pod {name(found)} is bound to no node yet: {why}")
         return found
 
-    def _machine(self, pod: Manifest) -> PodLifecycle:
-        machine = self._kubelet.machine(pod)
-        if machine is None:
+    def _lifecycle(self, pod: Manifest) -> PodLifecycle:
+        lifecycle = self._kubelet.lifecycle(pod)
+        if lifecycle is None:
             raise AssertionError(f"pod {name(pod)} has already ended")
-        return machine
+        return lifecycle
 
     def _names(self, pod: Manifest) -> list[str]:
-        return [each.name for each in self._machine(pod).containers]
+        return [each.name for each in self._lifecycle(pod).containers]
 
     def _running(self, pod: Manifest, container: str) -> Container:
-        machine = self._machine(pod)
-        self._wait(lambda: any(each.is_running for each in machine.containers))
+        lifecycle = self._lifecycle(pod)
+        self._wait(lambda: any(each.is_running for each in lifecycle.containers))
         if container:
-            which = machine.container(container)
+            which = lifecycle.container(container)
             self._wait(lambda: which.is_running)
             if not which.is_running:
                 raise AssertionError(f"container {container} does not run: {which.state}")
             return which
-        running = [each for each in machine.containers if each.is_running]
+        running = [each for each in lifecycle.containers if each.is_running]
         if len(running) != 1:
             names = ", ".join(each.name for each in running) or "none; call start() first"
             raise AssertionError(f"say which container of {name(pod)}: running are {names}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kaito_laptop.azure import Outcome
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.objects import labels
 
 from tests.harness.builders import merged

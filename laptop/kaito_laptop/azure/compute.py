@@ -16,6 +16,7 @@ from kaito_laptop.azure.provisioning_errors import (
     no_capacity,
     provisioning_error,
 )
+from kaito_laptop.azure.spot import is_spot
 
 SPOT_FAMILY = "lowPriorityCores"
 REGIONAL = "cores"
@@ -170,11 +171,6 @@ class Compute:
             f"region {self.region}."
         )
         return refused(400, "ErrCode_InsufficientVCPUQuota", f"{said} {_MORE_QUOTA}")
-
-
-def is_spot(properties: Mapping[str, Any]) -> bool:
-    """Whether the pool's virtual machines may be taken away."""
-    return properties.get("scaleSetPriority") == "Spot"
 
 
 def vcpus(size: str) -> int:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kaito_laptop.azure.compute import is_spot, vcpus
+from kaito_laptop.azure.compute import vcpus
+from kaito_laptop.azure.spot import SPOT, is_spot
 from kaito_laptop.core.cluster import Manifest
 
 GPU = "nvidia.com/gpu"
-SPOT = "kubernetes.azure.com/scalesetpriority"
-"""Label and taint that AKS puts on the nodes of spot pools."""
 DEFAULT_DISK_GIB = 128
 DISK_PERCENT = 87
 """Of the OS disk, what pods may request: the rest is the file system's, and a tenth that the kubelet keeps free."""

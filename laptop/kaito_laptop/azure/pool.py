@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaito_laptop.azure.answers import Answer, refused
-from kaito_laptop.azure.compute import is_spot
 from kaito_laptop.azure.interference import Outcome
-from kaito_laptop.azure.nodes import SPOT
+from kaito_laptop.azure.spot import SPOT, is_spot
 
 ENDS = ("Succeeded", "Failed", "Canceled")
 _MISSING = {

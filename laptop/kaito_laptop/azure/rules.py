@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaito_laptop.azure.answers import Answer, refused
-from kaito_laptop.azure.compute import is_spot
+from kaito_laptop.azure.spot import is_spot
 
 MOST_POOLS = 100
 DISK_GB = range(30, 2049)

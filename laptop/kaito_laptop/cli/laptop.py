@@ -10,8 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaito_laptop.azure import ArmServer, Behaviour, Compute, ManagedCluster
-from kaito_laptop.azure.cluster import SUBSCRIPTION
+from kaito_laptop.azure.cluster import SUBSCRIPTION, Behaviour, ManagedCluster
+from kaito_laptop.azure.compute import Compute
+from kaito_laptop.azure.server import ArmServer
 from kaito_laptop.cli.hook_processes import HookProcess
 from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.cluster import Manifest

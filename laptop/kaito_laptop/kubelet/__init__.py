@@ -1,5 +1,5 @@
-"""The kubelet: pods bound to a node run, as processes or as a story tells.
+"""The kubelet: pods bound to a node run.
 
-`containers` is the state of a pod and its status, `machine` decides what starts when, `agent` watches
-the cluster; `scripted` and `processes` are the two ways in which a container runs.
+`containers` is the state of a pod and its status, `pod_lifecycle` decides what starts when, `agent`
+watches the cluster, `processes` is the way in which a container runs.
 """

@@ -33,16 +33,16 @@ class Kubelet:
         self._address = address
         self._recorder = Recorder(cluster, event_loop.clock, "kubelet")
         self._pods: Resource = cluster.resource("v1", "Pod")
-        self._machines: dict[Key, PodLifecycle] = {}
+        self._lifecycles: dict[Key, PodLifecycle] = {}
         self._queue: Queue[Key] = Queue(event_loop, self._look_at)
         cluster.watch([self._pods], self._pod_changed)
         # Pods wait for what they mount.
         sources = [cluster.resource("v1", kind) for kind in ("Secret", "ConfigMap")]
         cluster.watch(sources, self._source_changed)
 
-    def machine(self, pod: Manifest) -> PodLifecycle | None:
-        """Return the machine of a pod, once it is bound."""
-        return self._machines.get(self._key(pod))
+    def lifecycle(self, pod: Manifest) -> PodLifecycle | None:
+        """Return the lifecycle of a pod, once it is bound."""
+        return self._lifecycles.get(self._key(pod))
 
     def look_at(self, pod: Manifest) -> None:
         """Look at a pod again."""
@@ -66,9 +66,9 @@ class Kubelet:
 
     def close(self) -> None:
         """End everything at once."""
-        for machine in self._machines.values():
-            machine.kill()
-        self._machines.clear()
+        for lifecycle in self._lifecycles.values():
+            lifecycle.kill()
+        self._lifecycles.clear()
 
     def _key(self, pod: Manifest) -> Key:
         return Key(self._pods, name(pod), namespace(pod))
@@ -76,15 +76,15 @@ class Kubelet:
     def _pod_changed(self, event: Event) -> None:
         key = self._key(event.object)
         if event.type == "DELETED":
-            machine = self._machines.pop(key, None)
-            if machine is not None:
-                self._event_loop.post(machine.kill)
+            lifecycle = self._lifecycles.pop(key, None)
+            if lifecycle is not None:
+                self._event_loop.post(lifecycle.kill)
         elif get(event.object, "spec", "nodeName"):
             self._queue.add(key)
 
     def _source_changed(self, event: Event) -> None:
-        for key, machine in self._machines.items():
-            if machine.problem is not None and key.namespace == namespace(event.object):
+        for key, lifecycle in self._lifecycles.items():
+            if lifecycle.problem is not None and key.namespace == namespace(event.object):
                 self._queue.add(key)
 
     def _look_at(self, key: Key) -> None:
@@ -92,32 +92,32 @@ class Kubelet:
             pod = self._cluster.get(key)
         except NotFound:
             return
-        machine = self._machines.get(key)
-        if machine is None or machine.uid != uid(pod):
+        lifecycle = self._lifecycles.get(key)
+        if lifecycle is None or lifecycle.uid != uid(pod):
             if get(pod, "status", "phase") in FINISHED:
                 return
             again = lambda: self._queue.add(key)  # noqa: E731
             address = self._address(pod)
-            machine = PodLifecycle(pod, self._event_loop, self._runtime, again, address)
-            self._machines[key] = machine
-        known = machine.problem
-        machine.advance(pod)
-        if machine.problem and machine.problem != known:
-            self._recorder.warning(pod, "FailedMount", machine.problem)
-        self._write(pod, machine)
-        if machine.has_ended:
+            lifecycle = PodLifecycle(pod, self._event_loop, self._runtime, again, address)
+            self._lifecycles[key] = lifecycle
+        known = lifecycle.problem
+        lifecycle.advance(pod)
+        if lifecycle.problem and lifecycle.problem != known:
+            self._recorder.warning(pod, "FailedMount", lifecycle.problem)
+        self._write(pod, lifecycle)
+        if lifecycle.has_ended:
             self._cluster.delete(key, uid=uid(pod), grace_period_seconds=0)
 
-    def _write(self, pod: Manifest, machine: PodLifecycle) -> None:
+    def _write(self, pod: Manifest, lifecycle: PodLifecycle) -> None:
         ports = json.dumps(self._runtime.ports(pod), sort_keys=True)
         if ports != "{}" and get(pod, "metadata", "annotations", PORTS) != ports:
             pod["metadata"].setdefault("annotations", {})[PORTS] = ports
             pod = self._cluster.update(pod)
         before = pod.get("status") or {}
-        after = machine.status()
+        after = lifecycle.status()
         if same(before, after):
             return
-        self._tell(pod, machine.containers)
+        self._tell(pod, lifecycle.containers)
         self._cluster.update_status({**pod, "status": after})
 
     def _tell(self, pod: Manifest, containers: list[Container]) -> None:

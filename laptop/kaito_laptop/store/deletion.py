@@ -1,4 +1,4 @@
-"""What asking for a deletion makes of an object, and when nothing holds it any more."""
+"""Marking an object as deleted, and when nothing holds it any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kaito_laptop.core.objects import copy, finalizers, get, is_deleting
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
-def marked(
+def mark_deleted(
     old: Manifest, propagation: Propagation, asked: int | None, now: datetime, counts: bool
 ) -> Manifest:
     """The object with its mark, finalizer and grace.
@@ -40,7 +40,7 @@ def marked(
     return new
 
 
-def may_go(manifest: Manifest) -> bool:
+def is_finalized(manifest: Manifest) -> bool:
     """Whether nothing holds an object that is being deleted."""
     if finalizers(manifest) or manifest["metadata"].get("deletionGracePeriodSeconds"):
         return False

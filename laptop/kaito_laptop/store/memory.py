@@ -1,4 +1,4 @@
-"""The cluster in memory: one dictionary with the manners of the Kubernetes API server."""
+"""The cluster in memory: one dictionary with the semantics of the Kubernetes API server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kaito_laptop.core.objects import copy, finalizers, is_among, is_deleting, n
 from kaito_laptop.store import kinds
 from kaito_laptop.store.addresses import Addresses
 from kaito_laptop.store.admission.pods import let_in
-from kaito_laptop.store.deletion import marked, may_go
+from kaito_laptop.store.deletion import is_finalized, mark_deleted
 from kaito_laptop.store.kinds import Kind
 from kaito_laptop.store.watchers import Watchers
 
@@ -163,7 +163,7 @@ class MemoryCluster:
         if kind.has_generation and not same(_content(new), _content(old)):
             metadata = new["metadata"]
             metadata["generation"] = old["metadata"]["generation"] + 1
-        if is_deleting(new) and may_go(new):
+        if is_deleting(new) and is_finalized(new):
             return self._remove(kind, key, new)
         return self._write(kind, key, new, old)
 
@@ -194,8 +194,10 @@ class MemoryCluster:
                 f"Operation cannot be fulfilled on {self._says(key)}: Precondition failed: UID in "
                 f"precondition: {uid}, UID in object meta: {found}"
             )
-        new = marked(old, propagation, grace_period_seconds, self._clock.now(), kind.has_generation)
-        if may_go(new):
+        new = mark_deleted(
+            old, propagation, grace_period_seconds, self._clock.now(), kind.has_generation
+        )
+        if is_finalized(new):
             self._remove(kind, key, new)
         elif not same(new, old):
             self._write(kind, key, new, old)

@@ -6,7 +6,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerservice import ContainerServiceClient
 
-from kaito_laptop.azure import Compute, Outcome
+from kaito_laptop.azure.compute import Compute
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.clock import RealClock
 
 from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster, code

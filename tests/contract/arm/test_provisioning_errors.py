@@ -5,7 +5,8 @@ import json
 import pytest
 from azure.mgmt.containerservice.models import AgentPool
 
-from kaito_laptop.azure import Compute, Outcome
+from kaito_laptop.azure.compute import Compute
+from kaito_laptop.azure.interference import Outcome
 
 from tests.contract.arm.test_stand_in import BODY, cluster
 from tests.harness.provisioning_errors import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kaito_laptop.azure import Compute
+from kaito_laptop.azure.compute import Compute
 
 from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster
 

@@ -1,4 +1,4 @@
-"""The stand-in has AKS' manners, so that what passes here is not a habit of the stand-in."""
+"""The stand-in has AKS' semantics, so that what passes here is not a habit of the stand-in."""
 
 import http.client
 import json
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from kaito_hooks.web.workspace import load_presets
-from kaito_laptop.azure import Outcome
 from kaito_laptop.azure.compute import vcpus
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.clock import RealClock, VirtualClock
 
 from tests.harness.arm import Fault, ScriptedArmServer, ScriptedCluster

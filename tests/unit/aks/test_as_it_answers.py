@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.azure import Compute, Outcome
 from kaito_laptop.azure.answers import Request
+from kaito_laptop.azure.compute import Compute
+from kaito_laptop.azure.interference import Outcome
 
 from tests.harness import provisioning_errors as errors
 from tests.harness.arm import Fault

@@ -9,7 +9,7 @@ import pytest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.machine.provider import PoolRef
-from kaito_laptop.azure import Outcome
+from kaito_laptop.azure.interference import Outcome
 
 from tests.harness.arm import Fault
 from tests.unit.aks.story import reason_of, story

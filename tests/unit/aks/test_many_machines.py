@@ -7,7 +7,7 @@ import heapq
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.web.machine import MachineCalls
 from kaito_hooks.web.metrics import Registry
-from kaito_laptop.azure import Compute
+from kaito_laptop.azure.compute import Compute
 from kaito_laptop.core.clock import VirtualClock
 
 from tests.chaos.cloud import NodeList

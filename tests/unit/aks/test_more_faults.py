@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from kaito_hooks.machine.api import Machine, wanted_pool
-from kaito_laptop.azure import Outcome
+from kaito_laptop.azure.interference import Outcome
 
 from tests.harness.arm import Fault, failure
 from tests.unit.aks.story import reason_of, story

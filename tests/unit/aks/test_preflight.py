@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kaito_laptop.azure import Compute
 from kaito_laptop.azure.answers import Request
+from kaito_laptop.azure.compute import Compute
 
 from tests.harness.arm import Fault
 from tests.unit.aks.story import reason_of, story

@@ -14,8 +14,8 @@ import pytest
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.settings import MachineSettings
 from kaito_hooks.web.machine import create_machine_app
-from kaito_laptop.azure import Outcome
 from kaito_laptop.azure.cluster import SUBSCRIPTION
+from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.package_data import MACHINE_HOOK
 
 from tests.harness.arm import Fault

@@ -1,4 +1,4 @@
-"""The store has the manners of the API server."""
+"""The store has the semantics of the API server."""
 
 import pytest
 from hypothesis import given, settings
