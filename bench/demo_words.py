@@ -52,7 +52,7 @@ def answer_to(word: str, weights: Path, registry: Registry, folder: Path) -> str
     credentials.write_text(json.dumps({"auths": {registry.address: {"auth": token}}}))
     pushed = push_adapter(results, f"{image}:0.0.1", [credentials])
     served = folder / "adapter"
-    pull_image(f"{image}@{pushed['digest']}", ADAPTER_PATH, served / "tuned", [], "adapter")
+    pull_image(f"{image}@{pushed['digest']}", ADAPTER_PATH, served / "tuned", [])
     quantised = ["--load_in_4bit", "--bnb_4bit_quant_type=nf4", "--bnb_4bit_use_double_quant"]
     return ask(["--weights", str(weights), "--adapters", str(served), *quantised])
 

@@ -95,8 +95,9 @@ def main(
         check_push(flags.output_image, credentials, http)
         if flags.data_url:
             return check_tables(url_tables(flags.data_url, http), config.dataset)
-        pull_image(flags.data_image, DATA_PATH, Path(folder), credentials, "data", http)
-        return check_tables(open_folder(Path(folder)), config.dataset)
+        data = Path(folder) / "data"
+        pull_image(flags.data_image, DATA_PATH, data, credentials, http)
+        return check_tables(open_folder(data), config.dataset)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ python -m kaito_runtime.serve --weights /workspace/weights --adapters /mnt/adapt
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from kaito_contract.reasons import Reason
@@ -27,9 +27,13 @@ from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.app import listen
-from kaito_runtime.serving.http.handler import Served
+from kaito_runtime.serving.http.state import ServerState
 from kaito_runtime.serving.schema import PIPELINES
 
+log = logging.getLogger("kaito_runtime.serve")
+
+READY = "The server is ready"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  the Service and the kubelet come from elsewhere
 DRAIN_SECONDS = 25.0
 """Below Kubernetes' default grace period of 30 seconds."""
 
@@ -47,44 +51,37 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     import torch
 
     from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import mounted_adapters
     from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     load.quiet()
     placement = load.choose_placement(flags.torch_dtype)
-    print(
-        f"{placement.device}, {placement.dtype} ({placement.why}), "
-        f"{torch.get_num_threads()} threads",
-        flush=True,
-    )
+    log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     quantization = quantization_of(flags)
-    weights = in_root(flags.weights)
-    trust = flags.trust_remote_code
+    weights, trust = in_root(flags.weights), flags.trust_remote_code
     tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
     network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(network)
-    adapters = mounted(in_root(flags.adapters))
+    adapters = mounted_adapters(in_root(flags.adapters))
     rendering = Rendering()
     if adapters:
         # peft costs more than a second of the start.
-        from kaito_runtime.models.adapters import put_on, taught_rendering
+        from kaito_runtime.models.adapters import load_adapters, rendering_of_adapters
 
-        rendering = taught_rendering(adapters)
-        with load.device_faults("putting the adapters onto the model"):
-            network = put_on(network, adapters)
+        rendering = rendering_of_adapters(adapters)
+        with load.device_faults("loading the adapters"):
+            network = load_adapters(network, adapters)
     if rendering.chat_template:
         tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
-    print(
-        f"model loaded, quantisation {quantization.name}, "
-        f"{quantized} quantised layers, adapters: "
-        f"{', '.join(f'{name} ({strength:g})' for name, (_, strength) in adapters.items()) or 'none'}",
-        flush=True,
+    log.info(
+        "Loaded the model, quantisation %s, %d quantised layers, adapters: %s",
+        *(quantization.name, quantized),
+        ", ".join(f"{name} ({strength:g})" for name, (_, strength) in adapters.items()) or "none",
     )
     is_chat = rendering.form is Form.CHAT
-    print(
-        "a prompt is one message of the user, as the adapter was tuned"
-        if is_chat
-        else "a prompt is text to continue",
-        flush=True,
+    log.info(
+        "A prompt is %s",
+        "one message of the user, as the adapter was tuned" if is_chat else "text to continue",
     )
     engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
     engine.prove()
@@ -105,13 +102,6 @@ def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:
         raise Failure(Reason.CONFIG_INVALID, str(error)) from None
 
 
-def mounted(folder: Path) -> dict[str, tuple[Path, float]]:
-    """Return the adapters in a folder; without any, peft is never imported."""
-    from kaito_runtime.models.adapters import mounted_adapters
-
-    return mounted_adapters(folder)
-
-
 async def serve(
     load: Callable[[], ChatEngine], host: str, port: int, pipeline: str
 ) -> Failure | None:
@@ -119,50 +109,60 @@ async def serve(
 
     Returns why loading failed or the engine ended.
     """
-    served = Served(pipeline, adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""))
+    state = ServerState(pipeline, adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""))
     try:
-        server = listen(served, host, port)
+        server = listen(state, host, port)
     except OSError as error:
         raise Failure(
             Reason.PORT_IN_USE,
-            f"port {port} of {host} can't be listened on ({error.strerror}); write another --port",
+            f"port {port} of {host} is not available ({error.strerror}); write another --port",
         ) from None
-    stopped = asyncio.Event()
-    failures: list[Failure] = []
+    loading = _Loading(state, load)
+    await loading.stopped.wait()
+    state.is_stopping = True
+    server.stop()
+    if state.engine:  # one that has ended answers too: that the client is to come back
+        await state.drained(DRAIN_SECONDS)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    await loop.run_in_executor(None, loading.thread.join)
+    if state.engine:
+        await loop.run_in_executor(None, state.engine.stop)
+    await server.close_all_connections()
+    return loading.failure
 
-    def end_with_the_engine(ended: "Future[Failure | None]") -> None:
+
+class _Loading:
+    """Loads the engine on a thread, and says when the server is to stop: a signal, or a failure."""
+
+    def __init__(self, state: ServerState, load: Callable[[], ChatEngine]):
+        self.stopped = asyncio.Event()
+        self.failure: Failure | None = None
+        self._state = state
+        self._load = load
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stopped.set)
+        self.thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._state.engine = self._load()
+            self._state.engine.ended.add_done_callback(self._end)
+            log.info(READY)
+        except Failure as failure:
+            self._fail(failure)
+        except Exception as error:  # noqa: BLE001  a fault of the runtime ends the server too
+            self._fail(termination.unexpected(error))
+
+    def _end(self, ended: "Future[Failure | None]") -> None:
         failure = ended.result()
         if failure is not None:
-            failures.append(failure)
-            loop.call_soon_threadsafe(stopped.set)
+            self._fail(failure)
 
-    def load_in_background() -> None:
-        try:
-            served.engine = load()
-            served.engine.ended.add_done_callback(end_with_the_engine)
-            print("ready", flush=True)
-        except Failure as failure:
-            failures.append(failure)
-        except Exception as error:
-            failures.append(termination.unexpected(error))
-        if failures:
-            loop.call_soon_threadsafe(stopped.set)
-
-    loading = threading.Thread(target=load_in_background, name="load", daemon=True)
-    loading.start()
-    await stopped.wait()
-    served.is_stopping = True
-    server.stop()
-    if served.engine:  # one that has ended answers too: that the client is to come back
-        await served.drained(DRAIN_SECONDS)
-    await loop.run_in_executor(None, loading.join)
-    if served.engine:
-        await loop.run_in_executor(None, served.engine.stop)
-    await server.close_all_connections()
-    return failures[0] if failures else None
+    def _fail(self, failure: Failure) -> None:
+        self.failure = self.failure or failure
+        self._loop.call_soon_threadsafe(self.stopped.set)
 
 
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
@@ -188,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
         help="one folder per adapter; the strength is in the environment variable named as the "
         "folder (default 1.0)",
     )
-    command.add_argument("--host", metavar="H", default="0.0.0.0", help="where to listen")
+    command.add_argument("--host", metavar="H", default=EVERY_ADDRESS, help="where to listen")
     command.add_argument("--port", metavar="N", type=int, default=5000)
     command.add_argument("--pipeline", choices=PIPELINES, default=PIPELINES[0])
     command.add_argument("--torch_dtype", choices=DTYPES, default="auto")

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,9 @@ from kaito_runtime.tuning.examples import Example, find_columns
 from kaito_runtime.tuning.loop import train
 from kaito_runtime.tuning.metrics import TuningMetrics
 
-METRICS_HOST = "0.0.0.0"
+log = logging.getLogger("kaito_runtime.tune")
+
+METRICS_HOST = "0.0.0.0"  # noqa: S104
 """Prometheus comes from other nodes."""
 
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     threads.prepare()
     config = read_config(in_root(flags.config))
     for key in config.without_effect:
-        print(f"{key} has no effect here")
+        log.warning("%s has no effect here", key)
     examples = read_examples(in_root(flags.data), config.dataset)  # fails before torch starts
     metrics = TuningMetrics()
     if flags.metrics_port:
@@ -87,10 +90,7 @@ def tune(
     random.seed(config.training.seed)
     torch.manual_seed(config.training.seed)
     placement = load.choose_placement(config.model.torch_dtype)
-    print(
-        f"{placement.device}, {placement.dtype} ({placement.why}), {torch.get_num_threads()} threads",
-        flush=True,
-    )
+    log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     weights, trust = in_root(flags.weights), config.model.trust_remote_code
     tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
     encoder = Encoder(tokenizer, config.training)
@@ -102,10 +102,9 @@ def tune(
             base_model, config.lora, checkpointing=config.training.gradient_checkpointing
         )
     trainable = sum(parameter.numel() for parameter in adapters.trainable_parameters(tuned))
-    print(
-        f"{len(tokenized)} rows, {sum(map(len, tokenized)):,} tokens, "
-        f"{trainable:,} trainable parameters, quantisation {config.quantization.name}",
-        flush=True,
+    log.info(
+        "Training on %d rows, %d tokens, with %d trainable parameters, quantisation %s",
+        *(len(tokenized), sum(map(len, tokenized)), trainable, config.quantization.name),
     )
     with load.device_faults("training"):
         result = train(forward_pass(tuned), tokenized, config, metrics)

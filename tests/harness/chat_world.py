@@ -13,8 +13,8 @@ import tornado.web
 from kaito_runtime.serving.http import limits as http_limits
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.chat import Chat
-from kaito_runtime.serving.http.handler import Served
 from kaito_runtime.serving.http.limits import LimitedServer, Limits
+from kaito_runtime.serving.http.state import ServerState
 
 from tests.harness.echo_engine import EchoEngine
 
@@ -27,7 +27,7 @@ class World:
 
     def __init__(self, limits: Limits) -> None:
         self.engine = EchoEngine()
-        self.served = Served("text-generation", engine=self.engine, limits=limits)
+        self.served = ServerState("text-generation", engine=self.engine, limits=limits)
         self.server: LimitedServer = listen(self.served, "127.0.0.1", 0)
         self.port: int = next(iter(self.server._sockets.values())).getsockname()[1]
         self.chats: weakref.WeakSet[Chat] = weakref.WeakSet()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 PIECES = 600
-START, END, PAD = "<s>", "<|endoftext|>", "<|pad|>"
+START, END, PAD, UNKNOWN = "<s>", "<|endoftext|>", "<|pad|>", "<unk>"
 TURN_END = "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 
@@ -27,7 +27,7 @@ def make_tokenizer(texts: Iterable[str], folder: Path) -> Any:
         bos_token=START,
         eos_token=END,
         pad_token=PAD,
-        unk_token="<unk>",
+        unk_token=UNKNOWN,
         clean_up_tokenization_spaces=False,
         model_max_length=512,
         chat_template=CHAT_TEMPLATE,
@@ -75,12 +75,12 @@ def _fast(pieces: list[tuple[str, float]]) -> Any:
         known = [pair for pair in splits if pair[0] in vocabulary and pair[1] in vocabulary]
         merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
     tokenizer = Tokenizer(
-        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+        models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
     )
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    special = ("<unk>", START, END, PAD, TURN_END, *ROLES)
+    special = (UNKNOWN, START, END, PAD, TURN_END, *ROLES)
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in special])
     return tokenizer

@@ -34,7 +34,7 @@ def add_adapter(model: Any, lora: LoraConfig, *, checkpointing: bool) -> Any:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
     try:
-        return peft.get_peft_model(model, _peft_config(model, lora))
+        return peft.get_peft_model(model, _peft_config(lora))
     except (ValueError, TypeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise Failure(
@@ -84,7 +84,7 @@ def trainable_parameters(model: Any) -> list[Any]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _peft_config(model: Any, lora: LoraConfig) -> Any:
+def _peft_config(lora: LoraConfig) -> Any:
     import peft
 
     make: Any = peft.LoraConfig
@@ -131,7 +131,7 @@ def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
     return found
 
 
-def taught_rendering(adapters: Mapping[str, tuple[Path, float]]) -> Rendering:
+def rendering_of_adapters(adapters: Mapping[str, tuple[Path, float]]) -> Rendering:
     """Return how the rows of the adapters were rendered; text where there is none, or they differ.
 
     Raises AdapterInvalid for a record that contradicts itself.
@@ -145,10 +145,10 @@ def taught_rendering(adapters: Mapping[str, tuple[Path, float]]) -> Rendering:
     return common_rendering(found.values())
 
 
-def put_on(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:
-    """Return the model with the adapters on it, each with its strength.
+def load_adapters(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:
+    """Return the model with the adapters loaded, each with its strength.
 
-    On an unquantised base the sum is merged into the weights, which costs nothing per token. On a
+    With an unquantised base the sum is merged into the weights, which costs nothing per token. On a
     quantised base it stays apart: merging would round the adapter to 4 bits with the base.
     """
     import peft
@@ -168,7 +168,7 @@ def put_on(model: Any, adapters: Mapping[str, tuple[Path, float]]) -> Any:
                     tuned.load_adapter(str(folder), adapter_name=name)
         except Failure:
             raise
-        except Exception as error:  # peft and torch raise what they like on a misfit
+        except Exception as error:  # noqa: BLE001  peft and torch raise what they like
             first = " ".join(str(error).split())[:300]
             raise _unusable(
                 folder_name, f"it does not fit this base model ({first}); was it tuned on another?"

@@ -19,6 +19,8 @@ from kaito_contract.sections import QuantizationConfig
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 
+log = logging.getLogger(__name__)
+
 # For tokenizers that bring none. Plain words: no special token has to exist.
 FALLBACK_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n"
@@ -33,6 +35,9 @@ class Placement:
     device: str
     dtype: torch.dtype
     why: str
+
+    def __str__(self) -> str:
+        return f"{self.device}, {self.dtype} ({self.why})"
 
 
 def quiet() -> None:
@@ -70,12 +75,12 @@ def load_tokenizer(weights: Path, *, trust_remote_code: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(
             weights, trust_remote_code=trust_remote_code, local_files_only=True
         )
-    except Exception as error:  # every tokenizer class has its own
+    except Exception as error:  # noqa: BLE001  every tokenizer class has its own
         raise _invalid(weights, f"its tokenizer can't be loaded ({_first_line(error)})") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
-        print('the tokenizer has no chat template: messages are written as "User: ..." lines')
+        log.warning('The tokenizer has no chat template: messages are written as "User: ..." lines')
         tokenizer.chat_template = FALLBACK_CHAT_TEMPLATE
     return tokenizer
 
@@ -108,7 +113,7 @@ def load_base(
                 model = model.to(placement.device)
     except Failure:
         raise
-    except Exception as error:  # model classes raise whatever they like on damaged weights
+    except Exception as error:  # noqa: BLE001  model classes raise what they like
         raise _invalid(weights, f"its model can't be loaded ({_first_line(error)})") from None
     return model.eval()
 

@@ -42,7 +42,7 @@ def encode(
     done = 0
     for border in [*(b for b in sorted(set(borders)) if 0 < b < len(text)), len(text)]:
         whole = _encode(tokenizer, text[:border], add_special_tokens=add_special_tokens)
-        found = _continued(tokenizer, found, whole, text, done, border) if done else whole
+        found = _continued(tokenizer, found, whole, text[:border], done) if done else whole
         done = border
     return found
 
@@ -91,38 +91,36 @@ def _encode(tokenizer: Any, text: str, *, add_special_tokens: bool) -> Tokens:
     return Tokens(ids, spans)
 
 
-def _continued(
-    tokenizer: Any, before: Tokens, whole: Tokens, text: str, border: int, stop: int
-) -> Tokens:
+def _continued(tokenizer: Any, before: Tokens, whole: Tokens, text: str, border: int) -> Tokens:
     """Return the tokens `before` a border and, of the whole text, those after it."""
     count = len(before.ids)
     if whole.ids[:count] == before.ids:
         return whole
     wanted = _decode(tokenizer, whole.ids)
-    for pieces, rest in _ways_on(tokenizer, whole, text, border, stop):
+    for pieces, rest in _ways_on(tokenizer, whole, text, border):
         ids = [*before.ids, *pieces, *whole.ids[rest:]]
         if _decode(tokenizer, ids) == wanted:
-            until = whole.spans[rest][0] if rest < len(whole.ids) else stop
+            until = whole.spans[rest][0] if rest < len(whole.ids) else len(text)
             spans = [*before.spans, *[(border, until)] * len(pieces), *whole.spans[rest:]]
             return Tokens(ids, spans)
     # A decoder that does not give the text back proves nothing: no text may be lost, at least.
-    alone = _encode(tokenizer, text[border:stop], add_special_tokens=False)
+    alone = _encode(tokenizer, text[border:], add_special_tokens=False)
     spans = [(left + border, right + border) for left, right in alone.spans]
     return Tokens([*before.ids, *alone.ids], [*before.spans, *spans])
 
 
 def _ways_on(
-    tokenizer: Any, whole: Tokens, text: str, border: int, stop: int
+    tokenizer: Any, whole: Tokens, text: str, border: int
 ) -> Iterator[tuple[list[int], int]]:
     """Yield ids for what a merged token has behind the border, and the number of the token after it."""
     first = next((n for n, span in enumerate(whole.spans) if span[1] > border), len(whole.ids))
     for rest in range(first, min(len(whole.ids), first + _RESYNC_TOKENS) + 1):
-        begins = whole.spans[rest][0] if rest < len(whole.ids) else stop
+        begins = whole.spans[rest][0] if rest < len(whole.ids) else len(text)
         # Some tokenizers count the space before a word to its token, and not to its characters.
         for until in sorted({begins, begins - 1} if begins > border else {border}, reverse=True):
             for ids in _encodings(tokenizer, text[border:until]):
                 yield ids, rest
-    for ids in _encodings(tokenizer, text[border:stop]):
+    for ids in _encodings(tokenizer, text[border:]):
         yield ids, len(whole.ids)
 
 

@@ -37,23 +37,23 @@ _SURVIVED = re.compile(
 
 def is_lost(error: BaseException) -> bool:
     """Return true if an error, or one that led to it, says that the device is lost."""
-    return any(_says_lost(each) for each in _chain(error))
+    return any(_reports_loss(each) for each in _chain(error))
 
 
-def words(error: BaseException) -> str:
-    """Return the first line of what the device said, with the kind of the error."""
-    said = next((each for each in _chain(error) if _says_lost(each)), error)
-    first = str(said).strip().partition("\n")[0][:300]
-    return f"{type(said).__name__}: {first}"
+def message(error: BaseException) -> str:
+    """Return the first line of what the device reported, with the kind of the error."""
+    reported = next((each for each in _chain(error) if _reports_loss(each)), error)
+    first = str(reported).strip().partition("\n")[0][:300]
+    return f"{type(reported).__name__}: {first}"
 
 
-def _says_lost(error: BaseException) -> bool:
-    words = str(error)
+def _reports_loss(error: BaseException) -> bool:
+    text = str(error)
     if type(error).__name__ == "AcceleratorError":
-        return bool(_LOST.search(words)) or not _SURVIVED.search(words)
+        return bool(_LOST.search(text)) or not _SURVIVED.search(text)
     # ValueError and its like quote users' text; only the runtime's own kinds speak for a device.
     is_of_runtime = isinstance(error, RuntimeError | SystemError) or "NVML" in type(error).__name__
-    return is_of_runtime and bool(_LOST.search(words))
+    return is_of_runtime and bool(_LOST.search(text))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -5,18 +5,19 @@ It is raised where the knowledge is and translated into message and exit code he
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from kaito_contract import termination as contract
 from kaito_contract.reasons import Reason
-from kaito_runtime.pod import device, paths
+from kaito_runtime.pod import device, logs, paths
+
+log = logging.getLogger(__name__)
 
 
 class Failure(Exception):
@@ -38,6 +39,7 @@ class Stopped(Exception):
 
 def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
     """Run a program, write its termination message and exit with its code."""
+    logs.start()
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         result = program()
@@ -62,7 +64,7 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
                 "give the volume more space or the pod a node with a larger disk",
             )
         )
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a fault of the runtime has a reason too
         fail(unexpected(error))
     if result is not None:
         message = contract.success(result)
@@ -74,7 +76,7 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
 def fail(failure: Failure) -> None:
     """Write the failure's termination message, print it and exit with its code."""
     write_message(contract.failure(failure.reason, failure.message))
-    print(f"{failure.reason}: {failure.message}", file=sys.stderr, flush=True)
+    log.error("%s: %s", failure.reason, failure.message)
     if failure.reason is Reason.DEVICE_LOST:
         # torch's destructors ask the lost device once more at the interpreter's end: they may hang,
         # or abort with another exit code.
@@ -85,9 +87,9 @@ def fail(failure: Failure) -> None:
 
 def unexpected(error: BaseException) -> Failure:
     """Return the failure for a lost device or a fault of our own; the traceback goes to the log."""
-    traceback.print_exception(error)
+    log.error("An unexpected error ended the program", exc_info=error)
     if device.is_lost(error):
-        return device_lost(device.words(error))
+        return device_lost(device.message(error))
     name = type(error).__name__
     return Failure(
         Reason.INTERNAL_ERROR,
@@ -96,11 +98,11 @@ def unexpected(error: BaseException) -> Failure:
     )
 
 
-def device_lost(words: str) -> Failure:
-    """Return the failure for a device that computes no more; `words` are its own."""
+def device_lost(message: str) -> Failure:
+    """Return the failure for a device that computes no more; the message is its own."""
     return Failure(
         Reason.DEVICE_LOST,
-        f"the device no longer computes ({words}). A new process usually mends it. If it comes back "
+        f"the device no longer computes ({message}). A new process usually helps. If it comes back "
         "on one node only, its GPU is broken: drain and delete that node. If it comes back "
         "everywhere, report it with the log of this container",
     )
@@ -115,13 +117,13 @@ def write_message(message: str) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        print(f"{path} is not a file; the termination message is not written", file=sys.stderr)
+        log.warning("%s is not a file; the termination message is not written", path)
         return
     try:
         path.write_text(message)
     except OSError as error:
-        print(f"can't write {path}: {error.strerror}", file=sys.stderr)
+        log.warning("The termination message is not written to %s: %s", path, error.strerror)
 
 
-def _raise_stopped(signum: int, frame: FrameType | None) -> None:
+def _raise_stopped(*_: object) -> None:
     raise Stopped

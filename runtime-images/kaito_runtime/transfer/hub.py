@@ -44,7 +44,7 @@ def download_model(repository: str, revision: str, folder: Path) -> None:
             ignore_patterns=[*_IGNORED, *(_PICKLED if has_safetensors else [])],
         )
     except errors.GatedRepoError:
-        raise _unreachable(repository, _access_remedy(repository)) from None
+        raise _unreachable(repository, _access_remedy()) from None
     except errors.RepositoryNotFoundError:
         raise _unreachable(
             repository, f"the hub has no such repository, or it is private: {_token_state()}"
@@ -85,7 +85,7 @@ def _token_state() -> str:
     return "HF_TOKEN is not set, so only public repositories can be read"
 
 
-def _access_remedy(repository: str) -> str:
+def _access_remedy() -> str:
     return f"access must be granted first: accept its licence on the hub; {_token_state()}"
 
 

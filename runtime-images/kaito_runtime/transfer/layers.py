@@ -96,24 +96,33 @@ def _apply(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or path.exists():
         _delete(path)
-    if entry.isfile():
-        content = tar.extractfile(entry)
-        assert content is not None
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file, 1024 * 1024)
-    elif entry.issym():
+    _write(tar, entry, path, wanted, target)
+
+
+def _write(
+    tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path, wanted: str, target: Path
+) -> None:
+    if entry.issym():
         if not _resolved(path, entry.linkname).is_relative_to(target.resolve()):
             raise _unsafe(entry.name)
         path.symlink_to(entry.linkname)
     elif entry.islnk():
-        source_name = _below(_normalised(entry.linkname), wanted)
-        source = target / source_name if source_name else None
-        if source is None or not source.resolve().is_relative_to(target.resolve()):
-            raise _unsafe(entry.name)
-        if not source.is_file():
-            raise Failure(Reason.IMAGE_INVALID, f'"{entry.name}" of the image links to no file')
-        os.link(source.resolve(), path)
+        os.link(_linked(entry, wanted, target), path)
+    elif entry.isfile() and (content := tar.extractfile(entry)):
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file, 1024 * 1024)
     # Devices and pipes are nothing that a model or data set is made of.
+
+
+def _linked(entry: tarfile.TarInfo, wanted: str, target: Path) -> Path:
+    """Return the file that a hard link names."""
+    name = _below(_normalised(entry.linkname), wanted)
+    source = target / name if name else None
+    if source is None or not source.resolve().is_relative_to(target.resolve()):
+        raise _unsafe(entry.name)
+    if not source.is_file():
+        raise Failure(Reason.IMAGE_INVALID, f'"{entry.name}" of the image links to no file')
+    return source.resolve()
 
 
 def _remove(removed: str, wanted: str, target: Path, keep: set[str]) -> None:

@@ -30,7 +30,6 @@ def pull_image(
     path: str,
     to: Path,
     credentials: Sequence[Path],
-    label: str,
     transport: Transport | None = None,
 ) -> dict[str, Any]:
     """Write the files below `path` of an image to a folder, every digest verified."""
@@ -42,7 +41,7 @@ def pull_image(
     started = time.monotonic()
     with complete_or_nothing(to) as partial, given_or_new(transport) as http:
         repository = Repository(reference, credential, http)
-        digest = unpack_image(repository, path, partial, label)
+        digest = unpack_image(repository, path, partial, to.name)
         counted = _counted(partial)
     return {**counted, "seconds": _since(started), "digest": digest}
 
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     if flags.kind == "data" and flags.url:
         return pull_urls(flags.url, to)
     path = flags.path if flags.kind == "weights" else DATA_PATH
-    return pull_image(flags.image, path, to, credentials, flags.kind)
+    return pull_image(flags.image, path, to, credentials)
 
 
 def _counted(folder: Path) -> dict[str, int]:

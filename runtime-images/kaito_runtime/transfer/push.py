@@ -4,6 +4,7 @@ python -m kaito_runtime.transfer.push --from /mnt/results --image REF --credenti
 """
 
 import argparse
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from kaito_runtime.transfer.credentials import add_credentials, find_credential
 from kaito_runtime.transfer.images import pack_image, push_image
 from kaito_runtime.transfer.registry import Repository
 from kaito_runtime.transfer.transport import Transport, given_or_new
+
+log = logging.getLogger(__name__)
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 UPLOAD_COMPLETE = "Upload complete"
@@ -65,7 +68,7 @@ def push_weights_image(folder: Path, image: str, credentials: Sequence[Path]) ->
     return push_files(files, image, credentials)
 
 
-def patiently(
+def with_retries(
     push: Callable[[], dict[str, Any]], pauses: Sequence[float] = PAUSES_SECONDS
 ) -> dict[str, Any]:
     """Push again after each pause, in seconds, while the cause of a failure may pass.
@@ -77,7 +80,7 @@ def patiently(
         try:
             return push()
         except Retryable as failure:
-            print(f"{failure.reason}: {failure.message}; retrying in {pause:.0f} s", flush=True)
+            log.warning("%s: %s; retrying in %.0f s", failure.reason, failure.message, pause)
             time.sleep(pause)
     return push()
 
@@ -119,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     """Push what the command line names."""
     flags = parser().parse_args(arguments)
     source, credentials = in_root(flags.source), [in_root(path) for path in flags.credentials]
-    result = patiently(lambda: push_adapter(source, flags.image, credentials))
+    result = with_retries(lambda: push_adapter(source, flags.image, credentials))
     print(UPLOAD_COMPLETE, flush=True)
     return result
 

@@ -153,7 +153,7 @@ class Repository:
                 if failures == TRIES:
                     raise self._unreachable(f"the upload of {digest} stopped at byte {position}")
                 self.transport.wait(failures)
-                session, sent = self._resume(session, position)
+                session, sent = self._resume(session)
             else:
                 failures = 0
             progress.add(max(0, sent - position))
@@ -198,7 +198,7 @@ class Repository:
             raise self._refused(answer, body, "a part of a blob")
         return session, position
 
-    def _resume(self, session: str, position: int) -> tuple[str, int]:
+    def _resume(self, session: str) -> tuple[str, int]:
         answer = self._request("GET", session)
         answer.read()
         if answer.status == 204:

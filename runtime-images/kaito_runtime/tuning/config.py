@@ -80,7 +80,7 @@ def read_config(path: Path) -> TrainingConfig:
 def parse_config(text: str) -> TrainingConfig:
     """Return the configuration of a YAML text."""
     try:
-        document = yaml.load(text, Loader=_Loader)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""

@@ -88,7 +88,10 @@ def sniff(head: bytes, name: str) -> Format:
     by_name = _BY_EXTENSION.get(name.rpartition(".")[2].lower())
     if by_name is Format.PARQUET:
         raise _unreadable(name, "its name says parquet and its content does not (no PAR1)")
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return _sniff_text(head.removeprefix(b"\xef\xbb\xbf").lstrip(), name, by_name)
+
+
+def _sniff_text(text: bytes, name: str, by_name: Format | None) -> Format:
     if text[:9].lower() == b"<!doctype" or (text[:1] == b"<" and b"<html" in text.lower()):
         raise _unreadable(
             name,

@@ -57,7 +57,7 @@ class Encoder:
             return self._labelled(found, self._answers(messages, text, starts, found))
         except Failure:
             raise
-        except Exception as error:  # templates raise what they like, e.g. on a system message
+        except Exception as error:  # noqa: BLE001  templates raise what they like, e.g. on a system message
             raise Failure(
                 Reason.DATA_COLUMNS_INVALID,
                 f"the model's chat template refuses a row: {error}; roles of that row: "

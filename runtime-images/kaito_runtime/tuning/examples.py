@@ -33,15 +33,14 @@ class Example:
 class Columns:
     """Which columns of a table hold the text."""
 
-    messages: str | None = None
-    prompt: str | None = None
-    completion: str | None = None
+    messages: str = ""
+    prompt: str = ""
+    completion: str = ""
 
     def example(self, row: Row, where: str) -> Example:
         """Return what a row teaches; DataColumnsInvalid says what is wrong with which row."""
         if self.messages:
             return Example(messages=_messages(row.get(self.messages), self.messages, where))
-        assert self.completion
         prompt = _text(row.get(self.prompt), self.prompt, where) if self.prompt else ""
         return Example(
             prompt=prompt, completion=_text(row.get(self.completion), self.completion, where)
@@ -60,7 +59,7 @@ def find_columns(columns: list[str], config: DatasetConfig, name: str) -> Column
     if config.messages_column:
         return Columns(messages=config.messages_column)
     if config.context_column:
-        return Columns(prompt=config.context_column, completion=config.response_column)
+        return Columns(prompt=config.context_column, completion=config.response_column or "")
     if "messages" in columns:
         return Columns(messages="messages")
     if "prompt" in columns and "completion" in columns:
@@ -91,7 +90,7 @@ def _messages(value: Any, column: str, where: str) -> tuple[Message, ...]:
     return tuple(found)
 
 
-def _text(value: Any, column: str | None, where: str) -> str:
+def _text(value: Any, column: str, where: str) -> str:
     if not isinstance(value, str):
         raise _invalid(f'{where}, column "{column}" must be text, found {type(value).__name__}')
     return value

@@ -45,7 +45,7 @@ def train(
     training = config.training
     kept, held_out = split(examples, config.dataset)
     lengths = [len(example) for example in kept]
-    order = random.Random(config.dataset.shuffle_seed) if config.dataset.shuffle_dataset else None
+    order = random.Random(config.dataset.shuffle_seed) if config.dataset.shuffle_dataset else None  # noqa: S311  reproducible, no secret
     epoch_batches = batches(lengths, training, order)
     total = planned_steps(len(epoch_batches), training)
     metrics.steps.set(total)
@@ -161,7 +161,7 @@ def split(
         )
     count = max(1, round(len(usable) * config.train_test_split))
     if count < len(usable):
-        random.Random(config.shuffle_seed).shuffle(usable)
+        random.Random(config.shuffle_seed).shuffle(usable)  # noqa: S311  reproducible, no secret
     return usable[:count], usable[count:]
 
 

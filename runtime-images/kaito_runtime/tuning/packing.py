@@ -122,12 +122,12 @@ class PaddedForward:
             yield _summed(logits[:, :-1][asked], wanted[asked])
 
 
-def padding_free_attention(
-    module: Any,
+def padding_free_attention(  # noqa: PLR0913  transformers' AttentionInterface
+    _module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    _attention_mask: torch.Tensor | None,
     *,
     sequence_lengths: Sequence[int],
     dropout: float = 0.0,

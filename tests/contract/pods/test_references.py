@@ -103,7 +103,7 @@ def test_the_programs_take_the_same(
 ) -> None:
     absent = [tmp_path / "absent"]  # what comes after the reference was read
     with pytest.raises(Failure) as pull:
-        pull_image(text, "/data", tmp_path / "to", absent, "data", unreachable)
+        pull_image(text, "/data", tmp_path / "to", absent, unreachable)
     with pytest.raises(Failure) as push:
         check_push(text, absent, unreachable)
     read = Reason.CREDENTIALS_MISSING

@@ -125,8 +125,9 @@ def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_pa
         text=True,
     )
     try:
-        while process.stdout.readline().strip() not in ("ready", ""):
-            pass
+        while line := process.stdout.readline():
+            if serve.READY in line:
+                break
 
         def chat(prompt):
             body = json.dumps({"prompt": prompt, "generate_kwargs": {"max_new_tokens": 2}})

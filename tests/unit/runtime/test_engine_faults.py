@@ -257,7 +257,7 @@ def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(
     def fault() -> Never:
         raise KeyError("a fault of our own")
 
-    monkeypatch.setattr(engine._jobs, "take", fault)
+    monkeypatch.setattr(engine._queue, "take", fault)
     go.set()
     assert replies[0].result(SECONDS).text == "aaa"
     assert {type(reply.exception(SECONDS)) for reply in replies[1:]} == {EngineEndedError}

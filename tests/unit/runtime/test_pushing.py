@@ -24,7 +24,7 @@ def test_an_adapter_comes_back_by_digest(
 ) -> None:
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
     by_digest = f"{registry.address}/team/a@{pushed['digest']}"
-    pulled = pull_image(by_digest, "/data", tmp_path / "to", [credentials], "adapter")
+    pulled = pull_image(by_digest, "/data", tmp_path / "to", [credentials])
     assert pulled["digest"] == pushed["digest"]
     assert pulled["files"] == 2
     for name in push.ADAPTER_FILES:
@@ -51,7 +51,7 @@ def test_a_large_blob_goes_up_in_parts(
     path.write_bytes(os.urandom(4321))
     image = f"{registry.address}/team/parts:v1"
     pushed = push_files({"data/blob": path}, image, [credentials])
-    pull_image(image, "/data", tmp_path / "to", [credentials], "data")
+    pull_image(image, "/data", tmp_path / "to", [credentials])
     assert (tmp_path / "to/blob").read_bytes() == path.read_bytes()
     assert pushed["bytes"] > 4321
 
@@ -82,7 +82,7 @@ def test_an_upload_resumes_where_the_connection_was_cut(
     monkeypatch.setattr(transport, "_send", cut_some_patches)
     image = f"{registry.address}/team/resumed:v1"
     pushed = push_adapter(adapter_folder, image, [credentials], transport)
-    pulled = pull_image(image, "/data", tmp_path / "to", [credentials], "adapter")
+    pulled = pull_image(image, "/data", tmp_path / "to", [credentials])
     assert pulled["digest"] == pushed["digest"]
 
 
@@ -110,17 +110,17 @@ def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
     for name in ("team/private", "public/open"):
         push_adapter(adapter_folder, f"{registry.address}/{name}:v1", [credentials])
     private = f"{registry.address}/team/private:v1"
-    failure = failure_of(pull_image, private, "/data", tmp_path / "to", [], "adapter")
+    failure = failure_of(pull_image, private, "/data", tmp_path / "to", [])
     assert failure.reason is Reason.PULL_DENIED
     public = f"{registry.address}/public/open:v1"
-    assert pull_image(public, "/data", tmp_path / "to", [], "adapter")["files"] == 2
+    assert pull_image(public, "/data", tmp_path / "to", [])["files"] == 2
 
 
 def test_an_image_that_is_not_there_is_image_not_found(
     registry, credentials, tmp_path: Path, failure_of
 ) -> None:
     image = f"{registry.address}/team/absent:v1"
-    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials], "data")
+    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials])
     assert failure.reason is Reason.IMAGE_NOT_FOUND
     assert not list((tmp_path / "to").iterdir())
 
@@ -136,7 +136,7 @@ def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
     content[len(content) // 2] ^= 1
     blob.write_bytes(content)
     image = f"{registry.address}/team/bad@{pushed['digest']}"
-    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials], "adapter")
+    failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials])
     assert failure.reason is Reason.DIGEST_MISMATCH
     assert not list((tmp_path / "to").iterdir())
 
@@ -146,7 +146,7 @@ def test_a_registry_that_is_not_there_is_unreachable(
 ) -> None:
     push_failure = failure_of(push_adapter, adapter_folder, "127.0.0.1:1/team/a:v1", [], transport)
     pull_failure = failure_of(
-        pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path / "to", [], "data", transport
+        pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path / "to", [], transport
     )
     assert push_failure.reason is pull_failure.reason is Reason.REGISTRY_UNREACHABLE
     assert "Connection refused" in push_failure.message
@@ -196,7 +196,7 @@ def test_a_weights_image_holds_the_model_below_weights(
     (folder / "sub/part").write_text("x")
     image = f"{registry.address}/public/model:v1"
     push_weights_image(folder, image, [credentials])
-    pull_image(image, "/weights", tmp_path / "to", [], "weights")
+    pull_image(image, "/weights", tmp_path / "to", [])
     assert (tmp_path / "to/config.json").read_text() == "{}"
     assert (tmp_path / "to/sub/part").read_text() == "x"
 
@@ -239,7 +239,7 @@ def test_the_reference_implementation_takes_and_gives_the_same(
     image = f"{foreign_registry}/team/a:v1"
     pushed = push_adapter(adapter_folder, image, [])
     ours = push_adapter(adapter_folder, f"{registry.address}/team/same:v1", [credentials])
-    pulled = pull_image(image, "/data", tmp_path / "to", [], "adapter")
+    pulled = pull_image(image, "/data", tmp_path / "to", [])
     assert pushed["digest"] == ours["digest"] == pulled["digest"]
     check_push(image, [], Transport())
 
@@ -317,6 +317,6 @@ def test_an_image_without_the_path_is_invalid(
 ) -> None:
     image = f"{registry.address}/public/a:v1"
     push_adapter(adapter_folder, image, [credentials])
-    failure = failure_of(pull_image, image, "/weights", tmp_path / "to", [], "weights")
+    failure = failure_of(pull_image, image, "/weights", tmp_path / "to", [])
     assert failure.reason is Reason.IMAGE_INVALID
     assert "no files below /weights" in failure.message

@@ -211,10 +211,10 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path: Path) -> None:
 def test_a_record_that_contradicts_itself_is_adapter_invalid(
     tmp_path: Path, content, says, failure_of
 ) -> None:
-    from kaito_runtime.models.adapters import taught_rendering
+    from kaito_runtime.models.adapters import rendering_of_adapters
 
     (tmp_path / RECORD_FILE).write_text(content)
-    failure = failure_of(taught_rendering, {"phi": (tmp_path, 1.0)})
+    failure = failure_of(rendering_of_adapters, {"phi": (tmp_path, 1.0)})
     assert failure.reason is Reason.ADAPTER_INVALID
     assert '"phi"' in failure.message
     assert says in failure.message
@@ -319,17 +319,17 @@ def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned) -> None:
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
-    from kaito_runtime.serving.engines.jobs import Job
+    from kaito_runtime.serving.engines.queue import QueuedRequest
 
     request = ChatRequest(
         prompt="Where does the otter live? " * 60 + "Tell me.",
         generation={"max_new_tokens": 8},
         cut_long_prompt=True,
     )
-    job = Job(request, settings="")
-    engine._encode(job)
-    asked = engine._tokenizer.decode(job.ids)
+    queued = QueuedRequest(request, settings="")
+    engine._encode(queued)
+    asked = engine._tokenizer.decode(queued.ids)
     engine.stop()
-    assert len(job.ids) <= 256 - 8
+    assert len(queued.ids) <= 256 - 8
     assert asked.startswith("<|user|>")
     assert asked.endswith("Tell me.<|end|>\n<|assistant|>\n")

@@ -29,7 +29,7 @@ def test_a_url_is_tried_again_after_what_its_server_may_get_over(
 def test_a_registry_that_does_not_answer_may_do_so_later(
     tmp_path: Path, transport, failure_of
 ) -> None:
-    failure = failure_of(pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path, [], "data", transport)
+    failure = failure_of(pull_image, "127.0.0.1:1/a:v1", "/data", tmp_path, [], transport)
     assert isinstance(failure, Retryable)
 
 
@@ -37,7 +37,7 @@ def test_an_image_that_is_not_there_is_for_a_person(
     registry, credentials, tmp_path: Path, transport, failure_of
 ) -> None:
     image = f"{registry.address}/team/absent:v1"
-    failure = failure_of(pull_image, image, "/data", tmp_path, [credentials], "data", transport)
+    failure = failure_of(pull_image, image, "/data", tmp_path, [credentials], transport)
     assert not isinstance(failure, Retryable)
 
 
@@ -53,7 +53,7 @@ def test_a_secret_may_come_later_and_one_that_is_wrong_is_for_a_person(
 
 
 def test_a_push_waits_for_its_registry_and_trains_nothing_again(
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     troubles = [Retryable(Reason.REGISTRY_UNREACHABLE, "no answer")] * 2
 
@@ -62,8 +62,8 @@ def test_a_push_waits_for_its_registry_and_trains_nothing_again(
             raise troubles.pop()
         return {"digest": "sha256:1"}
 
-    assert push.patiently(attempt, [0, 0, 0]) == {"digest": "sha256:1"}
-    assert capsys.readouterr().out.count("no answer; retrying in 0 s") == 2
+    assert push.with_retries(attempt, [0, 0, 0]) == {"digest": "sha256:1"}
+    assert caplog.text.count("no answer; retrying in 0 s") == 2
 
 
 @pytest.mark.parametrize("kind", [Retryable, Failure])
@@ -75,7 +75,7 @@ def test_a_push_ends_with_its_last_failure(kind) -> None:
         raise kind(Reason.PUSH_DENIED, "403")
 
     with pytest.raises(kind):
-        push.patiently(attempt, [0, 0])
+        push.with_retries(attempt, [0, 0])
     assert len(attempts) == (3 if kind is Retryable else 1)
 
 

@@ -22,8 +22,9 @@ from kaito_runtime import serve
 from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError, RequestRefusedError
-from kaito_runtime.serving.http.app import Served, listen
+from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.limits import Limits
+from kaito_runtime.serving.http.state import ServerState
 
 from tests.harness.echo_engine import EchoEngine
 
@@ -64,7 +65,10 @@ def chat(content):
 
 
 def test_readiness_begins_with_the_engine_and_health_before(ask) -> None:
-    loading, ready = Served("text-generation"), Served("text-generation", engine=EchoEngine())
+    loading, ready = (
+        ServerState("text-generation"),
+        ServerState("text-generation", engine=EchoEngine()),
+    )
     before = ask(loading, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
     after = ask(ready, get("/healthz"), get("/readyz"), chat({"prompt": "a"}))
     assert [answer[0] for answer in before] == [200, 503, 503]
@@ -77,12 +81,12 @@ def test_readiness_begins_with_the_engine_and_health_before(ask) -> None:
 def test_a_dead_engine_is_unhealthy(ask) -> None:
     engine = EchoEngine()
     engine.ended.set_result(Failure(Reason.DEVICE_LOST, "the device no longer computes"))
-    served = Served("text-generation", engine=engine)
+    served = ServerState("text-generation", engine=engine)
     assert [a[0] for a in ask(served, get("/healthz"), get("/readyz"))] == [500, 503]
 
 
 def test_the_root_names_the_adapter(ask) -> None:
-    served = Served("text-generation", adapter_digest="sha256:12", engine=EchoEngine())
+    served = ServerState("text-generation", adapter_digest="sha256:12", engine=EchoEngine())
     ((_, headers, body),) = ask(served, get("/"))
     assert json.loads(body) == {"message": "Server is running"}
     assert headers["Kaito-Adapter-Digest"] == "sha256:12"
@@ -104,7 +108,7 @@ def test_the_root_names_the_adapter(ask) -> None:
 def test_errors_have_a_detail(ask, trouble, content, status) -> None:
     engine = EchoEngine()
     engine.trouble = trouble
-    ((code, _, body),) = ask(Served("text-generation", engine=engine), chat(content))
+    ((code, _, body),) = ask(ServerState("text-generation", engine=engine), chat(content))
     assert code == status
     assert json.loads(body)["detail"]
     assert "secret" not in body
@@ -113,19 +117,21 @@ def test_errors_have_a_detail(ask, trouble, content, status) -> None:
 def test_a_full_queue_is_503_and_says_when_to_come_back(ask) -> None:
     engine = EchoEngine()
     engine.is_full = True
-    ((code, headers, _),) = ask(Served("text-generation", engine=engine), chat({"prompt": "a"}))
+    ((code, headers, _),) = ask(
+        ServerState("text-generation", engine=engine), chat({"prompt": "a"})
+    )
     assert (code, headers["Retry-After"]) == (503, "1")
 
 
 def test_a_conversation_is_answered_in_the_form_of_kaito(ask) -> None:
-    served = Served("conversational", engine=EchoEngine())
+    served = ServerState("conversational", engine=EchoEngine())
     messages = {"messages": [{"role": "user", "content": "Hi"}]}
     ((_, _, body),) = ask(served, chat(messages))
     assert json.loads(body) == {"Result": "{'role': 'assistant', 'content': 'Hi'}"}
 
 
 def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
-    served = Served("text-generation", engine=EchoEngine())
+    served = ServerState("text-generation", engine=EchoEngine())
     answers = ask(
         served, chat({"prompt": "a"}), get("/metrics"), get("/metrics", Accept="application/json")
     )
@@ -286,14 +292,14 @@ def logits(network):
         return network(input_ids=ids).logits
 
 
-def put_on(weights, mounted, **quantized):
+def with_adapters(weights, mounted, **quantized):
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import adapters, load
 
     base = load.load_base(
         weights, load.choose_placement("float32"), QuantizationConfig(**quantized)
     )
-    return logits(base).clone(), adapters.put_on(base, mounted)
+    return logits(base).clone(), adapters.load_adapters(base, mounted)
 
 
 @pytest.mark.runtime
@@ -301,11 +307,11 @@ def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapt
     import torch
     from peft import PeftModel
 
-    base, merged = put_on(weights, {"a1": (adapters / "a1", 1.0)})
+    base, merged = with_adapters(weights, {"a1": (adapters / "a1", 1.0)})
     assert not any("lora" in name for name, _ in merged.named_parameters())
     assert not isinstance(merged, PeftModel)
     assert not torch.allclose(logits(merged), base, atol=0.01)
-    _, without = put_on(weights, {"a1": (adapters / "a1", 0.0)})
+    _, without = with_adapters(weights, {"a1": (adapters / "a1", 0.0)})
     torch.testing.assert_close(logits(without), base)
 
 
@@ -314,10 +320,10 @@ def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapter
     import torch
 
     mounted = {"a1": (adapters / "a1", 0.5), "a2": (adapters / "a2", -2.0)}
-    base, both = put_on(weights, mounted)
-    plain, _ = put_on(weights, {"a1": (adapters / "a1", 0.0)})[1], base
-    one = put_on(weights, {"a1": mounted["a1"]})[1]
-    other = put_on(weights, {"a2": mounted["a2"]})[1]
+    base, both = with_adapters(weights, mounted)
+    plain, _ = with_adapters(weights, {"a1": (adapters / "a1", 0.0)})[1], base
+    one = with_adapters(weights, {"a1": mounted["a1"]})[1]
+    other = with_adapters(weights, {"a2": mounted["a2"]})[1]
     name = "model.layers.0.self_attn.o_proj"
     weight = [m.get_submodule(name).weight for m in (plain, one, other, both)]
     torch.testing.assert_close(weight[3], weight[1] + weight[2] - weight[0], atol=1e-5, rtol=1e-4)
@@ -328,7 +334,7 @@ def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
     from kaito_runtime.models.load import quantized_modules
 
     mounted = {"a1": (adapters / "a1", 1.0)}
-    _, tuned = put_on(weights, mounted, load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    _, tuned = with_adapters(weights, mounted, load_in_4bit=True, bnb_4bit_quant_type="nf4")
     assert any("lora_A" in name for name, _ in tuned.named_parameters())
     assert quantized_modules(tuned) >= 8
 
@@ -378,7 +384,7 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
             )
         case "other shape":
             save_file({**tensors, first: torch.zeros(3, 3)}, tensors_path)
-    failure = failure_of(put_on, weights, {"mine": (folder, 1.0)})
+    failure = failure_of(with_adapters, weights, {"mine": (folder, 1.0)})
     assert failure.reason is Reason.ADAPTER_INVALID
     assert '"mine"' in failure.message
     assert says in failure.message
@@ -413,8 +419,9 @@ def test_the_program_serves_and_ends_on_sigterm(weights, tmp_path: Path) -> None
         text=True,
     )
     try:
-        while process.stdout.readline().strip() not in ("ready", ""):
-            pass
+        while line := process.stdout.readline():
+            if serve.READY in line:
+                break
         url = f"http://127.0.0.1:{port}"
 
         def one(prompt):

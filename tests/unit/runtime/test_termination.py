@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from kaito_contract.reasons import Reason
 from kaito_contract.termination import LIMIT_BYTES
-from kaito_runtime.pod import termination
+from kaito_runtime.pod import logs, termination
 from kaito_runtime.pod.termination import Failure, Retryable
 
 
@@ -26,7 +27,8 @@ def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         log = tmp_path / "dev/termination-log"
         return caught.value.code, json.loads(log.read_text()) if log.exists() else None
 
-    return call
+    yield call
+    logging.getLogger(logs.LOGGER).handlers = []
 
 
 def raising(error):
@@ -43,7 +45,7 @@ def test_success_is_the_result_as_json(end) -> None:
 def test_a_failure_is_its_reason_and_sentence(end, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = end(raising(Failure(Reason.DATA_EMPTY, "write a row")))
     assert (code, message) == (1, {"reason": "DataEmpty", "message": "write a row"})
-    assert capsys.readouterr().err == "DataEmpty: write a row\n"
+    assert capsys.readouterr().err.endswith(" ERROR DataEmpty: write a row\n")
 
 
 def test_a_failure_that_may_pass_has_an_exit_code_of_its_own(end) -> None:

@@ -282,7 +282,7 @@ def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer) -> N
 
 
 def test_a_tokenizer_without_a_chat_template_gets_one(
-    weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from kaito_runtime.models.load import load_tokenizer
 
@@ -293,7 +293,7 @@ def test_a_tokenizer_without_a_chat_template_gets_one(
     config.pop("chat_template", None)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer = load_tokenizer(Path(tmp_path))
-    assert "no chat template" in capsys.readouterr().out
+    assert "no chat template" in caplog.text
     written = tokenizer.apply_chat_template(text.messages("Where?", "Here."), tokenize=False)
     assert written == "User: Where?\nAssistant: Here.\n"
 

@@ -8,8 +8,8 @@ proves itself with one token before it goes on. Where that fails, or where the e
 device is lost, the engine ends: everyone who waits is told, and `ended` has the reason.
 """
 
+import logging
 import threading
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -30,7 +30,9 @@ from kaito_runtime.serving.engine import (
     RequestRefusedError,
 )
 from kaito_runtime.serving.engines import generation
-from kaito_runtime.serving.engines.jobs import Job, JobQueue
+from kaito_runtime.serving.engines.queue import QueuedRequest, RequestQueue
+
+log = logging.getLogger(__name__)
 
 WAITING_LIMIT = 128
 LARGEST_LOGIT = 1e4
@@ -42,14 +44,14 @@ PROOF = ChatRequest(prompt="a", generation={"max_new_tokens": 1, "do_sample": Fa
 class RowLimits:
     """A stopping criterion of transformers: each row ends at its limit, or when nobody waits."""
 
-    def __init__(self, jobs: Sequence[Job], prompt_length: int):
-        self._jobs = jobs
+    def __init__(self, requests: Sequence[QueuedRequest], prompt_length: int):
+        self._queue = requests
         self._prompt_length = prompt_length
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
         """Return which rows are done, [rows] bool."""
         made = input_ids.shape[1] - self._prompt_length
-        done = [made >= job.new_tokens or job.reply.cancelled() for job in self._jobs]
+        done = [made >= queued.new_tokens or queued.reply.cancelled() for queued in self._queue]
         repeated = input_ids.shape[0] // len(done)
         return torch.tensor(done, device=input_ids.device).repeat_interleave(repeated)
 
@@ -57,7 +59,7 @@ class RowLimits:
 class FiniteLogits:
     """A logits processor of transformers: sampling from what is no number is the end of a GPU."""
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores, [rows, vocabulary] float32, without NaN and infinities."""
         return scores.nan_to_num(nan=-LARGEST_LOGIT).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
@@ -80,8 +82,8 @@ class BatchingEngine:
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self._vocabulary = int(config.vocab_size)
-        self._jobs = JobQueue(waiting_limit)
-        self._taken: list[Job] = []
+        self._queue = RequestQueue(waiting_limit)
+        self._taken: list[QueuedRequest] = []
         self._is_in_doubt = False
         """A generation has raised, and none has succeeded since."""
         self.ended: Future[Failure | None] = Future()
@@ -90,9 +92,9 @@ class BatchingEngine:
 
     def submit(self, request: ChatRequest) -> "Future[ChatReply]":
         """Queue a request; see ChatEngine."""
-        job = Job(request, generation.settings(request.generation))
-        self._jobs.put(job)
-        return job.reply
+        queued = QueuedRequest(request, generation.settings(request.generation))
+        self._queue.put(queued)
+        return queued.reply
 
     def is_alive(self) -> bool:
         """Return true until the engine has ended."""
@@ -100,77 +102,77 @@ class BatchingEngine:
 
     def waiting(self) -> int:
         """Return the length of the queue."""
-        return len(self._jobs)
+        return len(self._queue)
 
     def stop(self) -> None:
         """Answer what is queued and join the thread: torch must not be cut off at exit."""
-        self._jobs.stop()
+        self._queue.stop()
         self._thread.join()
 
     def prove(self) -> None:
         """Generate one token; raises OutOfMemory, DeviceLost, or what the model raises."""
         with memory.device_faults("generating one token"):
-            job = Job(PROOF, "")
-            self._encode(job)
-            self._generate([job])
+            queued = QueuedRequest(PROOF, "")
+            self._encode(queued)
+            self._generate([queued])
 
     def _work(self) -> None:
         failure: Failure | None = None
         try:
-            while batch := self._jobs.take():
+            while batch := self._queue.take():
                 self._taken = batch
-                self._answer([job for job in batch if self._prepare(job)])
+                self._answer([queued for queued in batch if self._prepare(queued)])
                 if self._is_in_doubt:
                     self._prove_again()
         except Failure as known:
             failure = known
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whatever it was, `ended` is told
             failure = termination.unexpected(error)
         self.ended.set_result(failure)  # before the answers: who asks again is told at once
-        self._jobs.close(self._taken, EngineEndedError())
+        self._queue.close(self._taken, EngineEndedError())
 
     def _prove_again(self) -> None:
         try:
             self.prove()
         except Failure:
             raise
-        except Exception as error:  # it could do this before: no request is to blame
-            traceback.print_exception(error)
-            raise termination.device_lost(device.words(error)) from None
+        except Exception as error:
+            log.error("The engine failed its proof", exc_info=error)
+            raise termination.device_lost(device.message(error)) from None
         self._is_in_doubt = False
 
-    def _prepare(self, job: Job) -> bool:
-        """Make the job's tokens; false if it is answered or abandoned already."""
-        if job.is_abandoned():
+    def _prepare(self, queued: QueuedRequest) -> bool:
+        """Tokenise the request; false if it is answered or abandoned already."""
+        if queued.is_abandoned():
             return False
         try:
-            generation.refuse_unsafe(job.request.generation, self._vocabulary)
-            self._encode(job)
-            if max(job.ids) >= self._vocabulary:
+            generation.refuse_unsafe(queued.request.generation, self._vocabulary)
+            self._encode(queued)
+            if max(queued.ids) >= self._vocabulary:
                 raise RequestRefusedError("the prompt has a special token that the model lacks")
         except RequestRefusedError as error:
-            job.answer(error)
+            queued.answer(error)
             return False
-        except BaseException as error:  # chat templates and tokenizers raise what they like
-            job.answer(RequestRefusedError(f"the messages can't be used: {error}"))
+        except BaseException as error:  # noqa: BLE001  templates and tokenizers raise what they like
+            queued.answer(RequestRefusedError(f"the messages can't be used: {error}"))
             return False
         return True
 
-    def _encode(self, job: Job) -> None:
-        request = job.request
-        job.ids = self._question(request)
-        if not job.ids:
+    def _encode(self, queued: QueuedRequest) -> None:
+        request = queued.request
+        queued.ids = self._question(request)
+        if not queued.ids:
             raise RequestRefusedError("the prompt has no token; write some text")
-        job.new_tokens = self._room(request, len(job.ids))
-        room = max(1, self._context - job.new_tokens)
-        if len(job.ids) > room and request.cut_long_prompt:
-            job.ids = self._cut(request, job.ids, room)
-        if len(job.ids) >= self._context:
+        queued.new_tokens = self._room(request, len(queued.ids))
+        room = max(1, self._context - queued.new_tokens)
+        if len(queued.ids) > room and request.cut_long_prompt:
+            queued.ids = self._cut(request, queued.ids, room)
+        if len(queued.ids) >= self._context:
             raise PromptTooLongError(
-                f"the prompt has {len(job.ids)} tokens and the model's context {self._context}; "
+                f"the prompt has {len(queued.ids)} tokens and the model's context {self._context}; "
                 "write a shorter one"
             )
-        job.new_tokens = min(job.new_tokens, self._context - len(job.ids))
+        queued.new_tokens = min(queued.new_tokens, self._context - len(queued.ids))
 
     def _question(self, request: ChatRequest) -> list[int]:
         """Return the ids that the trainer would have made of the same question."""
@@ -211,59 +213,61 @@ class BatchingEngine:
             )
         return room
 
-    def _answer(self, jobs: list[Job]) -> None:
-        """Answer each job; one that can't be answered takes no other with it."""
-        if not jobs:
+    def _answer(self, requests: list[QueuedRequest]) -> None:
+        """Answer each request; one that can't be answered takes no other with it."""
+        if not requests:
             return
         try:
-            rows, width = self._generate(jobs)
-        except BaseException as error:
+            rows, width = self._generate(requests)
+        except BaseException as error:  # noqa: BLE001  generate() raises what it likes
             self._is_in_doubt = True
             failure = _failure_of(error)  # without its traceback, which holds the tensors
         else:
             self._is_in_doubt = False
-            per_job = len(rows) // len(jobs)
-            for number, job in enumerate(jobs):
-                self._answer_with(job, rows[number * per_job : (number + 1) * per_job], width)
+            per_request = len(rows) // len(requests)
+            for number, queued in enumerate(requests):
+                self._answer_with(
+                    queued, rows[number * per_request : (number + 1) * per_request], width
+                )
             return
-        if len(jobs) == 1 or type(failure) is RequestRefusedError:  # of settings that all share
-            for job in jobs:
-                job.answer(failure)
+        if len(requests) == 1 or type(failure) is RequestRefusedError:  # of settings that all share
+            for queued in requests:
+                queued.answer(failure)
             return
-        for job in jobs:  # which one it was shows when each is alone
-            self._answer([job])
+        for queued in requests:  # which one it was shows when each is alone
+            self._answer([queued])
 
-    def _answer_with(self, job: Job, rows: Sequence[list[int]], width: int) -> None:
+    def _answer_with(self, queued: QueuedRequest, rows: Sequence[list[int]], width: int) -> None:
         try:
-            job.answer(self._reply(job, rows, width))
-        except BaseException as error:  # tokenizers raise what they like
-            traceback.print_exception(error)
-            job.answer(ChatFailedError("the tokens can't be decoded"))
+            queued.answer(self._reply(queued, rows, width))
+        except BaseException as error:
+            log.error("The tokens of a reply can not be decoded", exc_info=error)
+            queued.answer(ChatFailedError("the tokens can't be decoded"))
 
-    def _generate(self, jobs: list[Job]) -> tuple[list[list[int]], int]:
+    def _generate(self, requests: list[QueuedRequest]) -> tuple[list[list[int]], int]:
         """Return all sequences, prompts included, and the width of the padded prompts."""
-        width = max(len(job.ids) for job in jobs)
+        width = max(len(queued.ids) for queued in requests)
         pad = self._tokenizer.pad_token_id or 0
-        ids = torch.full((len(jobs), width), pad)
-        mask = torch.zeros((len(jobs), width), dtype=torch.long)
-        for row, job in enumerate(jobs):
-            ids[row, width - len(job.ids) :] = torch.tensor(job.ids)
-            mask[row, width - len(job.ids) :] = 1
-        settings = generation.shared(jobs[0].request.generation)
+        ids = torch.full((len(requests), width), pad)
+        mask = torch.zeros((len(requests), width), dtype=torch.long)
+        for row, queued in enumerate(requests):
+            ids[row, width - len(queued.ids) :] = torch.tensor(queued.ids)
+            mask[row, width - len(queued.ids) :] = 1
+        settings = generation.shared(requests[0].request.generation)
         on = self._model.device
         with torch.inference_mode():
             made = self._model.generate(
                 input_ids=ids.to(on),
                 attention_mask=mask.to(on),
-                max_new_tokens=max(job.new_tokens for job in jobs),
-                stopping_criteria=[RowLimits(jobs, width)],
+                max_new_tokens=max(queued.new_tokens for queued in requests),
+                stopping_criteria=[RowLimits(requests, width)],
                 logits_processor=LogitsProcessorList([FiniteLogits()]),
                 **{"pad_token_id": pad, **settings},
                 **({"tokenizer": self._tokenizer} if "stop_strings" in settings else {}),
             )
             return made.tolist(), width
 
-    def _reply(self, job: Job, rows: Sequence[list[int]], width: int) -> ChatReply:
+    def _reply(self, queued: QueuedRequest, rows: Sequence[list[int]], width: int) -> ChatReply:
         """Decode as transformers' text-generation pipeline does: the prompt's text, then the rest."""
 
         def decode(ids: Sequence[int]) -> str:
@@ -271,19 +275,19 @@ class BatchingEngine:
                 self._tokenizer.decode(
                     ids,
                     skip_special_tokens=True,
-                    clean_up_tokenization_spaces=job.request.clean_up_tokenization_spaces,
+                    clean_up_tokenization_spaces=queued.request.clean_up_tokenization_spaces,
                 )
             )
 
-        prompt_text = decode(job.ids)
+        prompt_text = decode(queued.ids)
         texts, generated = [], 0
         for row in rows:
-            new = row[width : width + job.new_tokens]
-            made = decode([*job.ids, *new])[len(prompt_text) :]
-            is_full = job.request.return_full_text and job.request.prompt is not None
-            texts.append((job.request.prompt or "") + made if is_full else made)
+            new = row[width : width + queued.new_tokens]
+            made = decode([*queued.ids, *new])[len(prompt_text) :]
+            is_full = queued.request.return_full_text and queued.request.prompt is not None
+            texts.append((queued.request.prompt or "") + made if is_full else made)
             generated += self._counted(new)
-        return ChatReply("".join(texts), len(job.ids), generated)
+        return ChatReply("".join(texts), len(queued.ids), generated)
 
     def _counted(self, new: Sequence[int]) -> int:
         """Return how many tokens a row really made: up to and with its first end of text."""
@@ -301,5 +305,5 @@ def _failure_of(error: BaseException) -> Exception:
     if isinstance(error, ValueError | TypeError | LookupError | OverflowError | RecursionError):
         first = str(error).partition("\n")[0]
         return RequestRefusedError(f"generate_kwargs can't be used: {first}")
-    traceback.print_exception(error)
+    log.error("The model could not answer", exc_info=error)
     return ChatFailedError("the model could not answer")

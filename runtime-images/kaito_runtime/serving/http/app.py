@@ -8,8 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kaito_runtime.pod.host_metrics import machine_figures
 from kaito_runtime.serving.http.chat import Chat
-from kaito_runtime.serving.http.handler import Handler, Served
+from kaito_runtime.serving.http.handler import Handler
 from kaito_runtime.serving.http.limits import LimitedServer
+from kaito_runtime.serving.http.state import ServerState
 
 BACKLOG = 128
 """Connections that wait to be accepted; tornado.netutil has as many."""
@@ -20,8 +21,8 @@ class Root(Handler):
 
     def get(self) -> None:
         """Say that the server runs, and with which adapter."""
-        if self.served.adapter_digest:
-            self.set_header("Kaito-Adapter-Digest", self.served.adapter_digest)
+        if self.state.adapter_digest:
+            self.set_header("Kaito-Adapter-Digest", self.state.adapter_digest)
         self.answer({"message": "Server is running"})
 
 
@@ -30,7 +31,7 @@ class Health(Handler):
 
     def get(self) -> None:
         """Fail only when the engine has died."""
-        engine = self.served.engine
+        engine = self.state.engine
         if engine is not None and not engine.is_alive():
             self.answer({"detail": "Model not initialized"}, 500)
             return
@@ -42,7 +43,7 @@ class Readiness(Handler):
 
     def get(self) -> None:
         """Fail until one token has been generated, and again while stopping."""
-        if self.served.is_ready:
+        if self.state.is_ready:
             self.answer({"status": "Ready"})
         else:
             self.answer_unavailable("The model is being loaded")
@@ -56,11 +57,11 @@ class Metrics(Handler):
         if "application/json" in self.request.headers.get("Accept", ""):
             self.answer(machine_figures())
             return
-        engine = self.served.engine
-        metrics = self.served.metrics
-        metrics.ready.set(self.served.is_ready)
-        metrics.connections.set(self.served.connections())
-        metrics.running.set(self.served.running)
+        engine = self.state.engine
+        metrics = self.state.metrics
+        metrics.ready.set(self.state.is_ready)
+        metrics.connections.set(self.state.connections())
+        metrics.running.set(self.state.running)
         metrics.waiting.set(engine.waiting() if engine else 0)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         self.finish(generate_latest(metrics.registry))
@@ -74,9 +75,9 @@ class NotFound(Handler):
         self.answer({"detail": "Not Found"}, 404)
 
 
-def make_app(served: Served) -> tornado.web.Application:
-    """Return the application; tests put an engine of their own into `served`."""
-    shared = {"served": served}
+def make_app(state: ServerState) -> tornado.web.Application:
+    """Return the application; tests put an engine of their own into `state`."""
+    shared = {"state": state}
     routes: list[Any] = [
         (r"/", Root, shared),
         (r"/healthz", Health, shared),
@@ -89,10 +90,10 @@ def make_app(served: Served) -> tornado.web.Application:
     )
 
 
-def listen(served: Served, host: str, port: int) -> LimitedServer:
+def listen(state: ServerState, host: str, port: int) -> LimitedServer:
     """Start answering on a port of the running event loop."""
-    server = LimitedServer(make_app(served), served.limits, served.metrics.dropped.inc)
-    served.connections = lambda: server.open_connections
+    server = LimitedServer(make_app(state), state.limits, state.metrics.dropped.inc)
+    state.connections = lambda: server.open_connections
     # Tornado's own listen leaves the socket open when the port is taken.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=BACKLOG)

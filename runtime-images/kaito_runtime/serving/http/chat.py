@@ -29,7 +29,7 @@ class Chat(Handler):
         if request is not None:
             self._reply = self._submitted(request)
         if self._reply is not None:
-            await self._answer()
+            await self._answer(self._reply)
 
     def on_connection_close(self) -> None:
         """Stop generating for a client that is gone."""
@@ -39,7 +39,7 @@ class Chat(Handler):
     def _parsed(self) -> ChatRequest | None:
         body, self.request.body = self.request.body, b""  # the prompt lives on in the request
         try:
-            return parse_chat(body, self.served.pipeline)
+            return parse_chat(body, self.state.pipeline)
         except SchemaError as error:
             self._refuse(422, error.detail)
         except BadRequestError as error:
@@ -49,12 +49,12 @@ class Chat(Handler):
         return None
 
     def _submitted(self, request: ChatRequest) -> "asyncio.Future[ChatReply] | None":
-        served = self.served
-        if served.engine is None or not served.is_ready:
+        state = self.state
+        if state.engine is None or not state.is_ready:
             self._reject("The model is being loaded; try again")
             return None
         try:
-            return asyncio.wrap_future(served.engine.submit(request))
+            return asyncio.wrap_future(state.engine.submit(request))
         except QueueFullError:
             self._reject("Too many requests are waiting; try again")
         except EngineEndedError:
@@ -63,13 +63,12 @@ class Chat(Handler):
             self._refuse(400, str(error))
         return None
 
-    async def _answer(self) -> None:
-        assert self._reply is not None
-        served = self.served
-        served.running += 1
+    async def _answer(self, waiting: "asyncio.Future[ChatReply]") -> None:
+        state = self.state
+        state.running += 1
         started = time.monotonic()
         try:
-            reply = await self._reply
+            reply = await waiting
         except asyncio.CancelledError:
             return  # the client is gone
         except PromptTooLongError as error:
@@ -81,30 +80,30 @@ class Chat(Handler):
         except EngineEndedError:
             self._reject_ended()
             return
-        except Exception:  # the engine has logged it
-            served.metrics.failed.inc()
+        except Exception:  # noqa: BLE001  the engine has logged it
+            state.metrics.failed.inc()
             self.answer({"detail": "Internal Server Error"}, 500)
             return
         finally:
-            served.running -= 1
+            state.running -= 1
             self._reply = None  # whose error has a traceback that holds this handler
         seconds = time.monotonic() - started
-        served.metrics.count_answer(seconds, reply.prompt_tokens, reply.generated_tokens)
+        state.metrics.count_answer(seconds, reply.prompt_tokens, reply.generated_tokens)
         self.answer({"Result": self._result(reply)})
 
     def _result(self, reply: ChatReply) -> str:
-        if self.served.pipeline == "conversational":
+        if self.state.pipeline == "conversational":
             # Kaito's form: Python's text of the last message, not JSON.
             return str({"role": "assistant", "content": reply.text})
         return reply.text
 
     def _refuse(self, status: int, detail: Any) -> None:
-        self.served.metrics.refused.inc()
+        self.state.metrics.refused.inc()
         self.answer({"detail": detail}, status)
 
     def _reject_ended(self) -> None:
         self._reject("The model has stopped and is started again; try again")
 
     def _reject(self, detail: str) -> None:
-        self.served.metrics.rejected.inc()
+        self.state.metrics.rejected.inc()
         self.answer_unavailable(detail)

@@ -2,54 +2,22 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import tornado.web
 
-from kaito_runtime.serving.engine import ChatEngine
-from kaito_runtime.serving.http.limits import RETRY_SECONDS, Limits
-from kaito_runtime.serving.http.metrics import ServerMetrics
-
-
-@dataclass
-class Served:
-    """What all requests share."""
-
-    pipeline: str
-    adapter_digest: str = ""
-    engine: ChatEngine | None = None
-    """None until the model is loaded and has generated one token."""
-    limits: Limits = field(default_factory=Limits)
-    is_stopping: bool = False
-    connections: Callable[[], int] = lambda: 0
-    """How many clients are connected; the server says."""
-    running: int = 0
-    """Chats that have not been answered yet."""
-    metrics: ServerMetrics = field(default_factory=ServerMetrics)
-
-    @property
-    def is_ready(self) -> bool:
-        """Return true while chats can be answered."""
-        return self.engine is not None and self.engine.is_alive() and not self.is_stopping
-
-    async def drained(self, seconds: float) -> None:
-        """Wait until no chat is in progress, at most so long."""
-        end = time.monotonic() + seconds
-        while self.running and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+from kaito_runtime.serving.http.limits import RETRY_SECONDS
+from kaito_runtime.serving.http.state import ServerState
 
 
 class Handler(tornado.web.RequestHandler):
-    """A route that shares `Served` and answers JSON."""
+    """A route that shares `ServerState` and answers JSON."""
 
-    served: Served
+    state: ServerState
 
-    def initialize(self, served: Served) -> None:
+    def initialize(self, state: ServerState) -> None:
         """Take what all requests share."""
-        self.served = served
+        self.state = state
 
     def set_default_headers(self) -> None:
         """Say nothing about the server's version."""
@@ -67,12 +35,12 @@ class Handler(tornado.web.RequestHandler):
         written = super().finish(chunk)
         if not written.done():
             close = self.request.connection.close  # type: ignore[union-attr]
-            seconds = self.served.limits.answer_seconds
+            seconds = self.state.limits.answer_seconds
             timer = asyncio.get_running_loop().call_later(seconds, close)
             written.add_done_callback(lambda _: timer.cancel())
         return written
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
+    def write_error(self, status_code: int, **_: Any) -> None:
         """Send errors in Kaito's form."""
         self.answer({"detail": self._reason}, status_code)
 

@@ -158,7 +158,6 @@ class Arrival(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         """Refuse a body that is too large before it arrives."""
-        assert self._app is not None
         self._has_headers = True
         self._expects_continue = "Expect" in headers
         self._wait(self._server.limits.body_seconds, self._expire)
@@ -168,7 +167,7 @@ class Arrival(HTTPMessageDelegate):
         if _declared_bytes(headers) > self._server.limits.body_bytes:
             self._refuse_large()
             return None
-        return self._app.headers_received(start_line, headers)
+        return self._app.headers_received(start_line, headers) if self._app else None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Hand a part of the body on, if there is room for it."""

@@ -1,6 +1,6 @@
 """Requests on their way through the engine: each is answered once, and none is forgotten.
 
-The queue is the only place where threads meet. Whoever takes a job out of it owes it an answer; what
+The queue is the only place where threads meet. Whoever takes a request out of it owes it an answer; what
 is still inside when the engine ends is answered by `close`.
 """
 
@@ -18,7 +18,7 @@ COLLECT_SECONDS = 0.005
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedRequest:
     """A request with its tokens and the promise of a reply."""
 
     request: ChatRequest
@@ -55,73 +55,74 @@ class Job:
         return True
 
 
-class JobQueue:
-    """Jobs in the order of their arrival, taken in batches of equal settings."""
+class RequestQueue:
+    """Requests in the order of their arrival, taken in batches of equal settings."""
 
     def __init__(self, limit: int):
         self._limit = limit
-        self._jobs: list[Job] = []
+        self._queue: list[QueuedRequest] = []
         self._changed = threading.Condition()
         self._is_open = True
 
-    def put(self, job: Job) -> None:
-        """Add a job; raises QueueFullError, or EngineEndedError after `stop` or `close`."""
+    def put(self, queued: QueuedRequest) -> None:
+        """Add a request; raises QueueFullError, or EngineEndedError after `stop` or `close`."""
         with self._changed:
             if not self._is_open:
                 raise EngineEndedError
-            if len(self._jobs) >= self._limit:
+            if len(self._queue) >= self._limit:
                 self._forget_cancelled()
-            if len(self._jobs) >= self._limit:
+            if len(self._queue) >= self._limit:
                 raise QueueFullError
-            self._jobs.append(job)
+            self._queue.append(queued)
             self._changed.notify_all()
 
     def __len__(self) -> int:
         """Return how many wait; those whose clients hung up don't count."""
         with self._changed:
-            return sum(not job.reply.cancelled() for job in self._jobs)
+            return sum(not queued.reply.cancelled() for queued in self._queue)
 
-    def take(self) -> list[Job]:
+    def take(self) -> list[QueuedRequest]:
         """Wait for the next batch; empty once the queue is stopped and everything was taken."""
         with self._changed:
-            while self._jobs or self._is_open:
-                self._changed.wait_for(lambda: self._jobs or not self._is_open)
-                while self._is_open and len(self._jobs) < BATCH_LIMIT:
+            while self._queue or self._is_open:
+                self._changed.wait_for(lambda: self._queue or not self._is_open)
+                while self._is_open and len(self._queue) < BATCH_LIMIT:
                     if not self._changed.wait(COLLECT_SECONDS):
                         break
                 self._forget_cancelled()
-                if batch := _first_batch(self._jobs):
-                    self._jobs = [job for job in self._jobs if job not in batch]
+                if batch := _first_batch(self._queue):
+                    self._queue = [queued for queued in self._queue if queued not in batch]
                     return batch
             return []
 
     def stop(self) -> None:
-        """Take no more jobs in; those inside are still to be taken."""
+        """Take no more requests in; those inside are still to be taken."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
 
-    def close(self, taken: Iterable[Job], error: Exception) -> None:
-        """Answer all jobs, those that were taken too, with an error."""
+    def close(self, taken: Iterable[QueuedRequest], error: Exception) -> None:
+        """Answer all requests, those that were taken too, with an error."""
         self.stop()
         with self._changed:
-            jobs, self._jobs = [*taken, *self._jobs], []
-        for job in jobs:
-            job.answer(error)
+            requests, self._queue = [*taken, *self._queue], []
+        for queued in requests:
+            queued.answer(error)
 
     def _forget_cancelled(self) -> None:
-        self._jobs = [job for job in self._jobs if not job.is_abandoned()]
+        self._queue = [queued for queued in self._queue if not queued.is_abandoned()]
 
 
-def _first_batch(jobs: list[Job]) -> list[Job]:
-    if not jobs:
+def _first_batch(requests: list[QueuedRequest]) -> list[QueuedRequest]:
+    if not requests:
         return []
-    first = jobs[0]
+    first = requests[0]
     if generation.runs_alone(first.request.generation):
         return [first]
     fitting = [
-        job
-        for job in jobs
-        if job.settings == first.settings and not generation.runs_alone(job.request.generation)
+        queued
+        for queued in requests
+        if queued.settings == first.settings
+        and not generation.runs_alone(queued.request.generation)
     ]
     return fitting[:BATCH_LIMIT]
