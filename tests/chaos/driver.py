@@ -122,7 +122,7 @@ class Run:
             )
             self.cloud.wrong += [("leaked pool", name) for name in left]
             self._sweep_up()
-        except Exception as error:  # A bug of the hook is a result, too.
+        except Exception as error:  # noqa: BLE001  a bug of the hook is a result, too
             self.cloud.wrong.append(("exception", f"{type(error).__name__}: {error}"))
         if "foreign" not in self.cloud.arm.pool_names():
             self.cloud.wrong.append(("foreign delete", "foreign"))

@@ -86,13 +86,11 @@ class FaultSchedule:
                 status, code, message = chance.choice(CODES)
                 body = {"error": {"code": code, "message": message}}
                 return Fault(status, json.dumps(body).encode())
-            case "applied and dropped":
-                return Fault(is_dropped=True, is_applied=True)
             case "applied and failed":
                 return Fault(chance.choice([500, 502, 504]), b"", is_applied=True)
             case "late":
                 return Fault(is_dropped=True, applied_after_seconds=chance.uniform(5, 40))
-        return Fault(is_dropped=True)
+        return Fault(is_dropped=True, is_applied=kind == "applied and dropped")
 
     def outcome(self, now: float) -> Outcome:
         """What becomes of the pool that is made now."""

@@ -136,11 +136,8 @@ def _with(base: Manifest, path: Path, value: Any) -> Manifest:
         node = _child(node, step)
         key: Any = {"[]": 0, "{}": "key"}.get(step, step)
         if isinstance(place, dict):
-            for group in EXCLUSIVE:
-                if step in group and any(each in place for each in group):
-                    for other in group:
-                        if other != step:
-                            place.pop(other, None)
+            for other in _excluded_by(step):
+                place.pop(other, None)
         if following is None:
             _put(place, key, value)
         else:
@@ -150,6 +147,11 @@ def _with(base: Manifest, path: Path, value: Any) -> Manifest:
                 place[key] = _sample(node)
             place = place[key]
     return result
+
+
+def _excluded_by(step: str) -> set[str]:
+    groups = [set(group) for group in EXCLUSIVE if step in group]
+    return set().union(*groups) - {step}
 
 
 def _put(place: Any, key: Any, value: Any) -> None:

@@ -351,14 +351,34 @@ def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
 def test_a_damaged_adapter_is_refused_with_what_is_wrong(
     weights, adapters, tmp_path: Path, failure_of, damage, says
 ) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = tmp_path / "mine"
     folder.mkdir()
     for path in (adapters / "a1").glob("[!.]*"):
         (folder / path.name).write_bytes(path.read_bytes())
-    tensors_path, config_path = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    _damage(folder, damage)
+    failure = failure_of(with_adapters, weights, {"mine": (folder, 1.0)})
+    assert failure.reason is Reason.ADAPTER_INVALID
+    assert '"mine"' in failure.message
+    assert says in failure.message
+
+
+def _damage(folder: Path, damage: str) -> None:
+    config_path = folder / "adapter_config.json"
+    match damage:
+        case "no config":
+            config_path.unlink()
+        case "bad config":
+            config_path.write_text("[]")
+        case "other kind":
+            config_path.write_text(config_path.read_text().replace('"LORA"', '"IA3"'))
+        case _:
+            _damage_tensors(folder / "adapter_model.safetensors", damage)
+
+
+def _damage_tensors(tensors_path: Path, damage: str) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
     tensors = load_file(tensors_path)
     first = sorted(tensors)[0]
     match damage:
@@ -366,12 +386,6 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
             tensors_path.write_bytes(tensors_path.read_bytes()[:-100])
         case "empty":
             tensors_path.write_bytes(b"")
-        case "no config":
-            config_path.unlink()
-        case "bad config":
-            config_path.write_text("[]")
-        case "other kind":
-            config_path.write_text(config_path.read_text().replace('"LORA"', '"IA3"'))
         case "missing tensor":
             save_file({k: v for k, v in tensors.items() if k != first}, tensors_path)
         case "extra tensor":
@@ -384,10 +398,6 @@ def test_a_damaged_adapter_is_refused_with_what_is_wrong(
             )
         case "other shape":
             save_file({**tensors, first: torch.zeros(3, 3)}, tensors_path)
-    failure = failure_of(with_adapters, weights, {"mine": (folder, 1.0)})
-    assert failure.reason is Reason.ADAPTER_INVALID
-    assert '"mine"' in failure.message
-    assert says in failure.message
 
 
 def test_the_strength_is_in_the_variable_of_the_adapters_name(
