@@ -84,7 +84,7 @@ def _build(go: str, name: str, target: Path, say: Say) -> None:
         words = [go, "build", "-v", "-o", str(part), "-ldflags", _flags(), PROGRAMS[name]]
         with subprocess.Popen(words, cwd=MODULE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            last = []
+            last: list[str] = []
             for count, line in enumerate(process.stderr, 1):
                 last = [*last[-20:], line]
                 if time.monotonic() > told + SAY_SECONDS:

@@ -92,6 +92,8 @@ def remove_claims(cluster: Cluster) -> None:
 class ClaimStory(RealStory):
     """A story in which Karpenter makes the nodes."""
 
+    karpenter: PlayedKarpenter
+
     def pools(self) -> list[str]:
         return [name(each) for each in self.cluster.list(self.cluster.resource(*NODE_CLAIM))]
 
@@ -110,6 +112,7 @@ def claim_story(
     story = ClaimStory(plane, proxy, loop)
     karpenter: Any = PlayedKarpenter(story.cluster, story.clock)
     story.arm = karpenter
+    story.karpenter = karpenter
     with connection(plane, token) as way:
         provider = KarpenterProvider(claim_settings(), story.clock.now, way)
         app = create_machine_app(provider, story.clock.now, log_stream=story.log)

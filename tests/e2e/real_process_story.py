@@ -41,7 +41,7 @@ class RealProcessStory(RealStory, ProcessStory):
 
     def make_kubelet(
         self, server: ApiServer, event_loop: EventLoop, address: Callable[[Manifest], str]
-    ) -> Kubelet:
+    ) -> Any:
         self._runtime = ProcessRuntime(
             server, event_loop, self.state, lambda image: image in IMAGES.values()
         )
@@ -51,14 +51,15 @@ class RealProcessStory(RealStory, ProcessStory):
             self._uids[address(pod)] = pod["metadata"]["uid"]
             return address(pod)
 
-        return Kubelet(server, event_loop, self._runtime, remembered)
+        self._processes = Kubelet(server, event_loop, self._runtime, remembered)
+        return self._processes
 
     def __exit__(self, *error: Any) -> None:
         try:
             super().__exit__(*error)
         finally:
             self.services.stop()
-            self.kubelet.close()
+            self._processes.close()
 
     def logs(self) -> str:
         return super().logs() + self.log.getvalue()

@@ -62,7 +62,7 @@ class RealStory(Story):
         loop: Callable[[RealStory], Loop],
     ) -> None:
         self.plane = plane
-        self.clock = FakeClock()
+        self.clock = self._fake_clock = FakeClock()
         self.namespace = f"story-{next(_stories)}"
         self.calls = []
         self.trouble: list[BaseException] = []
@@ -162,7 +162,7 @@ class RealStory(Story):
             if reached():
                 return
             if step and time.monotonic() > self._changed + REST_SECONDS:
-                self.clock.step(step)
+                self._fake_clock.step(step)
                 self.arm.advance()
                 self._changed = time.monotonic()
             if time.monotonic() > end:

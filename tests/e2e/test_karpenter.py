@@ -71,10 +71,10 @@ def test_what_karpenter_waits_for_is_said_in_its_own_reason(story: ClaimStory) -
     story.apply(TUNING)
     story.check_succeeds()
     machine = story.machine()
-    story.arm.holds[machine] = ("Registered", "NodeNotFound")
+    story.karpenter.holds[machine] = ("Registered", "NodeNotFound")
     story.run_until(lambda: story.condition(NAME, "MachineReady")["reason"] == "NodeNotFound")
     assert "Karpenter says" in story.condition(machine, "Ready", "Machine")["message"]
-    story.arm.holds.clear()
+    story.karpenter.holds.clear()
     story.nodes_come()
     story.deleted()
 
@@ -99,5 +99,5 @@ def test_the_accounts_rights_end_there(plane: ControlPlane, token: str) -> None:
             ),
         ):
             with pytest.raises(kube.ApiException) as caught:
-                refused()
+                refused()  # type: ignore[no-untyped-call]
             assert caught.value.status == 403

@@ -241,6 +241,13 @@ class ClusterClient(ABC):
         return Key(resource, name(manifest), namespace(manifest))
 
 
+def condition_of(manifest: Manifest, type_: str) -> Manifest:
+    """Return a condition that must be there."""
+    found = condition(manifest, type_)
+    assert found is not None, f"{name(manifest)} has no condition {type_}"
+    return found
+
+
 def _resync_a_second_later(controller: Manifest) -> None:
     controller["spec"]["resyncPeriodSeconds"] += 1
 

@@ -17,7 +17,7 @@ from kaito_hooks.settings import MachineSettings, WorkspaceSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
 from kaito_laptop.azure.cluster import SUBSCRIPTION
-from kaito_laptop.core.clock import Clock
+from kaito_laptop.core.clock import Clock, VirtualClock
 from kaito_laptop.core.objects import is_true, uid
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
 from kaito_laptop.metacontroller.hooks import HookCaller
@@ -182,6 +182,8 @@ class Story(ClusterClient):
 
 class MemoryStory(Story, Simulation):
     """On the cluster in memory."""
+
+    clock: VirtualClock
 
     def serve(self, address: str, app: WsgiApp) -> None:
         Simulation.serve(self, address, app)

@@ -165,7 +165,7 @@ def _put(place: Any, key: Any, value: Any) -> None:
 
 def _child(node: Manifest, step: str) -> Manifest:
     special = {"[]": node.get("items"), "{}": node.get("additionalProperties")}
-    found: Manifest = special[step] if step in special else node["properties"][step]
+    found: Manifest = special.get(step) or node["properties"][step]
     return found
 
 

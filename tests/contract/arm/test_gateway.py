@@ -1,13 +1,17 @@
 """What ARM's gateway answers before AKS hears of anything: always wrapped in `error`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
-from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster
+from tests.contract.arm.test_stand_in import BODY, TOKEN, Client, cluster
 
 POLICY = "only-approved-sizes"
 
 
-def change(ask, verb):
+def change(ask: Client, verb: Any) -> Any:
     return ask(verb, "/agentPools/ws0", BODY if verb == "PUT" else None)
 
 
@@ -23,7 +27,9 @@ def change(ask, verb):
         ("{c}x/agentPools/ws0", "PUT", "ParentResourceNotFound", "Parent resource 'laptopx' not found."),
     ],
 )  # fmt: skip
-def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said) -> None:
+def test_who_is_not_there_is_told_by_the_gateway(
+    path: Any, method: Any, code: Any, said: Any
+) -> None:
     with cluster() as ask:
         subscription = ask.arm.cluster.subscription.rpartition("/")[2]
         status, body = ask(method, path.format(s=subscription, c=ask.base), BODY, base="")
@@ -42,7 +48,7 @@ def test_who_is_not_there_is_told_by_the_gateway(path, method, code, said) -> No
         ("ReadOnly", "DELETE", "delete"),
     ],
 )
-def test_a_lock_keeps_pools_as_they_are(lock, verb, action) -> None:
+def test_a_lock_keeps_pools_as_they_are(lock: Any, verb: Any, action: Any) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
         ask.arm.cluster.guards.lock = lock
@@ -58,7 +64,7 @@ def test_a_lock_keeps_pools_as_they_are(lock, verb, action) -> None:
 
 
 @pytest.mark.parametrize("verb", ["PUT", "DELETE"])
-def test_a_disabled_subscription_can_only_be_read(verb) -> None:
+def test_a_disabled_subscription_can_only_be_read(verb: Any) -> None:
     with cluster() as ask:
         ask.arm.cluster.add_pool("ws0")
         ask.arm.cluster.guards.is_subscription_disabled = True

@@ -1,5 +1,10 @@
 """Azure's own client, with its own polling, sees in the stand-in what it sees in Azure."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
@@ -9,6 +14,7 @@ from azure.mgmt.containerservice import ContainerServiceClient
 from kaito_laptop.azure.compute import Compute
 from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.clock import RealClock
+from kaito_laptop.core.cluster import Manifest
 
 from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster, code
 from tests.harness.arm import ScriptedArmServer, ScriptedCluster
@@ -16,24 +22,24 @@ from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 SIZE = "Standard_NC6s_v3"
 
 
-class AnyToken(SansIOHTTPPolicy):
-    def on_request(self, request) -> None:
+class AnyToken(SansIOHTTPPolicy[Any, Any]):
+    def on_request(self, request: Any) -> None:
         request.http_request.headers["Authorization"] = "Bearer any"
 
-    def get_token(self, *scopes, **options):
+    def get_token(self, *scopes: Any, **options: Any) -> Any:
         return AccessToken("any", 0)
 
 
 class Nowhere:
-    def add(self, manifest) -> None:
+    def add(self, manifest: Manifest) -> None:
         pass
 
-    def remove(self, name) -> None:
+    def remove(self, name: str) -> None:
         pass
 
 
 @pytest.fixture
-def azure():
+def azure() -> Iterator[Any]:
     """The client as its documentation shows it, polling every hundredth of a second."""
     managed = ScriptedCluster(
         RealClock(), Nowhere(), {SIZE: 1}, create_seconds=0.1, delete_seconds=0.1
@@ -51,13 +57,13 @@ def azure():
         yield client.agent_pools, arm
 
 
-def without_waiting(arm, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_waiting(arm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The header asks for ten seconds, which are not the point."""
     monkeypatch.setattr("kaito_laptop.azure.operations.POLL_SECONDS", 0)
 
 
 def test_the_clients_own_poller_follows_a_creation_and_a_deletion(
-    azure, monkeypatch: pytest.MonkeyPatch
+    azure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools, arm = azure
     without_waiting(arm, monkeypatch)
@@ -69,7 +75,7 @@ def test_the_clients_own_poller_follows_a_creation_and_a_deletion(
 
 
 def test_the_clients_own_poller_raises_what_a_creation_failed_of(
-    azure, monkeypatch: pytest.MonkeyPatch
+    azure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools, arm = azure
     without_waiting(arm, monkeypatch)
@@ -78,6 +84,7 @@ def test_the_clients_own_poller_raises_what_a_creation_failed_of(
     )
     with pytest.raises(HttpResponseError) as failed:
         pools.begin_create_or_update("laptop", "laptop", "ws0", BODY).result(10)
+    assert failed.value.error is not None
     assert (failed.value.status_code, failed.value.error.code) == (200, "AllocationFailed")
 
 

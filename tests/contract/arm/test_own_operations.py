@@ -1,25 +1,29 @@
 """What AKS begins itself: upgrades, starts and stops, and what becomes of requests meanwhile."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
-from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster
+from tests.contract.arm.test_stand_in import BODY, TOKEN, Client, cluster
 
 OWN = ["Upgrading", "UpgradingNodeImageVersion", "Updating", "Scaling", "Starting"]
 NO_SURGE = {"upgradeSettings": {"maxSurge": "0", "maxUnavailable": "1"}}
 
 
-def ready(ask, **properties):
+def ready(ask: Client, **properties: Any) -> Any:
     body = {"properties": {**BODY["properties"], **properties}}
     assert ask("PUT", "/agentPools/ws0", body)[0] == 201
     ask.pass_time(240)
     return ask.arm.cluster
 
 
-def state(ask, path="/agentPools/ws0"):
+def state(ask: Client, path: str = "/agentPools/ws0") -> Any:
     return ask("GET", path)[1]["properties"]["provisioningState"]
 
 
-def nodes(ask):
+def nodes(ask: Client) -> Any:
     """Number and Ready condition of each Node."""
     return {
         name[-1]: node["status"]["conditions"][0]["status"]
@@ -28,7 +32,7 @@ def nodes(ask):
 
 
 @pytest.mark.parametrize("which", OWN)
-def test_an_operation_of_a_pool_ends_by_itself(which) -> None:
+def test_an_operation_of_a_pool_ends_by_itself(which: Any) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool="ws0")
         assert (state(ask), state(ask, "")) == (which, "Succeeded")
@@ -37,7 +41,7 @@ def test_an_operation_of_a_pool_ends_by_itself(which) -> None:
 
 
 @pytest.mark.parametrize("which", ["Upgrading", "UpgradingNodeImageVersion"])
-def test_without_surge_the_only_node_is_away_during_an_upgrade(which) -> None:
+def test_without_surge_the_only_node_is_away_during_an_upgrade(which: Any) -> None:
     with cluster() as ask:
         managed = ready(ask, **NO_SURGE)
         before = next(iter(ask.nodes.by_name.values()))
@@ -51,7 +55,7 @@ def test_without_surge_the_only_node_is_away_during_an_upgrade(which) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"upgradeSettings": {"maxSurge": "1"}}])
-def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings) -> None:
+def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings: Any) -> None:
     with cluster() as ask:
         ready(ask, **settings).begin_own_operation("Upgrading", 600, pool="ws0")
         assert nodes(ask) == {"0": "True"}
@@ -64,7 +68,7 @@ def test_with_surge_the_new_node_joins_before_the_old_one_leaves(settings) -> No
 
 
 @pytest.mark.parametrize("which", ["Updating", "Scaling", "Starting"])
-def test_other_operations_leave_the_node_alone(which) -> None:
+def test_other_operations_leave_the_node_alone(which: Any) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool="ws0")
         ask.pass_time(300)
@@ -72,7 +76,7 @@ def test_other_operations_leave_the_node_alone(which) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 300])
-def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seconds) -> None:
+def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seconds: Any) -> None:
     with cluster(preempts=True) as ask:
         ready(ask).begin_own_operation("Upgrading", 600, pool="ws0")
         ask.pass_time(seconds)
@@ -84,7 +88,7 @@ def test_a_pool_that_is_deleted_during_an_upgrade_takes_all_its_nodes_along(seco
 
 @pytest.mark.parametrize("pool", [None, "ws0"])
 @pytest.mark.parametrize("which", OWN)
-def test_a_delete_is_refused_and_remembered(which, pool) -> None:
+def test_a_delete_is_refused_and_remembered(which: Any, pool: Any) -> None:
     with cluster() as ask:
         managed = ready(ask)
         managed.begin_own_operation(which, 600, pool=pool)
@@ -99,7 +103,7 @@ def test_a_delete_is_refused_and_remembered(which, pool) -> None:
 
 @pytest.mark.parametrize("pool", [None, "ws0"])
 @pytest.mark.parametrize("which", OWN)
-def test_a_delete_that_preempts_leaves_the_cluster_failed(which, pool) -> None:
+def test_a_delete_that_preempts_leaves_the_cluster_failed(which: Any, pool: Any) -> None:
     with cluster(preempts=True) as ask:
         managed = ready(ask)
         managed.begin_own_operation(which, 600, pool=pool)
@@ -131,7 +135,9 @@ def test_a_delete_during_ones_own_creation_preempts_nothing_of_aks() -> None:
         ("ws1", None, "Stopping", "Provisioning State(Stopping) and Power State(Stopped)"),
     ],
 )  # fmt: skip
-def test_a_put_during_it_is_refused_in_aks_own_words(path, pool, which, said) -> None:
+def test_a_put_during_it_is_refused_in_aks_own_words(
+    path: Any, pool: Any, which: Any, said: Any
+) -> None:
     with cluster() as ask:
         ready(ask).begin_own_operation(which, 600, pool=pool)
         status, body = ask("PUT", f"/agentPools/{path}", BODY)
@@ -173,7 +179,7 @@ def test_a_cluster_that_stopped_stays_so_and_refuses_even_with_preemption() -> N
         ]
 
 
-def etag(ask):
+def etag(ask: Client) -> Any:
     return ask("GET", "/agentPools/ws0")[1]["properties"]["eTag"]
 
 

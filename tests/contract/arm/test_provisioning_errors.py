@@ -1,6 +1,9 @@
 """Why pools fail: the same cause, in the shapes of several years."""
 
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import pytest
 from azure.mgmt.containerservice.models import AgentPool
@@ -26,7 +29,7 @@ WRAPPING = ("CreateVMSSAgentPoolFailed", "ReconcileVMSSAgentPoolFailed")
 
 @pytest.mark.parametrize("code", sorted(WORDS))
 @pytest.mark.parametrize("outer", WRAPPING)
-def test_in_2022_the_cause_is_only_in_the_message(code, outer) -> None:
+def test_in_2022_the_cause_is_only_in_the_message(code: Any, outer: Any) -> None:
     error = provisioning_error(2022, code, outer=outer)
     assert set(error) == {"code", "message"}
     assert error["code"] == outer
@@ -35,7 +38,7 @@ def test_in_2022_the_cause_is_only_in_the_message(code, outer) -> None:
 
 @pytest.mark.parametrize("year", [2024, 2026])
 @pytest.mark.parametrize("code", sorted(WORDS))
-def test_later_the_cause_is_the_code_and_in_the_details(year, code) -> None:
+def test_later_the_cause_is_the_code_and_in_the_details(year: Any, code: Any) -> None:
     error = provisioning_error(year, code)
     assert error["code"] == ("QuotaExceeded" if code == "OperationNotAllowed" else code)
     assert error["details"] == [{"code": code, "message": WORDS[code]}]
@@ -45,7 +48,7 @@ def test_later_the_cause_is_the_code_and_in_the_details(year, code) -> None:
 @pytest.mark.parametrize(
     ("year", "begins"), [(2024, 'Code="OperationNotAllowed" Message="'), (2026, "Create or update VMSS")]
 )  # fmt: skip
-def test_the_message_of_a_year_begins_in_its_own_way(year, begins) -> None:
+def test_the_message_of_a_year_begins_in_its_own_way(year: Any, begins: Any) -> None:
     said = quota("LowPriorityCores", 3, 0, 6)
     error = provisioning_error(year, "OperationNotAllowed", said)
     assert error["message"].startswith(begins)
@@ -80,7 +83,9 @@ def test_throttling_inside_azure_has_the_code_of_a_quota() -> None:
          "CSE failed with 'VMExtensionError_OutboundConnFail'"),
     ],
 )  # fmt: skip
-def test_a_node_that_could_not_be_set_up_says_why(year, status, code, says) -> None:
+def test_a_node_that_could_not_be_set_up_says_why(
+    year: Any, status: Any, code: Any, says: Any
+) -> None:
     error = node_setup_failed(year, status)
     assert error["code"] == code
     assert says in error["message"]
@@ -104,12 +109,12 @@ def test_a_put_may_be_refused_around_json_that_names_the_cause() -> None:
         throttled_by_compute(),
     ],
 )
-def test_azures_own_model_reads_what_failed_a_pool(error) -> None:
+def test_azures_own_model_reads_what_failed_a_pool(error: Any) -> None:
     with cluster() as ask:
         ask.arm.cluster.faults.script_next(Outcome("Failed", error))
         ask("PUT", "/agentPools/ws0", BODY)
         ask.pass_time(240)
-        read = AgentPool(ask("GET", "/agentPools/ws0")[1]).properties
+        read: Any = AgentPool(ask("GET", "/agentPools/ws0")[1]).properties
         assert read.provisioning_state == "Failed"
         assert read.status.provisioning_error.code == error["code"]
         assert read.status.provisioning_error.message == error["message"]
@@ -125,7 +130,7 @@ def test_azures_own_model_reads_what_failed_a_pool(error) -> None:
     ],
 )  # fmt: skip
 def test_a_pool_without_a_free_machine_fails_in_the_words_of_today(
-    free, properties, code, says
+    free: Any, properties: Any, code: Any, says: Any
 ) -> None:
     with cluster(compute=Compute(free=free)) as ask:
         ask("PUT", "/agentPools/ws0", {"properties": {**BODY["properties"], **properties}})

@@ -1,17 +1,21 @@
 """What AKS refuses in a PUT, in the shape and words in which it does."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from kaito_laptop.azure.compute import Compute
 
-from tests.contract.arm.test_stand_in import BODY, TOKEN, cluster
+from tests.contract.arm.test_stand_in import BODY, TOKEN, Client, cluster
 
 SPOT = {"scaleSetPriority": "Spot"}
 MAX_SURGE = "agentPoolProfile.upgrade.maxSurge"
 MAX_UNAVAILABLE = "agentPoolProfile.upgradeSettings.maxUnavailable"
 
 
-def put(ask, name="ws0", **properties):
+def put(ask: Client, name: str = "ws0", **properties: Any) -> Any:
     return ask("PUT", f"/agentPools/{name}", {"properties": {**BODY["properties"], **properties}})
 
 
@@ -55,7 +59,9 @@ def put(ask, name="ws0", **properties):
         ({"vmSize": ""}, "InvalidParameter", None, "vmSize"),
     ],
 )  # fmt: skip
-def test_a_pool_that_aks_does_not_accept_is_refused_flat(properties, code, target, said) -> None:
+def test_a_pool_that_aks_does_not_accept_is_refused_flat(
+    properties: Any, code: Any, target: Any, said: Any
+) -> None:
     with cluster() as ask:
         status, body = put(ask, **properties)
         assert (status, body["code"], body.get("target")) == (400, code, target)
@@ -80,7 +86,7 @@ def test_a_pool_that_aks_does_not_accept_is_refused_flat(properties, code, targe
         {"osSKU": "AzureLinux"},
     ],
 )
-def test_a_pool_that_aks_accepts_is_made(properties) -> None:
+def test_a_pool_that_aks_accepts_is_made(properties: Any) -> None:
     with cluster() as ask:
         assert put(ask, **properties)[0] == 201
 
@@ -128,7 +134,7 @@ def test_pools_that_are_being_deleted_count_for_the_most_that_there_may_be() -> 
          "The VM size of AgentPoolProfile:ws0 is not allowed in your subscription in location"),
     ],
 )  # fmt: skip
-def test_what_the_region_can_not_give_is_refused_flat(compute, code, said) -> None:
+def test_what_the_region_can_not_give_is_refused_flat(compute: Any, code: Any, said: Any) -> None:
     with cluster(compute=compute) as ask:
         status, body = put(ask)
         assert (status, body["code"]) == (400, code)
@@ -144,7 +150,7 @@ def test_what_the_region_can_not_give_is_refused_flat(compute, code, said) -> No
         ({"If-Match": "*", "If-None-Match": "*"}, (400, "BadRequest")),
     ],
 )
-def test_a_condition_that_does_not_hold_is_refused_flat(headers, expected) -> None:
+def test_a_condition_that_does_not_hold_is_refused_flat(headers: Any, expected: Any) -> None:
     with cluster() as ask:
         put(ask)
         status, body = ask("PUT", "/agentPools/ws0", BODY, {**TOKEN, **headers})
@@ -158,7 +164,7 @@ def test_a_condition_that_does_not_hold_is_refused_flat(headers, expected) -> No
         ("AgentPoolNotFound", "Agent Pool not found", ""),
     ],
 )
-def test_a_missing_pool_is_named_so_by_aks_itself(code, said, subcode) -> None:
+def test_a_missing_pool_is_named_so_by_aks_itself(code: Any, said: Any, subcode: Any) -> None:
     with cluster(not_found_code=code) as ask:
         status, body = ask("GET", "/agentPools/any")
         assert status == 404

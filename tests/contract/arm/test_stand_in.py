@@ -1,8 +1,12 @@
 """The stand-in has AKS' semantics, so that what passes here is not a habit of the stand-in."""
 
+from __future__ import annotations
+
 import http.client
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -25,11 +29,13 @@ BODY = {
 
 
 class Client:
-    def __init__(self, arm, clock, nodes) -> None:
+    def __init__(self, arm: Any, clock: VirtualClock, nodes: Any) -> None:
         self.arm, self.clock, self.nodes = arm, clock, nodes
         self.base = arm.cluster.id
 
-    def __call__(self, method, path="", body=None, headers=TOKEN, base=None):
+    def __call__(
+        self, method: str, path: str = "", body: Any = None, headers: Any = TOKEN, base: Any = None
+    ) -> Any:
         connection = http.client.HTTPConnection(self.arm.url.removeprefix("http://"), timeout=5)
         data = json.dumps(body) if body is not None else None
         connection.request(method, f"{self.base if base is None else base}{path}", data, headers)
@@ -38,19 +44,19 @@ class Client:
         connection.close()
         return response.status, json.loads(raw) if raw else None
 
-    def pass_time(self, seconds) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.clock.advance_to(self.clock.seconds() + seconds)
         self.arm.cluster.advance()
 
 
 @contextmanager
-def cluster(**options):
+def cluster(**options: Any) -> Iterator[Client]:
     clock, nodes = VirtualClock(), NodeList()
     with ScriptedArmServer(ScriptedCluster(clock, nodes, GPUS, **options)) as arm:
         yield Client(arm, clock, nodes)
 
 
-def code(answer):
+def code(answer: Any) -> Any:
     status, body = answer
     return status, body.get("error", body)["code"]
 
@@ -68,7 +74,7 @@ def test_a_request_without_token_is_401() -> None:
         ("managedClusters/laptop", "ResourceNotFound"),
     ],
 )
-def test_another_cluster_is_not_found_with_its_own_code(part, expected) -> None:
+def test_another_cluster_is_not_found_with_its_own_code(part: Any, expected: Any) -> None:
     with cluster() as ask:
         base = ask.base.replace(part, f"{part}x")
         assert code(ask("GET", "/agentPools/any", base=base)) == (404, expected)
@@ -109,7 +115,7 @@ def test_a_pool_is_created_in_its_time_and_its_node_joins() -> None:
 
 
 @pytest.mark.parametrize("size", ["Standard_ND96isr_MI300X_v5", "Standard_NP10s"])
-def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size) -> None:
+def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size: Any) -> None:
     with cluster() as ask:
         ask("PUT", "/agentPools/ws0", {"properties": {**BODY["properties"], "vmSize": size}})
         ask.pass_time(240)
@@ -119,7 +125,7 @@ def test_a_node_whose_size_has_no_nvidia_gpus_shows_none(size) -> None:
 
 
 @pytest.mark.parametrize("size", load_presets().instance_types.values(), ids=lambda size: size.name)
-def test_the_processors_in_the_name_of_a_size_are_those_of_the_catalogue(size) -> None:
+def test_the_processors_in_the_name_of_a_size_are_those_of_the_catalogue(size: Any) -> None:
     assert vcpus(size.name) == size.vcpus
 
 
@@ -134,7 +140,7 @@ def test_if_none_match_keeps_a_put_from_changing_a_pool() -> None:
 
 
 @pytest.mark.parametrize("style", ["{}", '"{}"', 'W/"{}"'])
-def test_if_match_must_be_the_newest_etag(style) -> None:
+def test_if_match_must_be_the_newest_etag(style: Any) -> None:
     with cluster() as ask:
         old = ask("PUT", "/agentPools/ws0", BODY)[1]["properties"]["eTag"]
         ask.pass_time(240)
@@ -209,6 +215,6 @@ def test_on_the_clock_of_this_computer_it_moves_by_itself() -> None:
     joined = nodes.joined
     managed = ScriptedCluster(RealClock(), nodes, GPUS, create_seconds=0.05)
     with ScriptedArmServer(managed, moves_by_itself=True) as arm:
-        ask = Client(arm, None, nodes)
+        ask = Client(arm, VirtualClock(), nodes)
         ask("PUT", "/agentPools/ws0", BODY)
         assert joined.wait(10)

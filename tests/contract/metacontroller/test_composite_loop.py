@@ -1,13 +1,17 @@
 """CompositeControllers behave as Metacontroller 4.17.2 was measured to."""
 
+from __future__ import annotations
+
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaito_laptop.controllers.garbage import GarbageCollector
+from kaito_laptop.core.cluster import Manifest
 from kaito_laptop.metacontroller.answers import MetacontrollerCrashedError
 from kaito_laptop.metacontroller.hooks import HookAnswer
 
@@ -17,7 +21,7 @@ CONFIG_MAPS = [("v1", "configmaps", "InPlace")]
 FINALIZER = "metacontroller.io/compositecontroller-workspace-controller"
 
 
-def config_map(name="c", data=None, **metadata):
+def config_map(name: str = "c", data: Any = None, **metadata: Any) -> Any:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -26,7 +30,13 @@ def config_map(name="c", data=None, **metadata):
     }
 
 
-def fixture_with(children=CONFIG_MAPS, sync=None, hooks=("sync",), fixture=None, **spec):
+def fixture_with(
+    children: Any = CONFIG_MAPS,
+    sync: Any = None,
+    hooks: Any = ("sync",),
+    fixture: Any = None,
+    **spec: Any,
+) -> Any:
     fixture = fixture or MetacontrollerFixture()
     answer = sync or (lambda request: {"children": [config_map()]})
     fixture.hooks.on.setdefault("/sync", answer if callable(answer) else lambda request: answer)
@@ -35,14 +45,14 @@ def fixture_with(children=CONFIG_MAPS, sync=None, hooks=("sync",), fixture=None,
     return fixture
 
 
-def started(*args, **kwargs):
+def started(*args: Any, **kwargs: Any) -> Any:
     fixture = fixture_with(*args, **kwargs)
     fixture.workspace()
     fixture.event_loop.settle()
     return fixture
 
 
-def children(fixture, kind="ConfigMap", api="v1"):
+def children(fixture: MetacontrollerFixture, kind: str = "ConfigMap", api: str = "v1") -> Any:
     return [each["metadata"]["name"] for each in fixture.list(api, kind)]
 
 
@@ -82,7 +92,7 @@ def test_a_child_that_is_no_longer_declared_is_deleted() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"null", b"{}", b'{"Children": []}'])
-def test_an_empty_answer_deletes_all_children(answer) -> None:
+def test_an_empty_answer_deletes_all_children(answer: Any) -> None:
     answers = [{"children": [config_map()]}, {"children": [config_map()]}]
     fixture = started(
         sync=lambda request: answers.pop() if answers else answer,
@@ -114,14 +124,14 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_answer_that_cannot_be_read_changes_nothing_and_is_told(answer) -> None:
+def test_an_answer_that_cannot_be_read_changes_nothing_and_is_told(answer: Any) -> None:
     fixture = started(sync=lambda request: answer)
     assert "status" not in fixture.get("kaito.sh/v1alpha1", "Workspace", "w")
     assert fixture.events()[0]["message"].startswith("Sync error: sync hook failed for Workspace")
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 404, 500, 503])
-def test_only_200_is_a_success(status) -> None:
+def test_only_200_is_a_success(status: Any) -> None:
     fixture = started(sync=lambda request: HookAnswer(status, {}, b'{"children": []}'))
     assert f"status {status}" in fixture.events()[0]["message"]
     fixture.event_loop.advance(1)
@@ -132,7 +142,7 @@ def test_only_200_is_a_success(status) -> None:
 def test_too_many_requests_comes_back_when_the_hook_says() -> None:
     times = []
 
-    def sync(request):
+    def sync(request: Any) -> Any:
         times.append(fixture.event_loop.clock.seconds())
         return HookAnswer(429, {"retry-after": "7"}, b"")
 
@@ -156,7 +166,7 @@ def test_a_change_of_the_parent_does_not_wait_for_the_back_off() -> None:
 def test_resync_after_seconds_asks_again() -> None:
     times = []
 
-    def sync(request):
+    def sync(request: Any) -> Any:
         times.append(fixture.event_loop.clock.seconds())
         return {"children": [], "resyncAfterSeconds": 0.5}
 
@@ -244,7 +254,7 @@ def test_on_delete_never_updates() -> None:
 
 
 @pytest.mark.parametrize("method", ["Recreate", "RollingInPlace", "RollingRecreate"])
-def test_update_methods_that_nobody_should_use_are_refused_clearly(method) -> None:
+def test_update_methods_that_nobody_should_use_are_refused_clearly(method: Any) -> None:
     fixture = fixture_with([("v1", "configmaps", method)])
     message = fixture.events("CreateError")[0]["message"]
     assert f"'{method}' of configmaps is not supported here" in message
@@ -319,7 +329,7 @@ def test_parents_keep_their_finalizer_when_the_controller_goes_first() -> None:
     ]
 
 
-def related_lab(version, rule, **spec):
+def related_lab(version: str, rule: Any, **spec: Any) -> Any:
     fixture = MetacontrollerFixture()
     rules = rule if isinstance(rule, list) else [rule]
     fixture.hooks.on["/cust"] = lambda request: {"relatedResources": rules}
@@ -332,7 +342,7 @@ def related_lab(version, rule, **spec):
 NODES = {"apiVersion": "v1", "resource": "nodes", "labelSelector": {"matchLabels": {"pool": "a"}}}
 
 
-def node(fixture, name="n", **labels) -> None:
+def node(fixture: MetacontrollerFixture, name: str = "n", **labels: Any) -> None:
     fixture.cluster.create(
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
     )
@@ -340,7 +350,7 @@ def node(fixture, name="n", **labels) -> None:
 
 
 @pytest.mark.parametrize(("version", "seen"), [("v1", []), ("v2", ["n"])])
-def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen) -> None:
+def test_nodes_reach_a_namespaced_parent_from_version_two_on(version: Any, seen: Any) -> None:
     fixture = related_lab(version, NODES)
     calls = len(fixture.hooks.bodies("/sync"))
     node(fixture, pool="a")
@@ -352,7 +362,10 @@ def test_nodes_reach_a_namespaced_parent_from_version_two_on(version, seen) -> N
 
 def test_the_rules_are_asked_for_once_per_generation_and_twenty_minutes() -> None:
     fixture = related_lab("v2", NODES)
-    asked = lambda: len(fixture.hooks.bodies("/cust"))  # noqa: E731
+
+    def asked() -> int:
+        return len(fixture.hooks.bodies("/cust"))
+
     parent = fixture.get("kaito.sh/v1alpha1", "Workspace", "w")
     parent["metadata"]["labels"] = {"x": "y"}
     fixture.cluster.update(parent)
@@ -404,7 +417,7 @@ def test_a_status_that_only_differs_for_itself_is_passed_over_when_asked() -> No
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from("abc"), unique=True), st.integers(0, 9))
-def test_in_the_end_the_children_are_those_that_were_declared_last(names, seed) -> None:
+def test_in_the_end_the_children_are_those_that_were_declared_last(names: Any, seed: Any) -> None:
     wanted = ["a", "b"]
     fixture = MetacontrollerFixture(seed)
     started(
@@ -419,12 +432,12 @@ def test_in_the_end_the_children_are_those_that_were_declared_last(names, seed) 
     assert fixture.writes == []
 
 
-def template(**spec):
+def template(**spec: Any) -> Any:
     container = {"name": "main", "image": "x:1", **spec.pop("container", {})}
     return {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], **spec}}
 
 
-def workload(kind="Deployment", template_fields=None, **spec):
+def workload(kind: str = "Deployment", template_fields: Any = None, **spec: Any) -> Any:
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -437,11 +450,11 @@ def workload(kind="Deployment", template_fields=None, **spec):
     }
 
 
-def container(**fields):
+def container(**fields: Any) -> Any:
     return workload(template_fields=template(container=fields))
 
 
-def service(**spec):
+def service(**spec: Any) -> Any:
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -450,11 +463,11 @@ def service(**spec):
     }
 
 
-def secret(**fields):
+def secret(**fields: Any) -> Any:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "d"}, **fields}
 
 
-def limits(**amounts):
+def limits(**amounts: Any) -> Any:
     return container(resources={"limits": amounts})
 
 
@@ -534,17 +547,17 @@ KINDS = [
 ]
 
 
-def wants_to_write(child):
+def wants_to_write(child: Any) -> Any:
     """Whether a settled parent still sends a PUT for its child at each sync."""
     puts = []
     fixture = MetacontrollerFixture()
     real = fixture.cluster.update
 
-    def update(manifest):
+    def update(manifest: Manifest) -> Any:
         puts.append(manifest["kind"])
         return real(manifest)
 
-    fixture.cluster.update = update
+    fixture.cluster.update = update  # type: ignore[method-assign]
     started(KINDS, lambda request: {"children": [json.loads(json.dumps(child))]}, fixture=fixture)
     puts.clear()
     fixture.event_loop.advance(1801)
@@ -552,19 +565,19 @@ def wants_to_write(child):
 
 
 @pytest.mark.parametrize("child", DRIFTS.values(), ids=DRIFTS)
-def test_a_shape_that_the_server_rewrites_is_written_at_every_sync(child) -> None:
+def test_a_shape_that_the_server_rewrites_is_written_at_every_sync(child: Any) -> None:
     assert wants_to_write(child)
 
 
 @pytest.mark.parametrize("child", CLEAN.values(), ids=CLEAN)
-def test_a_shape_that_the_server_keeps_is_written_once(child) -> None:
+def test_a_shape_that_the_server_keeps_is_written_once(child: Any) -> None:
     assert not wants_to_write(child)
 
 
 def test_error_gaps_grow_as_measured() -> None:
     times = []
 
-    def sync(request):
+    def sync(request: Any) -> Any:
         times.append(fixture.event_loop.clock.seconds())
         return HookAnswer(500, {}, b"")
 

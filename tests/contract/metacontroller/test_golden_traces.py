@@ -1,8 +1,11 @@
 """The loop calls hooks as the real Metacontroller 4.17.2 did on a real API server (recorded traces)."""
 
+from __future__ import annotations
+
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +29,7 @@ CHILDREN = [
 ]
 
 
-def desired():
+def desired() -> Any:
     """The children of the recording, without what Metacontroller and the API server added."""
     steady = GOLDEN["v2.request.sync.steady"]["children"]
     last_applied = "metacontroller.k8s.io/last-applied-configuration"
@@ -39,16 +42,16 @@ def desired():
     return found
 
 
-def observed(request):
+def observed(request: Any) -> Any:
     return {group: len(objects) for group, objects in request["children"].items()}
 
 
-def sync(request):
+def sync(request: Any) -> Any:
     status = {"observed": observed(request), "phase": "Running"}
     return {"status": status, "children": desired()}
 
 
-def finalize(request):
+def finalize(request: Any) -> Any:
     """Let the children go one by one, as the hook of the recording did."""
     there = {group.split(".")[0] for group, objects in request["children"].items() if objects}
     left = [kind for kind in ORDER if kind in there]
@@ -56,7 +59,7 @@ def finalize(request):
     return {"status": {"phase": "Deleting"}, "children": kept, "finalized": not left}
 
 
-def customize(request):
+def customize(request: Any) -> Any:
     rule = {
         "apiVersion": "v1",
         "resource": "nodes",
@@ -67,7 +70,7 @@ def customize(request):
     return {"relatedResources": [rule]}
 
 
-def recorded_cluster(version):
+def recorded_cluster(version: str) -> Any:
     fixture = MetacontrollerFixture()
     for controller in (GarbageCollector, DeploymentController, JobController):
         controller(fixture.cluster, fixture.event_loop)
@@ -86,7 +89,7 @@ def recorded_cluster(version):
     return fixture
 
 
-def seen(path, request):
+def seen(path: str, request: Any) -> Any:
     entry = {
         "hook": path,
         "finalizing": request.get("finalizing"),
@@ -99,12 +102,12 @@ def seen(path, request):
     return entry
 
 
-def without_repeats(entries):
+def without_repeats(entries: Any) -> Any:
     return entries[:1] + [after for before, after in pairwise(entries) if after != before]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_new_workspace_is_asked_about_as_recorded(version) -> None:
+def test_a_new_workspace_is_asked_about_as_recorded(version: Any) -> None:
     fixture = recorded_cluster(version)
 
     calls = [seen(path, request) for path, request in fixture.hooks.calls]
@@ -115,7 +118,7 @@ def test_a_new_workspace_is_asked_about_as_recorded(version) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_requests_have_the_recorded_shape(version) -> None:
+def test_the_requests_have_the_recorded_shape(version: Any) -> None:
     fixture = recorded_cluster(version)
 
     first = fixture.hooks.bodies("/sync")[0]
@@ -144,7 +147,7 @@ def test_children_are_defaulted_as_recorded() -> None:
                 assert child["metadata"].get(field) == golden["metadata"].get(field)
 
 
-def deletion(fixture, propagation):
+def deletion(fixture: MetacontrollerFixture, propagation: Any) -> Any:
     fixture.hooks.calls.clear()
     workspaces = fixture.cluster.resource("kaito.sh/v1alpha1", "Workspace")
     fixture.cluster.delete(Key(workspaces, "phi-2-tuned", "ml-team"), propagation)
@@ -161,7 +164,7 @@ def deletion(fixture, propagation):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version) -> None:
+def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version: Any) -> None:
     fixture = recorded_cluster(version)
 
     calls = without_repeats(deletion(fixture, "Background"))
@@ -172,7 +175,9 @@ def test_background_deletion_is_in_the_hands_of_the_hook_as_recorded(version) ->
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorded(version) -> None:
+def test_foreground_deletion_is_in_the_hands_of_the_garbage_collector_as_recorded(
+    version: Any,
+) -> None:
     fixture = recorded_cluster(version)
 
     calls = without_repeats(deletion(fixture, "Foreground"))

@@ -1,5 +1,9 @@
 """CRD schemas: defaults, pruning, and the words in which the API server refuses."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from kaito_laptop.core.clock import VirtualClock
@@ -45,13 +49,13 @@ ROOT = {"type": "object", "properties": {"spec": SPEC}}
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Any:
     store = MemoryCluster(VirtualClock())
     store.create(definition("Thing", "things", schema=ROOT))
     return store
 
 
-def thing(**spec):
+def thing(**spec: Any) -> Any:
     return {
         "apiVersion": "kaito.sh/v1alpha1",
         "kind": "Thing",
@@ -60,7 +64,7 @@ def thing(**spec):
     }
 
 
-def test_defaults_are_filled_in_at_every_depth(cluster) -> None:
+def test_defaults_are_filled_in_at_every_depth(cluster: MemoryCluster) -> None:
     stored = cluster.create(thing(ports=[{"port": 1}]))["spec"]
     assert stored == {
         "size": 1,
@@ -70,14 +74,14 @@ def test_defaults_are_filled_in_at_every_depth(cluster) -> None:
     }
 
 
-def test_unknown_fields_are_pruned_unless_the_schema_keeps_them(cluster) -> None:
+def test_unknown_fields_are_pruned_unless_the_schema_keeps_them(cluster: MemoryCluster) -> None:
     stored = cluster.create(thing(typo=1, free={"kept": {"deep": 1}}, labels={"a": "b"}))["spec"]
     assert "typo" not in stored
     assert stored["free"] == {"kept": {"deep": 1}}
     assert stored["labels"] == {"a": "b"}
 
 
-def test_null_is_as_good_as_missing_where_it_is_not_allowed(cluster) -> None:
+def test_null_is_as_good_as_missing_where_it_is_not_allowed(cluster: MemoryCluster) -> None:
     stored = cluster.create(thing(mode=None, maybe=None))["spec"]
     assert stored["mode"] == "fast"
     assert stored["maybe"] is None
@@ -118,31 +122,33 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("spec", "message"), MESSAGES.values(), ids=MESSAGES)
-def test_a_wrong_value_is_named_with_its_field(cluster, spec, message) -> None:
+def test_a_wrong_value_is_named_with_its_field(
+    cluster: MemoryCluster, spec: Any, message: Any
+) -> None:
     with pytest.raises(Invalid) as refused:
         cluster.create(thing(**spec))
     assert message in refused.value.message
     assert refused.value.message.startswith('The Thing "t" is invalid: ')
 
 
-def test_a_missing_field_is_named(cluster) -> None:
+def test_a_missing_field_is_named(cluster: MemoryCluster) -> None:
     without = thing()
     del without["spec"]["size"]
     with pytest.raises(Invalid, match=r'^The Thing "t" is invalid: spec.size: Required value$'):
         cluster.create(without)
 
 
-def test_several_causes_are_listed_one_below_the_other(cluster) -> None:
+def test_several_causes_are_listed_one_below_the_other(cluster: MemoryCluster) -> None:
     with pytest.raises(Invalid) as refused:
         cluster.create(thing(size=0, mode="x"))
     assert refused.value.message.count("\n* spec.") == 2
 
 
-def rules(*validations, **properties):
+def rules(*validations: Any, **properties: Any) -> Any:
     return {"type": "object", "x-kubernetes-validations": list(validations), **properties}
 
 
-def words(found, value, old=None):
+def words(found: Any, value: Any, old: Any = None) -> Any:
     return list(schema.causes(found, value, old, old is not None))
 
 

@@ -1,9 +1,12 @@
 """Queues and timers, on a clock that only the test moves."""
 
+from __future__ import annotations
+
 import threading
 import time
+from collections.abc import Hashable
 from itertools import pairwise
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
@@ -14,35 +17,37 @@ from kaito_laptop.core.event_loop import EventLoop, NeverHappens, Queue, Retry
 
 
 @pytest.fixture
-def event_loop():
+def event_loop() -> Any:
     return EventLoop(VirtualClock())
 
 
-def test_a_name_that_waits_is_not_queued_twice(event_loop) -> None:
-    seen = []
-    queue = Queue(event_loop, seen.append)
+def test_a_name_that_waits_is_not_queued_twice(event_loop: EventLoop) -> None:
+    seen: list[str] = []
+    queue: Queue[str] = Queue(event_loop, seen.append)
     queue.add_all(["a", "b", "a"])
     event_loop.settle()
     assert seen == ["a", "b"]
 
 
-def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(event_loop) -> None:
-    seen = []
+def test_a_name_that_is_added_while_it_is_looked_at_is_looked_at_again(
+    event_loop: EventLoop,
+) -> None:
+    seen: list[str] = []
 
-    def look(key) -> None:
+    def look(key: Any) -> None:
         seen.append(key)
         if len(seen) < 3:
             queue.add(key)
 
-    queue = Queue(event_loop, look)
+    queue: Queue[str] = Queue(event_loop, look)
     queue.add("a")
     event_loop.settle()
     assert seen == ["a", "a", "a"]
 
 
-def test_of_two_moments_the_earlier_one_counts(event_loop) -> None:
+def test_of_two_moments_the_earlier_one_counts(event_loop: EventLoop) -> None:
     times = []
-    queue = Queue(event_loop, lambda key: times.append(event_loop.clock.seconds()))
+    queue: Queue[str] = Queue(event_loop, lambda key: times.append(event_loop.clock.seconds()))
     queue.add_after("a", 5)
     queue.add_after("a", 2)
     queue.add_after("a", 9)
@@ -50,11 +55,11 @@ def test_of_two_moments_the_earlier_one_counts(event_loop) -> None:
     assert times == [2]
 
 
-def test_failures_are_repeated_later_and_later_until_they_end(event_loop) -> None:
+def test_failures_are_repeated_later_and_later_until_they_end(event_loop: EventLoop) -> None:
     """The first gaps that were measured on the real one begin with 5 ms and double."""
     times = []
 
-    def look(key) -> None:
+    def look(key: Any) -> None:
         times.append(event_loop.clock.seconds())
         if len(times) < 5:
             raise Conflict("no")
@@ -66,23 +71,23 @@ def test_failures_are_repeated_later_and_later_until_they_end(event_loop) -> Non
 
 
 def test_the_longest_delay_is_a_thousand_seconds() -> None:
-    backoff = Backoff(VirtualClock())
+    backoff: Backoff[Hashable] = Backoff(VirtualClock())
     assert [backoff.delay("a") for _ in range(40)][-1] == 1000
     backoff.forget("a")
     assert backoff.delay("a") == 0.005
 
 
 def test_all_names_together_fail_ten_times_a_second_after_a_burst_of_a_hundred() -> None:
-    backoff = Backoff(VirtualClock())
+    backoff: Backoff[Hashable] = Backoff(VirtualClock())
     delays = [backoff.delay(name) for name in range(150)]
     assert delays[99] == 0.005
     assert delays[149] == pytest.approx(5)
 
 
-def test_a_retry_with_its_own_delay_is_no_failure(event_loop) -> None:
+def test_a_retry_with_its_own_delay_is_no_failure(event_loop: EventLoop) -> None:
     times = []
 
-    def look(key) -> Never:
+    def look(key: Any) -> Never:
         times.append(event_loop.clock.seconds())
         raise Retry("later", 3)
 
@@ -91,20 +96,21 @@ def test_a_retry_with_its_own_delay_is_no_failure(event_loop) -> None:
     assert times == [0, 3, 6, 9]
 
 
-def test_an_error_of_our_own_is_not_swallowed(event_loop) -> None:
-    Queue(event_loop, lambda key: {}[key]).add("a")
+def test_an_error_of_our_own_is_not_swallowed(event_loop: EventLoop) -> None:
+    nothing: dict[str, None] = {}
+    Queue(event_loop, nothing.__getitem__).add("a")
     with pytest.raises(KeyError):
         event_loop.settle()
 
 
-def test_time_jumps_to_what_is_due(event_loop) -> None:
+def test_time_jumps_to_what_is_due(event_loop: EventLoop) -> None:
     happened = []
     event_loop.after(1800, lambda: happened.append(event_loop.clock.seconds()))
     event_loop.run_until(lambda: bool(happened))
     assert happened == [1800]
 
 
-def test_waiting_for_what_never_comes_ends_with_the_reason(event_loop) -> None:
+def test_waiting_for_what_never_comes_ends_with_the_reason(event_loop: EventLoop) -> None:
     with pytest.raises(NeverHappens, match="nothing is left to do"):
         event_loop.run_until(lambda: False)
     event_loop.every(10, lambda: None)
@@ -112,14 +118,14 @@ def test_waiting_for_what_never_comes_ends_with_the_reason(event_loop) -> None:
         event_loop.run_until(lambda: False, within=100)
 
 
-def test_a_loop_that_never_rests_is_found(event_loop) -> None:
-    queue = Queue(event_loop, lambda key: queue.add(key))
+def test_a_loop_that_never_rests_is_found(event_loop: EventLoop) -> None:
+    queue: Queue[str] = Queue(event_loop, lambda key: queue.add(key))
     queue.add("a")
     with pytest.raises(NeverHappens, match="never rests"):
         event_loop.settle()
 
 
-def test_what_is_cancelled_does_not_happen(event_loop) -> None:
+def test_what_is_cancelled_does_not_happen(event_loop: EventLoop) -> None:
     happened = []
     event_loop.after(1, lambda: happened.append("once")).cancel()
     repeated = event_loop.every(1, lambda: happened.append("again"))
@@ -129,20 +135,23 @@ def test_what_is_cancelled_does_not_happen(event_loop) -> None:
     assert happened == ["again", "again"]
 
 
-def test_a_shuffled_engine_does_the_same_work_in_another_order() -> None:
+def test_a_shuffled_event_loop_does_the_same_work_in_another_order() -> None:
     orders = set()
     for seed in range(5):
-        event_loop, seen = EventLoop(VirtualClock(), seed), []
+        event_loop = EventLoop(VirtualClock(), seed)
+        seen: list[str] = []
         for name in "abcd":
-            Queue(event_loop, lambda key, name=name, seen=seen: seen.append(name)).add(1)
+            queue: Queue[str] = Queue(event_loop, seen.append)
+            queue.add(name)
         event_loop.settle()
         assert sorted(seen) == list("abcd")
         orders.add("".join(seen))
     assert len(orders) > 1
 
 
-def test_other_threads_bring_work_to_an_engine_that_sleeps() -> None:
-    event_loop, threads = EventLoop(RealClock()), []
+def test_other_threads_bring_work_to_an_event_loop_that_sleeps() -> None:
+    event_loop = EventLoop(RealClock())
+    threads: list[threading.Thread] = []
     event_loop.after(0.05, lambda: threads.append(threading.current_thread()))
 
     def bring() -> None:

@@ -1,12 +1,16 @@
 """Each Node has a Lease that its kubelet renews."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from kaito_laptop.controllers.cluster_nodes import LAPTOP, ready_node
 from kaito_laptop.kubelet.leases import NAMESPACE, NodeLeases
 
 from tests.harness.simulation import Simulation
 
 
-def renewed(simulation, node):
+def renewed(simulation: Simulation, node: Any) -> Any:
     return simulation.get("Lease", node, NAMESPACE)["spec"]["renewTime"]
 
 

@@ -1,12 +1,16 @@
 """Pods run as processes of this computer: real files, real signals, real ports."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +18,12 @@ from kaito_laptop.controllers.control_plane import control_plane
 from kaito_laptop.core.clock import RealClock
 from kaito_laptop.core.cluster import Key
 from kaito_laptop.core.event_loop import EventLoop
-from kaito_laptop.core.objects import condition, get
+from kaito_laptop.core.objects import get, is_true
 from kaito_laptop.kubelet.agent import Kubelet
 from kaito_laptop.kubelet.processes import ProcessRuntime
 from kaito_laptop.kubelet.services import ServiceProxy
+
+from tests.harness.cluster_client import condition_of
 
 SERVER = """
 import http.server, sys
@@ -34,7 +40,7 @@ http.server.HTTPServer((host, port), Handler).serve_forever()
 class Machine:
     """A cluster on the clock of this computer whose pods are processes."""
 
-    def __init__(self, state) -> None:
+    def __init__(self, state: Path) -> None:
         self.event_loop = EventLoop(RealClock())
         self.plane = control_plane(self.event_loop)
         self.cluster = self.plane.cluster
@@ -44,27 +50,27 @@ class Machine:
         )
         self.kubelet = Kubelet(self.cluster, self.event_loop, runtime)
 
-    def until(self, reached, seconds=15) -> None:
+    def until(self, reached: Any, seconds: int = 15) -> None:
         end = time.monotonic() + seconds
         while not reached():
             assert time.monotonic() < end, "it did not happen"
             if not self.event_loop.step():
                 self.event_loop.wait(0.5)
 
-    def key(self, kind, name):
+    def key(self, kind: str, name: str) -> Any:
         return Key(self.cluster.resource("v1", kind), name, "default")
 
-    def pod(self, name="p"):
+    def pod(self, name: str = "p") -> Any:
         return self.cluster.get(self.key("Pod", name))
 
-    def phase(self, name="p"):
+    def phase(self, name: str = "p") -> Any:
         return get(self.pod(name), "status", "phase")
 
-    def is_gone(self, name="p"):
+    def is_gone(self, name: str = "p") -> Any:
         pods = self.cluster.list(self.cluster.resource("v1", "Pod"))
         return name not in [pod["metadata"]["name"] for pod in pods]
 
-    def run(self, *containers, name="p", init=(), **spec) -> None:
+    def run(self, *containers: Any, name: str = "p", init: Any = (), **spec: Any) -> None:
         self.cluster.create(
             {
                 "apiVersion": "v1",
@@ -79,28 +85,30 @@ class Machine:
             }
         )
 
-    def ended(self, container="main", name="p", group="containerStatuses"):
+    def ended(
+        self, container: str = "main", name: str = "p", group: str = "containerStatuses"
+    ) -> Any:
         for status in self.pod(name)["status"][group]:
             if status["name"] == container:
                 return status["state"].get("terminated") or status["lastState"].get("terminated")
         return None
 
-    def log(self, container="main", name="p"):
+    def log(self, container: str = "main", name: str = "p") -> Any:
         return (self.state / "logs/default" / name / f"{container}.log").read_text()
 
 
 @pytest.fixture
-def machine(tmp_path: Path):
+def machine(tmp_path: Path) -> Iterator[Any]:
     machine = Machine(tmp_path)
     yield machine
     machine.kubelet.close()
 
 
-def python(code, name="main", **fields):
+def python(code: str, name: str = "main", **fields: Any) -> Any:
     return {"name": name, "image": "ours/x:1", "command": ["python", "-c", code], **fields}
 
 
-def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine) -> None:
+def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine: Any) -> None:
     mount = [{"name": "data", "mountPath": "/mnt/data"}]
     root = "import os; from pathlib import Path; root = Path(os.environ['KAITO_ROOT']);"
     message = "(root / 'dev/termination-log').write_text('{\"rows\": 3}')"
@@ -125,10 +133,10 @@ def test_a_pod_runs_its_containers_in_order_over_shared_volumes(machine) -> None
     assert machine.log() == "one two\n"
     assert machine.ended()["message"] == '{"rows": 3}'
     assert machine.ended("second", group="initContainerStatuses")["reason"] == "Completed"
-    assert condition(machine.pod(), "Ready")["reason"] == "PodCompleted"
+    assert condition_of(machine.pod(), "Ready")["reason"] == "PodCompleted"
 
 
-def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine) -> None:
+def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine: Any) -> None:
     failing = python(
         "print('no data'); raise SystemExit(1)",
         "data",
@@ -143,7 +151,7 @@ def test_a_failed_init_container_fails_the_pod_with_the_end_of_its_log(machine) 
     assert machine.ended() is None
 
 
-def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine) -> None:
+def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine: Any) -> None:
     cluster = machine.cluster
     cluster.create(
         {
@@ -209,13 +217,13 @@ def test_secrets_config_maps_and_fields_arrive_as_files_and_variables(machine) -
     ]
 
 
-def test_a_pod_waits_for_its_secret_and_says_so(machine) -> None:
+def test_a_pod_waits_for_its_secret_and_says_so(machine: Any) -> None:
     machine.run(
         python("pass", volumeMounts=[{"name": "s", "mountPath": "/s"}]),
         volumes=[{"name": "s", "secret": {"secretName": "late"}}],
     )
 
-    def warned():
+    def warned() -> Any:
         events = machine.cluster.list(machine.cluster.resource("v1", "Event"))
         return [e["message"] for e in events if e["reason"] == "FailedMount"]
 
@@ -228,10 +236,10 @@ def test_a_pod_waits_for_its_secret_and_says_so(machine) -> None:
     machine.until(lambda: machine.phase() == "Succeeded")
 
 
-def test_an_image_that_is_not_ours_is_not_pulled(machine) -> None:
+def test_an_image_that_is_not_ours_is_not_pulled(machine: Any) -> None:
     machine.run({"name": "main", "image": "nginx:1", "command": ["nginx"]})
 
-    def reason():
+    def reason() -> Any:
         found = get(machine.pod(), "status", "containerStatuses", default=[{}])
         return get(found[0], "state", "waiting", "reason")
 
@@ -240,7 +248,7 @@ def test_an_image_that_is_not_ours_is_not_pulled(machine) -> None:
     assert machine.phase() == "Pending"
 
 
-def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(machine) -> None:
+def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(machine: Any) -> None:
     proxy = ServiceProxy(machine.cluster)
     machine.cluster.create(
         {
@@ -262,10 +270,10 @@ def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(ma
         restartPolicy="Always",
     )
 
-    machine.until(lambda: condition(machine.pod(), "Ready") is not None)
-    machine.until(lambda: condition(machine.pod(), "Ready")["status"] == "True")
+    machine.until(lambda: condition_of(machine.pod(), "Ready") is not None)
+    machine.until(lambda: is_true(machine.pod(), "Ready"))
 
-    def answer():
+    def answer() -> Any:
         url = proxy.url("web", 80)
         found = subprocess.run(
             [
@@ -286,7 +294,7 @@ def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(ma
     proxy.stop()
 
 
-def test_deletion_asks_first_and_then_kills_the_whole_group(machine) -> None:
+def test_deletion_asks_first_and_then_kills_the_whole_group(machine: Any) -> None:
     stubborn = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
@@ -307,10 +315,10 @@ def test_deletion_asks_first_and_then_kills_the_whole_group(machine) -> None:
     machine.until(lambda: not list((machine.state / "pods").iterdir()))
 
 
-def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machine) -> None:
+def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machine: Any) -> None:
     machine.run(python("raise SystemExit(3)"), restartPolicy="Always")
 
-    def status():
+    def status() -> Any:
         return get(machine.pod(), "status", "containerStatuses", default=[{}])[0]
 
     machine.until(lambda: get(status(), "state", "waiting", "reason") == "CrashLoopBackOff")
@@ -320,7 +328,7 @@ def test_a_pod_that_crashes_is_restarted_and_then_waits_longer_and_longer(machin
     assert "back-off 10s" in status()["state"]["waiting"]["message"]
 
 
-def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine) -> None:
+def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine: Any) -> None:
     machine.run(python(f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"))
 
     machine.until(lambda: machine.phase() == "Failed")
@@ -328,7 +336,7 @@ def test_a_process_that_the_kernel_kills_counts_as_out_of_memory(machine) -> Non
     assert (machine.ended()["exitCode"], machine.ended()["reason"]) == (137, "OOMKilled")
 
 
-def test_the_probe_restarts_a_server_that_stops_answering(machine) -> None:
+def test_the_probe_restarts_a_server_that_stops_answering(machine: Any) -> None:
     once = (
         "import os, pathlib, sys\n"
         "seen = pathlib.Path(os.environ['KAITO_ROOT'], 'data/seen')\n"

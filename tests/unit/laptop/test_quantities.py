@@ -1,5 +1,9 @@
 """Quantities as the API server writes them back."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,18 +32,18 @@ from kaito_laptop.core import quantities
         ("100M", "100M"),
     ],
 )
-def test_a_quantity_is_stored_in_its_canonical_form(written, stored) -> None:
+def test_a_quantity_is_stored_in_its_canonical_form(written: Any, stored: Any) -> None:
     assert quantities.canonical(written) == stored
 
 
 @pytest.mark.parametrize("text", ["", "1GiB", "one", "1 Gi", "Gi"])
-def test_what_is_no_quantity_is_refused(text) -> None:
+def test_what_is_no_quantity_is_refused(text: Any) -> None:
     with pytest.raises(quantities.InvalidQuantityError):
         quantities.canonical(text)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["m", "", "k", "M", "Ki", "Mi", "Gi"]))
-def test_the_canonical_form_has_the_same_value_and_is_final(number, suffix) -> None:
+def test_the_canonical_form_has_the_same_value_and_is_final(number: int, suffix: Any) -> None:
     text = quantities.canonical(f"{number}{suffix}")
     assert quantities.parse(text) == quantities.parse(f"{number}{suffix}")
     assert quantities.canonical(text) == text

@@ -1,11 +1,14 @@
 """The registry of the laptop, as any image client sees it."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +27,12 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def send(registry):
+def send(registry: Registry) -> Any:
     return sender(registry)
 
 
-def sender(registry):
-    def call(method, path, body=None, **headers):
+def sender(registry: Registry) -> Any:
+    def call(method: str, path: str, body: Any = None, **headers: Any) -> Any:
         connection = http.client.HTTPConnection(registry.address, timeout=5)
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         connection.request(method, path, body, {**AUTH, **named})
@@ -41,7 +44,7 @@ def sender(registry):
     return call
 
 
-def push(send, name="team/a", tag="v1"):
+def push(send: Any, name: str = "team/a", tag: str = "v1") -> Any:
     assert send("POST", f"/v2/{name}/blobs/uploads/?digest={DIGEST}", BLOB)[0] == 201
     status, headers, _ = send("PUT", f"/v2/{name}/manifests/{tag}", MANIFEST)
     assert status == 201
@@ -54,21 +57,21 @@ def push(send, name="team/a", tag="v1"):
 )
 @pytest.mark.parametrize("header", ["", "Basic bm9ib2R5OndvcmQ=", "Basic %%", "Bearer x"])
 def test_without_the_password_nothing_is_pushed_and_nothing_private_is_read(
-    send, method, path, header
+    send: Any, method: Any, path: Any, header: Any
 ) -> None:
     status, headers, _ = send(method, path, b"", Authorization=header)
     assert status == 401
     assert headers["WWW-Authenticate"].startswith("Basic")
 
 
-def test_anyone_reads_below_a_public_prefix(send) -> None:
+def test_anyone_reads_below_a_public_prefix(send: Any) -> None:
     push(send, "public/a")
     assert send("GET", "/v2/public/a/manifests/v1", Authorization="")[2] == MANIFEST
     assert send("GET", f"/v2/public/a/blobs/{DIGEST}", Authorization="")[2] == BLOB
     assert send("GET", "/v2/publicity/manifests/v1", Authorization="")[0] == 401
 
 
-def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send) -> None:
+def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send: Any) -> None:
     digest = push(send)
     push(send, tag="v2")
     assert send("GET", f"/v2/team/a/manifests/{digest}")[2] == MANIFEST
@@ -80,13 +83,13 @@ def test_a_manifest_is_found_by_tag_and_digest_and_deleted_by_either(send) -> No
     assert send("GET", "/v2/team/a/manifests/v2")[0] == 404
 
 
-def test_a_manifest_whose_blobs_are_missing_is_refused(send) -> None:
+def test_a_manifest_whose_blobs_are_missing_is_refused(send: Any) -> None:
     status, _, body = send("PUT", "/v2/team/b/manifests/v1", MANIFEST)
     assert status == 400
     assert b"MANIFEST_BLOB_UNKNOWN" in body
 
 
-def test_an_upload_in_parts_says_where_it_is(send, registry) -> None:
+def test_an_upload_in_parts_says_where_it_is(send: Any, registry: Registry) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     assert send("PATCH", location, BLOB[:4], Content_Range="0-3")[1]["Range"] == "0-3"
     assert send("PATCH", location, BLOB[6:], Content_Range="6-9")[0] == 416
@@ -96,14 +99,14 @@ def test_an_upload_in_parts_says_where_it_is(send, registry) -> None:
     assert registry.storage.open_uploads() == []
 
 
-def test_other_bytes_than_the_digest_are_refused(send) -> None:
+def test_other_bytes_than_the_digest_are_refused(send: Any) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     status, _, body = send("PUT", f"{location}?digest={DIGEST}", b"other")
     assert status == 400
     assert b"DIGEST_INVALID" in body
 
 
-def test_a_cancelled_upload_is_gone(send, registry) -> None:
+def test_a_cancelled_upload_is_gone(send: Any, registry: Registry) -> None:
     location = send("POST", "/v2/team/a/blobs/uploads/", b"")[1]["Location"]
     assert len(registry.storage.open_uploads()) == 1
     assert send("DELETE", location)[0] == 204
@@ -111,7 +114,7 @@ def test_a_cancelled_upload_is_gone(send, registry) -> None:
     assert send("GET", location)[0] == 404
 
 
-def test_a_range_of_a_blob_is_sent(send) -> None:
+def test_a_range_of_a_blob_is_sent(send: Any) -> None:
     push(send)
     status, headers, body = send("GET", f"/v2/team/a/blobs/{DIGEST}", Range="bytes=2-5")
     assert (status, body) == (206, BLOB[2:6])
@@ -119,14 +122,14 @@ def test_a_range_of_a_blob_is_sent(send) -> None:
     assert send("GET", f"/v2/team/a/blobs/{DIGEST}", Range="bytes=99-")[0] == 416
 
 
-def test_a_blob_is_mounted_from_another_repository(send) -> None:
+def test_a_blob_is_mounted_from_another_repository(send: Any) -> None:
     push(send)
     path = f"/v2/team/c/blobs/uploads/?mount={DIGEST}&from=team/a"
     assert send("POST", path, b"")[0] == 201
     assert send("HEAD", f"/v2/team/c/blobs/{DIGEST}")[0] == 200
 
 
-def test_what_was_pushed_survives_a_restart(tmp_path: Path, send, registry) -> None:
+def test_what_was_pushed_survives_a_restart(tmp_path: Path, send: Any, registry: Registry) -> None:
     digest = push(send)
     with Registry(tmp_path, {}, ["team"]) as again:
         connection = http.client.HTTPConnection(again.address, timeout=5)
@@ -136,7 +139,7 @@ def test_what_was_pushed_survives_a_restart(tmp_path: Path, send, registry) -> N
 
 
 @pytest.mark.parametrize("path", ["/v2/../x/manifests/v1", "/v2/A/manifests/v1", "/etc/passwd"])
-def test_a_path_that_is_no_route_is_404(send, path) -> None:
+def test_a_path_that_is_no_route_is_404(send: Any, path: Any) -> None:
     assert send("GET", path)[0] == 404
 
 
@@ -154,13 +157,13 @@ def test_a_path_that_is_no_route_is_404(send, path) -> None:
         ("DELETE", "/v2/a/../../../outside/manifests/mine"),
     ],
 )
-def test_no_name_leads_out_of_the_folder(tmp_path: Path, method, path) -> None:
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, method: Any, path: Any) -> None:
     with Registry(tmp_path / "registry", {"team": "word"}) as registry:
         push(sender(registry))
         leads_nowhere(sender(registry), tmp_path, method, path)
 
 
-def leads_nowhere(send, tmp_path: Path, method, path) -> None:
+def leads_nowhere(send: Any, tmp_path: Path, method: str, path: str) -> None:
     for name in ("mine.txt", "outside/_blobs/mine", "outside/_tags/mine"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")

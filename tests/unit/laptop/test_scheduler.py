@@ -1,30 +1,36 @@
 """Which node takes a pod, and what `kubectl describe pod` says when none does."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from kaito_laptop.controllers.cluster_nodes import ready_node
 from kaito_laptop.controllers.scheduler import obstacles, requests
 from kaito_laptop.core.clock import VirtualClock
 from kaito_laptop.core.event_loop import EventLoop
-from kaito_laptop.core.objects import condition, get
+from kaito_laptop.core.objects import get
 from kaito_laptop.core.quantities import Quantity
 
+from tests.harness.cluster_client import condition_of
 from tests.harness.simulation import Simulation
 
 GPU = "nvidia.com/gpu"
 
 
-def node(**fields):
+def node(**fields: Any) -> Any:
     resources = {GPU: "1", **fields.pop("resources", {})}
     return ready_node("n", EventLoop(VirtualClock()), resources=resources, **fields)
 
 
-def pod(asked=None, **spec):
+def pod(asked: Any = None, **spec: Any) -> Any:
     container = {"name": "main", "image": "x:1", "resources": {"requests": asked or {}}}
     return {"metadata": {"name": "p"}, "spec": {"containers": [container], **spec}}
 
 
-def affinity(*expressions):
+def affinity(*expressions: Any) -> Any:
     terms = {"nodeSelectorTerms": [{"matchExpressions": list(expressions)}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
@@ -83,7 +89,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("wanted", "there", "found"), CASES.values(), ids=CASES)
-def test_obstacles(wanted, there, found) -> None:
+def test_obstacles(wanted: Any, there: Any, found: Any) -> None:
     assert obstacles(wanted, there, {}) == found
 
 
@@ -102,23 +108,25 @@ def test_init_containers_count_by_the_largest_of_them() -> None:
 
 
 @pytest.fixture
-def simulation():
+def simulation() -> Iterator[Simulation]:
     with Simulation() as simulation:
         yield simulation
 
 
-def apply_pod(simulation, name, asked=None) -> None:
+def apply_pod(simulation: Simulation, name: str, asked: Any = None) -> None:
     wanted = pod(asked, restartPolicy="Never")
     simulation.apply({"apiVersion": "v1", "kind": "Pod", **wanted, "metadata": {"name": name}})
 
 
-def place(simulation, name):
+def place(simulation: Simulation, name: str) -> Any:
     return get(simulation.get("Pod", name), "spec", "nodeName")
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(simulation) -> None:
+def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(
+    simulation: Simulation,
+) -> None:
     apply_pod(simulation, "p", {GPU: "1"})
-    scheduled = condition(simulation.get("Pod", "p"), "PodScheduled")
+    scheduled = condition_of(simulation.get("Pod", "p"), "PodScheduled")
     assert (scheduled["status"], scheduled["reason"]) == ("False", "Unschedulable")
     assert scheduled["message"] == f"0/1 nodes are available: 1 Insufficient {GPU}."
     assert simulation.events("p", "FailedScheduling")
@@ -126,7 +134,7 @@ def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes(simulat
     assert place(simulation, "p") == "gpu"
 
 
-def test_one_gpu_is_given_once_and_again_when_it_is_free(simulation) -> None:
+def test_one_gpu_is_given_once_and_again_when_it_is_free(simulation: Simulation) -> None:
     simulation.add_node("gpu", gpus=1)
     apply_pod(simulation, "first", {GPU: "1"})
     apply_pod(simulation, "second", {GPU: "1"})
@@ -136,7 +144,7 @@ def test_one_gpu_is_given_once_and_again_when_it_is_free(simulation) -> None:
     assert place(simulation, "second") == "gpu"
 
 
-def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(simulation) -> None:
+def test_a_pod_without_gpu_leaves_the_gpu_node_to_others(simulation: Simulation) -> None:
     simulation.add_node("a-gpu-node", gpus=1)
     apply_pod(simulation, "p")
     assert place(simulation, "p") == "laptop"

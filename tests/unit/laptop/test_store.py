@@ -1,12 +1,26 @@
 """The store has the semantics of the API server."""
 
+from __future__ import annotations
+
+from typing import Any, cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kaito_laptop.core.clock import VirtualClock
-from kaito_laptop.core.cluster import AlreadyExists, Conflict, Forbidden, Invalid, Key, NotFound
+from kaito_laptop.core.cluster import (
+    AlreadyExists,
+    Conflict,
+    Event,
+    Forbidden,
+    Invalid,
+    Key,
+    Manifest,
+    NotFound,
+    Propagation,
+)
 from kaito_laptop.core.objects import same
 from kaito_laptop.store.memory import MemoryCluster
 
@@ -14,33 +28,39 @@ from tests.harness.metacontroller_fixture import definition
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Any:
     store = MemoryCluster(VirtualClock())
     store.create(definition("Workspace", "workspaces"))
     return store
 
 
-def workspace(name="w", **fields):
+def workspace(name: str = "w", **fields: Any) -> Any:
     metadata = {"name": name, **fields.pop("metadata", {})}
     return {"apiVersion": "kaito.sh/v1alpha1", "kind": "Workspace", "metadata": metadata, **fields}
 
 
-def key(cluster, kind="Workspace", name="w", api="kaito.sh/v1alpha1", namespace="default"):
+def key(
+    cluster: MemoryCluster,
+    kind: str = "Workspace",
+    name: str = "w",
+    api: str = "kaito.sh/v1alpha1",
+    namespace: str = "default",
+) -> Any:
     return Key(cluster.resource(api, kind), name, namespace)
 
 
-def seen(cluster):
-    events = []
+def seen(cluster: MemoryCluster) -> Any:
+    events: list[Event] = []
     cluster.watch([cluster.resource("kaito.sh/v1alpha1", "Workspace")], events.append)
     return events
 
 
-def pod_template(**spec):
+def pod_template(**spec: Any) -> Any:
     container = {"name": "main", "image": "x:1"}
     return {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container], **spec}}
 
 
-def deployment(**spec):
+def deployment(**spec: Any) -> Any:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -49,7 +69,7 @@ def deployment(**spec):
     }
 
 
-def job(**spec):
+def job(**spec: Any) -> Any:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -58,7 +78,7 @@ def job(**spec):
     }
 
 
-def test_a_new_object_gets_what_the_server_owns(cluster) -> None:
+def test_a_new_object_gets_what_the_server_owns(cluster: MemoryCluster) -> None:
     created = cluster.create(workspace(metadata={"uid": "mine", "generation": 9}))
     metadata = created["metadata"]
     assert metadata["uid"] != "mine"
@@ -66,13 +86,13 @@ def test_a_new_object_gets_what_the_server_owns(cluster) -> None:
     assert metadata["creationTimestamp"] == "2026-01-01T00:00:00Z"
 
 
-def test_a_name_is_taken_once(cluster) -> None:
+def test_a_name_is_taken_once(cluster: MemoryCluster) -> None:
     cluster.create(workspace())
     with pytest.raises(AlreadyExists, match=r'workspaces.kaito.sh "w" already exists'):
         cluster.create(workspace())
 
 
-def test_the_generation_counts_changes_of_the_content_alone(cluster) -> None:
+def test_the_generation_counts_changes_of_the_content_alone(cluster: MemoryCluster) -> None:
     created = cluster.create(workspace(tuning={"a": 1}))
     created["metadata"]["labels"] = {"x": "y"}
     labelled = cluster.update(created)
@@ -83,7 +103,9 @@ def test_the_generation_counts_changes_of_the_content_alone(cluster) -> None:
     assert [each["metadata"]["generation"] for each in (labelled, changed, told)] == [1, 2, 2]
 
 
-def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(cluster) -> None:
+def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(
+    cluster: MemoryCluster,
+) -> None:
     created = cluster.create(workspace(a=1, status={"lost": True}))
     assert "status" not in created
     told = cluster.update_status({**created, "a": 2, "status": {"phase": "x"}})
@@ -92,7 +114,7 @@ def test_an_update_leaves_the_status_and_a_status_update_leaves_the_rest(cluster
     assert (updated["a"], updated["status"]) == (3, {"phase": "x"})
 
 
-def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster) -> None:
+def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster: MemoryCluster) -> None:
     created = cluster.create(workspace(a=1))
     events = seen(cluster)
     events.clear()
@@ -102,7 +124,7 @@ def test_what_changes_nothing_is_not_written_and_nobody_hears_of_it(cluster) -> 
     assert events == []
 
 
-def test_an_older_version_or_another_uid_is_a_conflict(cluster) -> None:
+def test_an_older_version_or_another_uid_is_a_conflict(cluster: MemoryCluster) -> None:
     old = cluster.create(workspace(a=1))
     cluster.update({**old, "a": 2})
     with pytest.raises(Conflict, match="the object has been modified; please apply your changes"):
@@ -111,14 +133,14 @@ def test_an_older_version_or_another_uid_is_a_conflict(cluster) -> None:
         cluster.delete(key(cluster), uid="other")
 
 
-def test_objects_that_come_out_can_be_changed_without_effect(cluster) -> None:
+def test_objects_that_come_out_can_be_changed_without_effect(cluster: MemoryCluster) -> None:
     created = cluster.create(workspace(a={"b": 1}))
     created["a"]["b"] = 2
     cluster.list(key(cluster).resource)[0]["a"]["b"] = 3
     assert cluster.get(key(cluster))["a"]["b"] == 1
 
 
-def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster) -> None:
+def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster: MemoryCluster) -> None:
     cluster.create(workspace(metadata={"finalizers": ["x/y"]}))
     cluster.delete(key(cluster))
     held = cluster.get(key(cluster))
@@ -135,17 +157,21 @@ def test_a_finalizer_holds_an_object_until_it_is_taken_away(cluster) -> None:
         cluster.get(key(cluster))
 
 
-def test_foreground_and_orphan_deletion_leave_a_finalizer_for_the_collector(cluster) -> None:
+def test_foreground_and_orphan_deletion_leave_a_finalizer_for_the_collector(
+    cluster: MemoryCluster,
+) -> None:
     for name, how, finalizer in (
         ("f", "Foreground", "foregroundDeletion"),
         ("o", "Orphan", "orphan"),
     ):
         cluster.create(workspace(name))
-        cluster.delete(key(cluster, name=name), how)
+        cluster.delete(key(cluster, name=name), cast(Propagation, how))
         assert cluster.get(key(cluster, name=name))["metadata"]["finalizers"] == [finalizer]
 
 
-def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(cluster) -> None:
+def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(
+    cluster: MemoryCluster,
+) -> None:
     for name, node in (("bound", {"nodeName": "n"}), ("unbound", {})):
         spec = {"containers": [{"name": "main", "image": "x:1"}], **node}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
@@ -158,7 +184,7 @@ def test_a_running_pod_gets_its_grace_period_and_a_pod_without_node_none(cluster
     assert cluster.list(cluster.resource("v1", "Pod")) == []
 
 
-def test_a_service_gets_an_address_and_keeps_it(cluster) -> None:
+def test_a_service_gets_an_address_and_keeps_it(cluster: MemoryCluster) -> None:
     made = [
         cluster.create(
             {
@@ -180,17 +206,17 @@ def test_a_service_gets_an_address_and_keeps_it(cluster) -> None:
         cluster.update(made[1])
 
 
-def test_a_cluster_scoped_object_has_no_namespace(cluster) -> None:
+def test_a_cluster_scoped_object_has_no_namespace(cluster: MemoryCluster) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "namespace": "x"}}
     assert "namespace" not in cluster.create(node)["metadata"]
 
 
-def test_nothing_is_made_in_a_namespace_that_is_not_there(cluster) -> None:
+def test_nothing_is_made_in_a_namespace_that_is_not_there(cluster: MemoryCluster) -> None:
     with pytest.raises(NotFound, match='namespaces "nowhere" not found'):
         cluster.create(workspace(metadata={"namespace": "nowhere"}))
 
 
-def test_a_kind_that_no_definition_has_added_is_unknown(cluster) -> None:
+def test_a_kind_that_no_definition_has_added_is_unknown(cluster: MemoryCluster) -> None:
     with pytest.raises(NotFound, match='no matches for kind "Pizza" in version "food/v1"'):
         cluster.create({"apiVersion": "food/v1", "kind": "Pizza", "metadata": {"name": "p"}})
 
@@ -213,7 +239,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("manifest", "change", "message"), REFUSED.values(), ids=REFUSED)
-def test_an_update_is_refused_because(cluster, manifest, change, message) -> None:
+def test_an_update_is_refused_because(
+    cluster: MemoryCluster, manifest: Any, change: Any, message: Any
+) -> None:
     created = cluster.create(manifest)
     change(created)
     with pytest.raises(Invalid, match=message):
@@ -278,12 +306,12 @@ NEVER_STORED = {
 
 
 @pytest.mark.parametrize(("manifest", "message"), NEVER_STORED.values(), ids=NEVER_STORED)
-def test_an_object_is_refused_because(cluster, manifest, message) -> None:
+def test_an_object_is_refused_because(cluster: MemoryCluster, manifest: Any, message: Any) -> None:
     with pytest.raises(Invalid, match=message):
         cluster.create(manifest)
 
 
-def test_string_data_of_a_secret_becomes_data(cluster) -> None:
+def test_string_data_of_a_secret_becomes_data(cluster: MemoryCluster) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
     stored = cluster.create({**secret, "stringData": {"a": "b"}})
     assert (stored["data"], stored["type"]) == ({"a": "Yg=="}, "Opaque")
@@ -298,11 +326,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.cluster = MemoryCluster(VirtualClock())
         self.cluster.create(definition("Workspace", "workspaces"))
         self.key = key(self.cluster)
-        self.mirror = {}
-        self.versions = []
+        self.mirror: dict[str, Manifest] = {}
+        self.versions: list[int] = []
         self.cluster.watch([self.key.resource], self.receive)
 
-    def receive(self, event) -> None:
+    def receive(self, event: Event) -> None:
         metadata = event.object["metadata"]
         self.versions.append(int(metadata["resourceVersion"]))
         if event.type == "DELETED":
@@ -321,32 +349,32 @@ class StoreMachine(RuleBasedStateMachine):
             assert moved == (1 if marked or not same(content, before) else 0)
         self.mirror[metadata["name"]] = event.object
 
-    def live(self):
+    def live(self) -> Any:
         try:
             return self.cluster.get(self.key)
         except NotFound:
             return None
 
     @rule(held=st.booleans())
-    def create(self, held) -> None:
+    def create(self, held: Any) -> None:
         finalizers = {"finalizers": ["x/y"]} if held else {}
         if self.live() is None:
             self.cluster.create(workspace(metadata=finalizers))
 
     @rule(value=st.one_of(st.integers(0, 2), st.just(1.0), st.none(), st.lists(st.integers(0, 1))))
-    def update(self, value) -> None:
+    def update(self, value: Any) -> None:
         live = self.live()
         if live is not None:
             self.cluster.update({**live, "field": value})
 
     @rule(phase=st.sampled_from(["a", "b"]))
-    def status(self, phase) -> None:
+    def status(self, phase: Any) -> None:
         live = self.live()
         if live is not None:
             self.cluster.update_status({**live, "status": {"phase": phase}})
 
     @rule(how=st.sampled_from(["Background", "Foreground", "Orphan"]))
-    def delete(self, how) -> None:
+    def delete(self, how: Any) -> None:
         if self.live() is not None:
             self.cluster.delete(self.key, how)
 
@@ -381,14 +409,16 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_equality_is_that_of_the_written_json(left, right) -> None:
+def test_equality_is_that_of_the_written_json(left: Any, right: Any) -> None:
     import json
 
     written = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
     assert same(left, right) == written
 
 
-def test_an_update_of_a_custom_object_must_say_which_version_was_read(cluster) -> None:
+def test_an_update_of_a_custom_object_must_say_which_version_was_read(
+    cluster: MemoryCluster,
+) -> None:
     made = cluster.create(workspace())
     del made["metadata"]["resourceVersion"]
     with pytest.raises(Invalid, match="must be specified for an update"):

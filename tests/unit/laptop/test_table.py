@@ -1,6 +1,9 @@
 """Tables as kubectl prints them."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -53,7 +56,7 @@ def test_what_is_not_there_is_empty() -> None:
         (".spec.list[5]", None),
     ],
 )
-def test_the_path_of_a_column(path, value) -> None:
+def test_the_path_of_a_column(path: Any, value: Any) -> None:
     manifest = {
         "spec": {
             "a": 1,
@@ -81,5 +84,5 @@ def test_the_path_of_a_column(path, value) -> None:
         (30 * 86400, "30d"),
     ],
 )
-def test_the_age_is_written_as_kubectl_writes_it(seconds, text) -> None:
+def test_the_age_is_written_as_kubectl_writes_it(seconds: Any, text: Any) -> None:
     assert age(timedelta(seconds=seconds)) == text

@@ -1,12 +1,16 @@
 """`kaito up` in one terminal and `kaito get` in another, as processes; nothing is left behind."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +21,7 @@ EXAMPLE = (
 NAME = "workspace-tuning-phi-3"
 
 
-def kaito(*words, **options):
+def kaito(*words: Any, **options: Any) -> Any:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "kaito_laptop", *map(str, words)]
     return subprocess.Popen(
@@ -30,13 +34,13 @@ def kaito(*words, **options):
     )
 
 
-def run(*words):
+def run(*words: Any) -> Any:
     process = kaito(*words)
     output, _ = process.communicate(timeout=60)
     return process.returncode, output
 
 
-def processes_of(state):
+def processes_of(state: Path) -> Any:
     """The processes that were started with this state folder in their environment or arguments."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -51,23 +55,23 @@ def processes_of(state):
 class Terminal:
     """A `kaito up` that runs while the test asks from elsewhere."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder: Path) -> None:
         self.state = folder / "state"
         file = folder / "workspace.yaml"
         file.write_text(EXAMPLE, encoding="utf-8")
         self.process = kaito("up", "-f", file, "--state", self.state)
         self.output = ""
 
-    def until(self, text) -> None:
+    def until(self, text: str) -> None:
         while text not in self.output:
             line = self.process.stdout.readline()
             assert line, f"kaito up has ended:\n{self.output}"
             self.output += line
 
-    def ask(self, *words):
+    def ask(self, *words: Any) -> Any:
         return run(*words, "--state", self.state)
 
-    def end(self, number=signal.SIGINT):
+    def end(self, number: Any = signal.SIGINT) -> Any:
         self.process.send_signal(number)
         output, _ = self.process.communicate(timeout=30)
         self.output += output
@@ -75,7 +79,7 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory):
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path_factory.mktemp("terminal"))
     terminal.until("OutputImageInvalid")
     yield terminal
@@ -83,7 +87,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory):
         terminal.end(signal.SIGKILL)
 
 
-def test_the_table_and_the_reason_are_printed_as_they_change(terminal) -> None:
+def test_the_table_and_the_reason_are_printed_as_they_change(terminal: Terminal) -> None:
     header, cells = [
         each
         for each in terminal.output.splitlines()
@@ -101,12 +105,12 @@ def test_the_table_and_the_reason_are_printed_as_they_change(terminal) -> None:
     assert "ACR_REPO_HERE" in terminal.output
 
 
-def test_get_prints_the_table_from_another_terminal(terminal) -> None:
+def test_get_prints_the_table_from_another_terminal(terminal: Terminal) -> None:
     code, output = terminal.ask("get", "wk")
     assert (code, output.split()[6]) == (0, NAME)
 
 
-def test_get_prints_yaml(terminal) -> None:
+def test_get_prints_yaml(terminal: Terminal) -> None:
     _, output = terminal.ask("get", "workspace", NAME, "-o", "yaml")
     workspace = yaml.safe_load(output)
     assert workspace["kind"] == "Workspace"
@@ -114,7 +118,7 @@ def test_get_prints_yaml(terminal) -> None:
     assert "OutputImageInvalid" in reasons
 
 
-def test_describe_has_conditions_and_events(terminal) -> None:
+def test_describe_has_conditions_and_events(terminal: Terminal) -> None:
     code, output = terminal.ask("describe", "workspace", NAME)
     assert code == 0
     assert "Ready: False (OutputImageInvalid)" in output
@@ -131,13 +135,13 @@ def test_describe_has_conditions_and_events(terminal) -> None:
         (("annotate", "workspace", NAME, "retry"), "write KEY=VALUE to set 'retry'"),
     ],
 )
-def test_what_is_not_there_is_said(terminal, words, message) -> None:
+def test_what_is_not_there_is_said(terminal: Terminal, words: Any, message: Any) -> None:
     code, output = terminal.ask(*words)
     assert code == 1
     assert message in output
 
 
-def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path: Path) -> None:
+def test_a_mistake_is_mended_from_another_terminal(terminal: Terminal, tmp_path: Path) -> None:
     """The example's placeholders are replaced, the Secret that it names included."""
     file = tmp_path / "other.yaml"
     text = EXAMPLE.replace(NAME, "mended").replace("app: tuning-phi-3", "app: mended")
@@ -157,7 +161,7 @@ def test_a_mistake_is_mended_from_another_terminal(terminal, tmp_path: Path) -> 
     terminal.until("mended is gone")
 
 
-def test_an_annotation_is_set_changed_and_removed(terminal) -> None:
+def test_an_annotation_is_set_changed_and_removed(terminal: Terminal) -> None:
     words = ("annotate", "workspace", NAME)
     assert terminal.ask(*words, "kaito.sh/retry=1") == (0, f"Workspace default/{NAME} annotated\n")
     code, output = terminal.ask(*words, "kaito.sh/retry=2")
@@ -178,7 +182,7 @@ def test_an_annotation_is_set_changed_and_removed(terminal) -> None:
     ],
 )
 def test_what_cannot_be_applied_is_refused_in_a_sentence(
-    terminal, tmp_path: Path, text, message
+    terminal: Terminal, tmp_path: Path, text: Any, message: Any
 ) -> None:
     (tmp_path / "w.yaml").write_text(text.replace(NAME, "refused"), encoding="utf-8")
     code, output = terminal.ask("apply", "-f", tmp_path / "w.yaml")
@@ -187,7 +191,7 @@ def test_what_cannot_be_applied_is_refused_in_a_sentence(
     assert "Traceback" not in output
 
 
-def test_the_way_in_is_for_the_owner_alone(terminal) -> None:
+def test_the_way_in_is_for_the_owner_alone(terminal: Terminal) -> None:
     where = terminal.state / "up.json"
     assert where.stat().st_mode & 0o077 == 0
     port = json.loads(where.read_text(encoding="utf-8"))["port"]
@@ -196,7 +200,7 @@ def test_the_way_in_is_for_the_owner_alone(terminal) -> None:
     assert b"403" in found.stderr
 
 
-def test_a_second_one_in_the_same_folder_is_refused(terminal, tmp_path: Path) -> None:
+def test_a_second_one_in_the_same_folder_is_refused(terminal: Terminal, tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(EXAMPLE, encoding="utf-8")
     code, output = terminal.ask("up", "-f", tmp_path / "w.yaml")
     assert code == 1
@@ -234,7 +238,7 @@ def test_once_ends_with_an_error_when_a_workspace_cannot_succeed(tmp_path: Path)
     ],
 )
 def test_a_file_that_cannot_be_applied_is_refused_in_a_sentence(
-    tmp_path: Path, text, message
+    tmp_path: Path, text: Any, message: Any
 ) -> None:
     (tmp_path / "w.yaml").write_text(text, encoding="utf-8")
     code, output = run("up", "-f", tmp_path / "w.yaml", "--state", tmp_path / "state")

@@ -1,6 +1,9 @@
 """The merge of Metacontroller's dynamic apply."""
 
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,7 +47,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("observed", "last", "desired", "wanted"), CASES.values(), ids=CASES)
-def test_merge(observed, last, desired, wanted) -> None:
+def test_merge(observed: Any, last: Any, desired: Any, wanted: Any) -> None:
     assert same(merge(observed, last, desired), wanted)
 
 
@@ -82,11 +85,11 @@ OBJECTS = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)
 
 
 @given(OBJECTS)
-def test_what_was_applied_and_is_observed_changes_nothing(wanted) -> None:
+def test_what_was_applied_and_is_observed_changes_nothing(wanted: Any) -> None:
     assert same(merge(wanted, wanted, wanted), wanted)
 
 
 @given(OBJECTS, OBJECTS, OBJECTS)
-def test_merging_twice_is_merging_once(observed, last, desired) -> None:
+def test_merging_twice_is_merging_once(observed: Any, last: Any, desired: Any) -> None:
     once = merge(observed, last, desired)
     assert same(merge(once, desired, desired), once)

@@ -1,20 +1,26 @@
 """Jobs, Deployments, nodes and endpoints, on virtual time with scripted pods."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from kaito_laptop.core.cluster import Invalid
-from kaito_laptop.core.objects import condition, get
+from kaito_laptop.core.cluster import Event, Invalid
+from kaito_laptop.core.objects import get
 
+from tests.harness.cluster_client import condition_of
 from tests.harness.simulation import Simulation
 
 
 @pytest.fixture
-def simulation():
+def simulation() -> Iterator[Simulation]:
     with Simulation() as simulation:
         yield simulation
 
 
-def template(*names, restart="Always", init=(), **fields):
+def template(*names: Any, restart: str = "Always", init: Any = (), **fields: Any) -> Any:
     return {
         "metadata": {"labels": {"app": "x"}},
         "spec": {
@@ -25,7 +31,7 @@ def template(*names, restart="Always", init=(), **fields):
     }
 
 
-def job(simulation, name="j", init=(), **spec) -> None:
+def job(simulation: Simulation, name: str = "j", init: Any = (), **spec: Any) -> None:
     simulation.apply(
         {
             "apiVersion": "batch/v1",
@@ -41,9 +47,15 @@ def job(simulation, name="j", init=(), **spec) -> None:
 
 
 def deployment(
-    simulation, replicas=1, surge=0, unavailable=1, image="x:1", probe=True, **spec
+    simulation: Simulation,
+    replicas: int = 1,
+    surge: int | str = 0,
+    unavailable: int | str = 1,
+    image: str = "x:1",
+    probe: bool = True,
+    **spec: Any,
 ) -> None:
-    fields = {"readinessProbe": {"httpGet": {"port": 80}}} if probe else {}
+    fields: dict[str, Any] = {"readinessProbe": {"httpGet": {"port": 80}}} if probe else {}
     pods = template(**fields)
     pods["spec"]["containers"][0]["image"] = image
     rolling = {"maxSurge": surge, "maxUnavailable": unavailable}
@@ -63,28 +75,28 @@ def deployment(
     )
 
 
-def conditions(simulation, kind, name):
+def conditions(simulation: Simulation, kind: str, name: str) -> Any:
     found = get(simulation.get(kind, name), "status", "conditions", default=[])
     return {each["type"]: (each["status"], each["reason"]) for each in found}
 
 
-def images(simulation):
+def images(simulation: Simulation) -> Any:
     return sorted(pod["spec"]["containers"][0]["image"] for pod in simulation.pods("d"))
 
 
-def start_ready(simulation, pod) -> None:
+def start_ready(simulation: Simulation, pod: Any) -> None:
     simulation.kubelet.start(pod)
     simulation.kubelet.ready(pod)
 
 
-def test_a_pod_does_nothing_until_the_story_says_so(simulation) -> None:
+def test_a_pod_does_nothing_until_the_story_says_so(simulation: Simulation) -> None:
     job(simulation)
     simulation.advance(3600)
     assert get(simulation.pod("j"), "status", "phase") == "Pending"
     assert "conditions" not in simulation.get("Job", "j")["status"]
 
 
-def test_a_job_completes_when_its_pod_succeeds(simulation) -> None:
+def test_a_job_completes_when_its_pod_succeeds(simulation: Simulation) -> None:
     job(simulation, init=["first", "second"])
     pod = simulation.pod("j")
     simulation.kubelet.start(pod)
@@ -101,7 +113,7 @@ def test_a_job_completes_when_its_pod_succeeds(simulation) -> None:
     }
 
 
-def test_a_job_without_retries_fails_with_its_pod(simulation) -> None:
+def test_a_job_without_retries_fails_with_its_pod(simulation: Simulation) -> None:
     job(simulation)
     pod = simulation.pod("j")
     simulation.kubelet.start(pod)
@@ -114,7 +126,7 @@ def test_a_job_without_retries_fails_with_its_pod(simulation) -> None:
     assert (ended["exitCode"], ended["message"]) == (1, "no data")
 
 
-def test_retries_wait_longer_each_time(simulation) -> None:
+def test_retries_wait_longer_each_time(simulation: Simulation) -> None:
     job(simulation, backoffLimit=2)
     for wait in (10, 20):
         running = next(
@@ -130,7 +142,7 @@ def test_retries_wait_longer_each_time(simulation) -> None:
     assert simulation.get("Job", "j")["status"]["failed"] == 2
 
 
-def test_a_disruption_is_no_failure(simulation) -> None:
+def test_a_disruption_is_no_failure(simulation: Simulation) -> None:
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     job(simulation, podFailurePolicy={"rules": [ignore]})
     first = simulation.pod("j")
@@ -141,24 +153,24 @@ def test_a_disruption_is_no_failure(simulation) -> None:
     assert "conditions" not in simulation.get("Job", "j")["status"]
 
 
-def test_without_a_policy_an_eviction_fails_the_job(simulation) -> None:
+def test_without_a_policy_an_eviction_fails_the_job(simulation: Simulation) -> None:
     job(simulation)
     simulation.kubelet.start(simulation.pod("j"))
     simulation.kubelet.evict(simulation.pod("j"))
     assert conditions(simulation, "Job", "j")["Failed"] == ("True", "BackoffLimitExceeded")
 
 
-def test_an_exit_code_may_fail_the_job_at_once(simulation) -> None:
+def test_an_exit_code_may_fail_the_job_at_once(simulation: Simulation) -> None:
     rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}
     job(simulation, backoffLimit=6, podFailurePolicy={"rules": [rule]})
     simulation.kubelet.start(simulation.pod("j"))
     simulation.kubelet.fail(simulation.pod("j"), exit_code=42)
-    failed = condition(simulation.get("Job", "j"), "Failed")
+    failed = condition_of(simulation.get("Job", "j"), "Failed")
     assert failed["reason"] == "PodFailurePolicy"
     assert "failed with exit code 42 matching FailJob rule at index 0" in failed["message"]
 
 
-def test_a_job_that_is_late_ends_with_its_pods(simulation) -> None:
+def test_a_job_that_is_late_ends_with_its_pods(simulation: Simulation) -> None:
     job(simulation, activeDeadlineSeconds=100)
     simulation.kubelet.start(simulation.pod("j"))
     simulation.advance(99)
@@ -168,7 +180,7 @@ def test_a_job_that_is_late_ends_with_its_pods(simulation) -> None:
     assert conditions(simulation, "Job", "j")["Failed"] == ("True", "DeadlineExceeded")
 
 
-def test_a_node_that_vanishes_disrupts_its_pods(simulation) -> None:
+def test_a_node_that_vanishes_disrupts_its_pods(simulation: Simulation) -> None:
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
     simulation.add_node("spot", gpus=1)
     pods = template(restart="Never", resources={"limits": {"nvidia.com/gpu": "1"}})
@@ -181,14 +193,14 @@ def test_a_node_that_vanishes_disrupts_its_pods(simulation) -> None:
     assert get(second, "spec", "nodeName") is None
 
 
-def test_deleting_a_job_deletes_its_pods(simulation) -> None:
+def test_deleting_a_job_deletes_its_pods(simulation: Simulation) -> None:
     job(simulation)
     simulation.kubelet.start(simulation.pod("j"))
     simulation.delete("Job", "j")
     assert simulation.pods() == []
 
 
-def test_a_deployment_is_available_when_its_pod_is_ready(simulation) -> None:
+def test_a_deployment_is_available_when_its_pod_is_ready(simulation: Simulation) -> None:
     deployment(simulation, unavailable=0, surge=1)
     pod = simulation.pod("d")
     assert conditions(simulation, "Deployment", "d")["Available"][0] == "False"
@@ -206,13 +218,13 @@ def test_a_deployment_is_available_when_its_pod_is_ready(simulation) -> None:
     assert "readyReplicas" not in simulation.get("Deployment", "d")["status"]
 
 
-def test_a_deployment_without_surge_wants_one_pod_at_a_time(simulation) -> None:
+def test_a_deployment_without_surge_wants_one_pod_at_a_time(simulation: Simulation) -> None:
     deployment(simulation)
     start_ready(simulation, simulation.pod("d"))
     seen = []
     pods = simulation.cluster.resource("v1", "Pod")
 
-    def count(event) -> None:
+    def count(event: Event) -> None:
         found = simulation.cluster.list(pods)
         seen.append(sum("deletionTimestamp" not in pod["metadata"] for pod in found))
 
@@ -222,7 +234,9 @@ def test_a_deployment_without_surge_wants_one_pod_at_a_time(simulation) -> None:
     assert images(simulation) == ["x:2"]
 
 
-def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(simulation) -> None:
+def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(
+    simulation: Simulation,
+) -> None:
     deployment(simulation, surge=1, unavailable=0)
     start_ready(simulation, simulation.pod("d"))
     deployment(simulation, surge=1, unavailable=0, image="x:2")
@@ -238,17 +252,17 @@ def test_a_deployment_with_surge_keeps_the_old_pod_until_the_new_one_is_ready(si
     assert revision["deployment.kubernetes.io/revision"] == "2"
 
 
-def test_a_rollout_respects_shares_of_many_replicas(simulation) -> None:
+def test_a_rollout_respects_shares_of_many_replicas(simulation: Simulation) -> None:
     deployment(simulation, replicas=4, surge="25%", unavailable="25%")
     for pod in simulation.pods("d"):
         start_ready(simulation, pod)
     deployment(simulation, replicas=4, surge="25%", unavailable="25%", image="x:2")
-    ready = [pod for pod in simulation.pods("d") if condition(pod, "Ready")["status"] == "True"]
+    ready = [pod for pod in simulation.pods("d") if condition_of(pod, "Ready")["status"] == "True"]
     assert len(ready) == 3
     assert len(simulation.pods("d")) == 5
 
 
-def test_a_deployment_scales_to_nothing_and_back(simulation) -> None:
+def test_a_deployment_scales_to_nothing_and_back(simulation: Simulation) -> None:
     deployment(simulation)
     start_ready(simulation, simulation.pod("d"))
     deployment(simulation, replicas=0)
@@ -258,7 +272,7 @@ def test_a_deployment_scales_to_nothing_and_back(simulation) -> None:
     assert len(simulation.pods("d")) == 1
 
 
-def test_a_rollout_that_does_not_move_is_told_after_its_deadline(simulation) -> None:
+def test_a_rollout_that_does_not_move_is_told_after_its_deadline(simulation: Simulation) -> None:
     deployment(simulation, progressDeadlineSeconds=60, surge=1, unavailable=0)
     simulation.advance(59)
     assert conditions(simulation, "Deployment", "d")["Progressing"] == ("True", "ReplicaSetUpdated")
@@ -271,7 +285,7 @@ def test_a_rollout_that_does_not_move_is_told_after_its_deadline(simulation) -> 
     assert conditions(simulation, "Deployment", "d")["Progressing"][0] == "True"
 
 
-def test_an_evicted_pod_is_replaced(simulation) -> None:
+def test_an_evicted_pod_is_replaced(simulation: Simulation) -> None:
     deployment(simulation)
     first = simulation.pod("d")
     start_ready(simulation, first)
@@ -279,7 +293,7 @@ def test_an_evicted_pod_is_replaced(simulation) -> None:
     assert simulation.pod("d")["metadata"]["uid"] != first["metadata"]["uid"]
 
 
-def test_a_container_that_fails_is_restarted_in_place(simulation) -> None:
+def test_a_container_that_fails_is_restarted_in_place(simulation: Simulation) -> None:
     deployment(simulation)
     pod = simulation.pod("d")
     start_ready(simulation, pod)
@@ -293,10 +307,13 @@ def test_a_container_that_fails_is_restarted_in_place(simulation) -> None:
     assert simulation.kubelet.running(pod) == ["main"]
 
 
-def test_an_image_that_cannot_be_pulled_is_tried_again(simulation) -> None:
+def test_an_image_that_cannot_be_pulled_is_tried_again(simulation: Simulation) -> None:
     deployment(simulation)
     pod = simulation.pod("d")
-    state = lambda: simulation.pod("d")["status"]["containerStatuses"][0]["state"]  # noqa: E731
+
+    def state() -> Any:
+        return simulation.pod("d")["status"]["containerStatuses"][0]["state"]
+
     simulation.kubelet.refuse_image(pod, "manifest unknown")
     assert state()["waiting"] == {"reason": "ErrImagePull", "message": "manifest unknown"}
     simulation.advance(2)
@@ -306,7 +323,7 @@ def test_an_image_that_cannot_be_pulled_is_tried_again(simulation) -> None:
     assert simulation.kubelet.running(pod) == ["main"]
 
 
-def service(simulation, **spec) -> None:
+def service(simulation: Simulation, **spec: Any) -> None:
     simulation.apply(
         {
             "apiVersion": "v1",
@@ -317,14 +334,14 @@ def service(simulation, **spec) -> None:
     )
 
 
-def endpoints(simulation):
+def endpoints(simulation: Simulation) -> Any:
     return [
         (each["ports"][0]["port"], each["endpoints"][0]["conditions"]["ready"])
         for each in simulation.list("EndpointSlice")
     ]
 
 
-def test_a_service_leads_to_pods_while_they_are_ready(simulation) -> None:
+def test_a_service_leads_to_pods_while_they_are_ready(simulation: Simulation) -> None:
     service(simulation)
     deployment(simulation)
     pod = simulation.pod("d")
@@ -337,14 +354,14 @@ def test_a_service_leads_to_pods_while_they_are_ready(simulation) -> None:
     assert endpoints(simulation) == []
 
 
-def test_a_service_may_publish_pods_before_they_are_ready(simulation) -> None:
+def test_a_service_may_publish_pods_before_they_are_ready(simulation: Simulation) -> None:
     service(simulation, publishNotReadyAddresses=True)
     deployment(simulation)
     simulation.kubelet.start(simulation.pod("d"))
     assert endpoints(simulation) == [(5000, True)]
 
 
-def test_a_pod_whose_secret_is_missing_starts_when_it_appears(simulation) -> None:
+def test_a_pod_whose_secret_is_missing_starts_when_it_appears(simulation: Simulation) -> None:
     pods = template(restart="Never")
     pods["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "late"}}]
     job(simulation, template=pods)
@@ -359,7 +376,7 @@ def test_a_pod_whose_secret_is_missing_starts_when_it_appears(simulation) -> Non
     assert simulation.kubelet.running(pod) == ["main"]
 
 
-def test_deleting_a_namespace_deletes_what_is_in_it(simulation) -> None:
+def test_deleting_a_namespace_deletes_what_is_in_it(simulation: Simulation) -> None:
     simulation.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
     simulation.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "team"}}
@@ -369,7 +386,7 @@ def test_deleting_a_namespace_deletes_what_is_in_it(simulation) -> None:
     assert simulation.list("Secret", namespace="team") == []
 
 
-def test_deleting_a_definition_deletes_its_objects(simulation) -> None:
+def test_deleting_a_definition_deletes_its_objects(simulation: Simulation) -> None:
     simulation.apply(
         "{apiVersion: kaito.sh/v1alpha1, kind: Workspace, metadata: {name: w}, "
         "resource: {labelSelector: {}}, inference: {preset: {name: x}}}"
@@ -380,7 +397,7 @@ def test_deleting_a_definition_deletes_its_objects(simulation) -> None:
         simulation.list("Workspace")
 
 
-def test_the_story_is_told_when_it_asks_for_something_impossible(simulation) -> None:
+def test_the_story_is_told_when_it_asks_for_something_impossible(simulation: Simulation) -> None:
     job(simulation, init=["first"])
     pod = simulation.pod("j")
     with pytest.raises(AssertionError, match="call start"):
@@ -394,7 +411,7 @@ def test_the_story_is_told_when_it_asks_for_something_impossible(simulation) -> 
         simulation.kubelet.fail(pod, exit_code=0)
 
 
-def test_what_is_left_behind_is_named(simulation) -> None:
+def test_what_is_left_behind_is_named(simulation: Simulation) -> None:
     job(simulation)
     with pytest.raises(AssertionError, match="left behind: Pod default/j-"):
         simulation.assert_nothing_remains()
@@ -402,7 +419,7 @@ def test_what_is_left_behind_is_named(simulation) -> None:
     simulation.assert_nothing_remains()
 
 
-def test_apply_is_refused_in_the_words_of_the_api_server(simulation) -> None:
+def test_apply_is_refused_in_the_words_of_the_api_server(simulation: Simulation) -> None:
     with pytest.raises(Invalid, match="exactly one of `inference` and `tuning`"):
         simulation.apply(
             "{apiVersion: kaito.sh/v1alpha1, kind: Workspace, metadata: {name: w}, "
