@@ -270,7 +270,6 @@ def test_a_server_is_ready_when_its_probe_says_so_and_the_service_leads_to_it(ma
         restartPolicy="Always",
     )
 
-    machine.until(lambda: condition_of(machine.pod(), "Ready") is not None)
     machine.until(lambda: is_true(machine.pod(), "Ready"))
 
     def answer() -> Any:
