@@ -77,7 +77,7 @@ class Reason(StrEnum):
     DATA_EMPTY = (
         "DataEmpty",
         Recovery.RERUN,
-        "there is no row",
+        "the data has no row",
         "add data, then retry",
     )
     DATA_UNREACHABLE = (
@@ -199,6 +199,6 @@ class Reason(StrEnum):
     WEIGHTS_UNREACHABLE = (
         "WeightsUnreachable",
         Recovery.RETRY,
-        "the base model can't be pulled",
+        "the base model is not found, or its source does not answer",
         "the message names where from",
     )

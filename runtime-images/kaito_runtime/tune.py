@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
         except OSError as error:
             raise Failure(
                 Reason.PORT_IN_USE,
-                f"port {flags.metrics_port} can't be listened on ({error.strerror}); write "
+                f"port {flags.metrics_port} is not available ({error.strerror}); write "
                 "another one as --metrics-port, or 0 for none",
             ) from None
     try:

@@ -66,7 +66,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     except FileExistsError:
         raise Failure(
             Reason.OUTPUT_PATH_INVALID,
-            f"{path} is there already; move it away, or write another name",
+            f"{path} exists already; move it away, or write another name",
         ) from None
     with file:
         yield file

@@ -93,7 +93,7 @@ def _make_in_cache(cached: Path, seed: int) -> dict[str, Any]:
     if cached.exists():
         raise Failure(
             Reason.OUTPUT_PATH_INVALID,
-            f"{cached} is there and is not a demo model; move it away, or write another --cache",
+            f"{cached} exists and is not a demo model; move it away, or write another --cache",
         )
     cached.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=cached.parent) as unfinished:

@@ -206,7 +206,7 @@ def _require_readable(name: str, folder: Path) -> None:
         config = json.loads((folder / CONFIG_FILE).read_text())
         kind = config["peft_type"]
     except (ValueError, KeyError, TypeError):
-        raise _unusable(name, f"its {CONFIG_FILE} is no configuration of an adapter") from None
+        raise _unusable(name, f"its {CONFIG_FILE} is not the configuration of an adapter") from None
     if kind != "LORA":
         raise _unusable(name, f'its kind is "{kind}"; only LORA can be served')
     try:

@@ -76,7 +76,7 @@ def load_tokenizer(weights: Path, *, trust_remote_code: bool = False) -> Any:
             weights, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # noqa: BLE001  every tokenizer class has its own
-        raise _invalid(weights, f"its tokenizer can't be loaded ({_first_line(error)})") from None
+        raise _invalid(weights, f"its tokenizer failed to load ({_first_line(error)})") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.chat_template:
@@ -114,7 +114,7 @@ def load_base(
     except Failure:
         raise
     except Exception as error:  # noqa: BLE001  model classes raise what they like
-        raise _invalid(weights, f"its model can't be loaded ({_first_line(error)})") from None
+        raise _invalid(weights, f"its model failed to load ({_first_line(error)})") from None
     return model.eval()
 
 
@@ -192,7 +192,7 @@ def _require_model(weights: Path) -> None:
 
 
 def _invalid(weights: Path, what: str) -> Failure:
-    return Failure(Reason.WEIGHTS_INVALID, f"the weights in {weights} can't be used: {what}")
+    return Failure(Reason.WEIGHTS_INVALID, f"the weights in {weights} are not usable: {what}")
 
 
 def _first_line(error: Exception) -> str:

@@ -89,7 +89,7 @@ def read_rendering(folder: Path) -> Rendering:
     except FileNotFoundError:
         return Rendering()
     except (OSError, ValueError) as error:
-        raise ValueError(f"{RECORD_FILE} can't be read ({error})") from None
+        raise ValueError(f"{RECORD_FILE} is not readable ({error})") from None
     form = content.get("rendering") if isinstance(content, dict) else None
     if form not in tuple(Form):
         raise ValueError(f'{RECORD_FILE} must have "rendering": "chat" or "text"')

@@ -59,11 +59,11 @@ def _read_auths(path: Path) -> dict[str, dict[str, Any]]:
         # Secrets may be applied after the Workspace: the next pod sees what has come since.
         raise Retryable(
             Reason.CREDENTIALS_MISSING,
-            f"the credentials file {path} is not there: the Secret is not found, or has no key "
+            f"the credentials file {path} is not found: the Secret is not found, or has no key "
             f"{path.name}",
         ) from None
     except OSError as error:
-        raise _invalid(path, f"can't be read: {error.strerror}") from None
+        raise _invalid(path, f"is not readable: {error.strerror}") from None
     except ValueError:
         raise _invalid(path, "is not valid JSON") from None
     auths = content.get("auths") if isinstance(content, dict) else None

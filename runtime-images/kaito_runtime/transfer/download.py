@@ -93,4 +93,6 @@ class Download(io.RawIOBase):
             headers["If-Range"] = self._etag  # another file by now: the server sends it whole
         self._answer = self._request(headers if self.position else {})
         if self.position and self._answer.status != 206:
-            raise RestartedError(f"{public_form(self.url)}: {cause}, and it can't be resumed")
+            raise RestartedError(
+                f"{public_form(self.url)}: {cause}, and the server does not resume it"
+            )

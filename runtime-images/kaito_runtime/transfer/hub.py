@@ -63,12 +63,12 @@ def download_model(repository: str, revision: str, folder: Path) -> None:
     except OSError as error:
         if error.errno is not None and error.filename is not None:
             raise  # the disk, not the network
-        raise _unreachable(repository, f"{_endpoint()} can't be reached", Retryable) from None
+        raise _unreachable(repository, f"{_endpoint()} is not reachable", Retryable) from None
     except Exception as error:
         # The hub's client raises the errors of whichever HTTP library it was built with.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests")):
             raise
-        raise _unreachable(repository, f"{_endpoint()} can't be reached", Retryable) from None
+        raise _unreachable(repository, f"{_endpoint()} is not reachable", Retryable) from None
     # What the client notes about its downloads; a repository may have a .cache of its own.
     shutil.rmtree(folder / ".cache" / "huggingface", ignore_errors=True)
     with suppress(OSError):

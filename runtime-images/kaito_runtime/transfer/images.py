@@ -50,7 +50,7 @@ def unpack_image(repository: Repository, path: str, target: Path, label: str) ->
     if not isinstance(found, list) or not all(isinstance(e, dict) and "digest" in e for e in found):
         raise Failure(
             Reason.IMAGE_INVALID,
-            f"{repository.reference} is no image of a kind this pull can read "
+            f"{repository.reference} is an image of a kind that is not supported "
             f"({manifest.media_type or 'no media type'}); push it with a current builder",
         )
     for number, layer in enumerate(found, 1):

@@ -60,7 +60,7 @@ def _decompressed(layer: io.RawIOBase) -> IO[bytes]:
     if magic.startswith(_ZSTD):
         raise Failure(
             Reason.IMAGE_INVALID,
-            "a layer of the image is compressed with zstd, which this pull can't read; build the "
+            "a layer of the image is compressed with zstd, which is not supported; build the "
             "image with `--output type=image,compression=gzip,force-compression=true`",
         )
     if magic.startswith(_GZIP):

@@ -91,7 +91,9 @@ class Repository:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise Failure(Reason.IMAGE_INVALID, f"the manifest of {self.reference} is no JSON map")
+            raise Failure(
+                Reason.IMAGE_INVALID, f"the manifest of {self.reference} is not a JSON object"
+            )
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return Manifest(content, digest, content.get("mediaType") or media_type)
 

@@ -143,7 +143,7 @@ class Transport:
         if isinstance(error, TimeoutError):
             return f"{host} did not answer in {TIMEOUT_SECONDS:.0f} seconds"
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{host} can't be reached: {cause}"
+        return f"{host} is not reachable: {cause}"
 
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None

@@ -115,7 +115,7 @@ def _sniff_text(text: bytes, name: str, by_name: Format | None) -> Format:
 def data_files(folder: Path) -> list[Path]:
     """Return the files of a data folder in the order of their names, hidden ones left out."""
     if not folder.is_dir():
-        raise Failure(Reason.DATA_UNREACHABLE, f"the data folder {folder} does not exist")
+        raise Failure(Reason.DATA_UNREACHABLE, f"the data folder {folder} is not found")
     visible = [
         path
         for path in sorted(folder.rglob("*"))
@@ -168,7 +168,7 @@ def _json_lines(source: TextIO, name: str) -> Iterator[Row]:
             raise _unreadable(name, f"line {number} is not UTF-8") from None
         except ValueError as error:
             raise _unreadable(
-                name, f"line {number} is no JSON ({error}); write one object per line"
+                name, f"line {number} is not valid JSON ({error}); write one object per line"
             ) from None
         yield _object(row, name, f"line {number}")
 
@@ -216,7 +216,7 @@ def _csv(source: TextIO, name: str) -> Iterator[Row]:
     except UnicodeDecodeError:
         raise _unreadable(name, "it is not UTF-8") from None
     except csv.Error as error:
-        raise _unreadable(name, f"it is no CSV ({error})") from None
+        raise _unreadable(name, f"it is not valid CSV ({error})") from None
 
 
 def _to_the_end(
@@ -228,7 +228,7 @@ def _to_the_end(
 
 def _object(row: object, name: str, where: str) -> Row:
     if not isinstance(row, dict):
-        raise _unreadable(name, f'{where} is no object; write {{"messages": [...]}}')
+        raise _unreadable(name, f'{where} is not an object; write {{"messages": [...]}}')
     return row
 
 

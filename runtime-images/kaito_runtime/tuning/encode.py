@@ -99,7 +99,7 @@ class Encoder:
             if start is None:
                 raise Failure(
                     Reason.CONFIG_INVALID,
-                    "training_config.yaml: `TrainingArguments.assistant_only_loss` can't be used "
+                    "training_config.yaml: `TrainingArguments.assistant_only_loss` is not supported "
                     "with this model: its chat template writes earlier messages differently; "
                     "write false",
                 )

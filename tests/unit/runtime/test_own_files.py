@@ -236,12 +236,12 @@ def test_the_same_content_of_somebody_else_stays_and_stays_theirs(tmp_path: Path
 def test_the_names_of_a_lesson_must_be_free(tmp_path: Path) -> None:
     data, config = put(tmp_path, "rows.parquet"), tmp_path / "training_config.yaml"
     arguments = ["--data", str(data), "--config", str(config)]
-    with pytest.raises(Failure, match=r"rows\.parquet is there already; move it away"):
+    with pytest.raises(Failure, match=r"rows\.parquet exists already; move it away"):
         lesson.main(arguments)
     assert bytes_below(tmp_path) == {"rows.parquet": MINE}
     data.unlink()
     put(tmp_path, config.name)
-    with pytest.raises(Failure, match=r"training_config\.yaml is there already"):
+    with pytest.raises(Failure, match=r"training_config\.yaml exists already"):
         lesson.main(arguments)
     assert config.read_bytes() == MINE
 
@@ -249,7 +249,7 @@ def test_the_names_of_a_lesson_must_be_free(tmp_path: Path) -> None:
 def test_a_folder_in_the_cache_that_is_no_model_is_not_removed(tmp_path: Path) -> None:
     cached = make.cached_model(tmp_path / "cache")
     put(cached, "mine.txt")
-    with pytest.raises(Failure, match="is there and is not a demo model"):
+    with pytest.raises(Failure, match="exists and is not a demo model"):
         make.main(["--to", str(tmp_path / "to"), "--cache", str(tmp_path / "cache")])
     assert (cached / "mine.txt").read_bytes() == MINE
 

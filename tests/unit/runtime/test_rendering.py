@@ -201,7 +201,7 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "can't be read"),
+        ("{", "is not readable"),
         ("[]", '"chat" or "text"'),
         ('{"rendering": "poem"}', '"chat" or "text"'),
         ('{"rendering": "chat"}', '"chat_template"'),

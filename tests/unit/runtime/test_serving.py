@@ -344,7 +344,7 @@ def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
     ("damage", "says"),
     [
         ("cut", "damaged"), ("empty", "damaged"), ("no config", "adapter_config.json"),
-        ("bad config", "no configuration"), ("other kind", "LORA"), ("missing tensor", "lacks"),
+        ("bad config", "not the configuration"), ("other kind", "LORA"), ("missing tensor", "lacks"),
         ("extra tensor", "fit no layer"), ("nan", "not finite"), ("other shape", "another"),
     ],
 )  # fmt: skip

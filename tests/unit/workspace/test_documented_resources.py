@@ -15,6 +15,7 @@ from tests.harness.documented import quota as documented_quota
 from tests.harness.wire import ROOT
 
 PAGE = (ROOT / "docs/pods.md").read_text(encoding="utf-8").partition("## Requests and limits")[2]
+PAGE_TEXT = " ".join(PAGE.split())
 ROOMY = "Standard_NC96ads_A100_v4"
 """A size whose node bounds nothing."""
 
@@ -72,9 +73,9 @@ def test_the_documentation_has_the_figures_of_the_check_and_of_processors() -> N
     for which in ("requests", "limits"):
         amounts = check[which]
         words = f"{which} `cpu: {amounts['cpu']}`, `memory: {amounts['memory']}`"
-        assert f"{words}, `ephemeral-storage: {amounts['ephemeral-storage']}`" in PAGE
-    assert f"`requests.cpu` is {resources.GPU_POD_MILLICORES // 1000}" in PAGE
-    assert f"{resources.MILLICORES_PER_GPU // 1000} for each GPU" in PAGE
+        assert f"{words}, `ephemeral-storage: {amounts['ephemeral-storage']}`" in PAGE_TEXT
+    assert f"`requests.cpu` is {resources.GPU_POD_MILLICORES // 1000}" in PAGE_TEXT
+    assert f"{resources.MILLICORES_PER_GPU // 1000} for each GPU" in PAGE_TEXT
 
 
 def test_the_quota_in_the_documentation_is_what_a_workspace_needs_at_once() -> None:

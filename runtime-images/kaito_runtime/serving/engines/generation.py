@@ -45,7 +45,7 @@ def settings(generation: Mapping[str, Any]) -> str:
     try:
         return json.dumps(shared(generation), sort_keys=True)
     except (TypeError, ValueError, RecursionError):
-        raise RequestRefusedError("generate_kwargs can't be used: it is no plain JSON") from None
+        raise RequestRefusedError("generate_kwargs must be plain JSON") from None
 
 
 def runs_alone(generation: Mapping[str, Any]) -> bool:

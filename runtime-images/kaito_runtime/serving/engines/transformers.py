@@ -154,7 +154,7 @@ class BatchingEngine:
             queued.answer(error)
             return False
         except BaseException as error:  # noqa: BLE001  templates and tokenizers raise what they like
-            queued.answer(RequestRefusedError(f"the messages can't be used: {error}"))
+            queued.answer(RequestRefusedError(f"the messages are not valid: {error}"))
             return False
         return True
 
@@ -241,8 +241,8 @@ class BatchingEngine:
         try:
             queued.answer(self._reply(queued, rows, width))
         except BaseException as error:
-            log.error("The tokens of a reply can not be decoded", exc_info=error)
-            queued.answer(ChatFailedError("the tokens can't be decoded"))
+            log.error("The tokens of a reply failed to decode", exc_info=error)
+            queued.answer(ChatFailedError("the tokens failed to decode"))
 
     def _generate(self, requests: list[QueuedRequest]) -> tuple[list[list[int]], int]:
         """Return all sequences, prompts included, and the width of the padded prompts."""
@@ -304,6 +304,6 @@ def _failure_of(error: BaseException) -> Exception:
         raise termination.unexpected(error) from None
     if isinstance(error, ValueError | TypeError | LookupError | OverflowError | RecursionError):
         first = str(error).partition("\n")[0]
-        return RequestRefusedError(f"generate_kwargs can't be used: {first}")
+        return RequestRefusedError(f"generate_kwargs is not valid: {first}")
     log.error("The model could not answer", exc_info=error)
     return ChatFailedError("the model could not answer")
