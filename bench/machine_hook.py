@@ -14,25 +14,23 @@ from typing import Any
 
 from kaito_hooks.machine import finalize, sync
 from kaito_hooks.machine.actions import Answer, Created, CreatePool, Deleted, DeletePool, observe
-from kaito_hooks.machine.catalog import Quota, Size, Sizes
-from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours
+from kaito_hooks.machine.provider import Absent, Availability, ListedPool, Listing, Ours
 from kaito_hooks.metacontroller import SyncResponse, dump, parse_sync
 
-from tests.unit.machine.builders import SIZE, body, machine, node
+from tests.unit.machine.builders import body, machine, node
 
 DECISION_MS, WORKER_MIB = 1, 120
 """The goals."""
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SIZES = Sizes("westeurope", {SIZE.lower(): Size(SIZE, "f", 6)})
 LISTING = Listing((ListedPool("system", Ours("Succeeded"), is_system=True),))
 WORKER = """
-from kaito_hooks.settings import MachineSettings, WorkloadIdentity
+from kaito_hooks.providers.aks.settings import AksSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app, _utc_now
 from kaito_hooks.providers.aks.provider import AksProvider
 identity = WorkloadIdentity("t", "c", "/none", "https://login.microsoftonline.com/")
-settings = MachineSettings("s", "rg", "aks", "i", identity=identity)
+settings = AksSettings("s", "rg", "aks", "i", identity=identity)
 provider = AksProvider(settings, _utc_now)
-provider.trouble()
+provider.unavailable_reason()
 app = create_machine_app(provider).test_client()
 for _ in range(200):
     app.post("/machine/customize", json={"parent": {"metadata": {"uid": "u"}}})
@@ -89,8 +87,7 @@ def _decide(pool: Any, request: Any, leaving: bool) -> bytes:
             pool=pool,
             is_fresh=True,
             listing=LISTING,
-            sizes=SIZES,
-            quotas={"f": Quota(9, 0)},
+            availability=Availability(),
             operation="",
         )
         if isinstance(step, CreatePool | DeletePool):

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings
-from kaito_hooks.web.machine import MachineCalls
-from kaito_hooks.web.metrics import Registry
+from kaito_hooks.providers.aks.settings import AksSettings
+from kaito_hooks.provisioner.run import MachineHook
 from kaito_laptop.azure.answers import Request
 from kaito_laptop.azure.interference import Handled
 from kaito_laptop.core.clock import VirtualClock
@@ -25,9 +24,10 @@ from tests.chaos.fault_schedule import BLOCKS, FaultSchedule
 from tests.chaos.machines import SimulatedMachine
 from tests.chaos.sweeping import SECONDS, Sweeper
 from tests.chaos.transport import InProcess
+from tests.unit.aks.story import NoObserver
 from tests.unit.machine.builders import body
 
-SETTINGS = MachineSettings(
+SETTINGS = AksSettings(
     "00000000-0000-0000-0000-000000000000",
     "laptop",
     "laptop",
@@ -325,10 +325,10 @@ class Run:
         spot = self.chance.choice([(), (), ("spot",), ("spot", "on-demand")])
         return SimulatedMachine(name, f"uid-{self.seed}-{index}", born, dies, has_finalizer, spot)
 
-    def _start(self) -> MachineCalls:
+    def _start(self) -> MachineHook:
         """A process of the hook: its cache and its locks are its own."""
         provider = AksProvider(self.settings, self.clock.now, InProcess(self.cloud.handle))
-        return MachineCalls(provider, self.clock.now, Registry())
+        return MachineHook(provider, self.clock.now, NoObserver())
 
 
 def _next(simulated: SimulatedMachine) -> float:

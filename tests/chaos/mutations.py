@@ -16,8 +16,8 @@ from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
 from kaito_hooks.providers.aks import provider as aks
-from kaito_hooks.sweep import orphans, sweep
-from kaito_hooks.sweep.orphans import KubernetesCluster, Verdict
+from kaito_hooks.providers.aks.sweep import orphans, sweep
+from kaito_hooks.providers.aks.sweep.orphans import KubernetesCluster, Verdict
 
 from tests.chaos.sweeping import NODE_GROUP, Sweeper
 from tests.chaos.transport import InProcess
@@ -71,13 +71,13 @@ def any_list_is_believed() -> AbstractContextManager[Any]:
 
 def leave_when_not_launched() -> AbstractContextManager[Any]:
     """A Machine whose pool has no node yet is not let go either (the leak of the original)."""
-    rows = finalize.ROWS
+    rows = finalize.RULES
 
     def early(observed: Observed, now: Any) -> Any:
-        is_launched = observed.hints.is_true("MachineLaunched")
+        is_launched = observed.last.is_true("MachineLaunched")
         return None if is_launched else finalize.gone(observed, now)
 
-    return patch.object(finalize, "ROWS", (early, *rows))
+    return patch.object(finalize, "RULES", (early, *rows))
 
 
 def another_name_for_each_try() -> AbstractContextManager[Any]:
@@ -141,7 +141,7 @@ def repeat_what_was_shown() -> AbstractContextManager[Any]:
 
 def delete_while_azure_is_at_work() -> AbstractContextManager[Any]:
     """No DELETE while AKS starts, upgrades or updates the pool or the cluster."""
-    next_call = deletion.next_call
+    next_call = deletion.next_action
 
     def at_once(observed: Observed, now: Any) -> Any:
         pool = observed.pool
@@ -149,7 +149,7 @@ def delete_while_azure_is_at_work() -> AbstractContextManager[Any]:
             observed = replace(observed, pool=replace(pool, state="Succeeded"))
         return next_call(replace(observed, operation=""), now)
 
-    return patch.object(deletion, "next_call", at_once)
+    return patch.object(deletion, "next_action", at_once)
 
 
 def ask_without_a_pace() -> AbstractContextManager[Any]:
@@ -158,7 +158,7 @@ def ask_without_a_pace() -> AbstractContextManager[Any]:
     @contextmanager
     def both() -> Iterator[None]:
         with (
-            patch.object(aks.PutPace, "take", lambda self, pool: None),
+            patch.object(aks.PutRateLimiter, "take", lambda self, pool: None),
             patch.object(ProviderError, "wait_after", lambda self, tries: 10),
         ):
             yield

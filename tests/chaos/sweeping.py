@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from kaito_hooks.sweep.orphans import KubernetesCluster
-from kaito_hooks.sweep.sweep import Azure, Report, sweep
+from kaito_hooks.providers.aks.sweep.orphans import KubernetesCluster
+from kaito_hooks.providers.aks.sweep.sweep import Azure, Report, sweep
 
 from tests.chaos.fault_schedule import FaultSchedule
 

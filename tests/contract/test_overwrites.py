@@ -88,7 +88,7 @@ ALLOWED = {
     f"{RUNTIME}/pod/termination.py:write_message write_text": (
         "the kubelet's file for it; outside of pods only below KAITO_ROOT"
     ),
-    "hooks/kaito_hooks/sweep/__main__.py:_tell write_text": "the kubelet's file for it, where there is one",
+    "hooks/kaito_hooks/providers/aks/sweep/__main__.py:_tell write_text": "the kubelet's file for it",
 }
 
 

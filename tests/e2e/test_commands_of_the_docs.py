@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kaito_hooks.workspace.machines import INSTANCE_TYPE_LABEL
+from kaito_hooks.api.labels import INSTANCE_TYPE
 
 from tests.e2e import binaries
 from tests.e2e.control_plane import ControlPlane
@@ -57,7 +57,7 @@ def objects(cluster: ControlPlane) -> None:
     job_pod = merged(pod, {"spec": {"restartPolicy": "Never"}})
     selector = {"matchLabels": {"app": NAME}}
     size = inference_workspace()["resource"]["instanceType"]
-    requirement = {"key": INSTANCE_TYPE_LABEL, "operator": "In", "values": [size]}
+    requirement = {"key": INSTANCE_TYPE, "operator": "In", "values": [size]}
     machine = {"machineTemplateRef": {"name": NAME}, "requirements": [requirement]}
     workspace = merged(merged(inference_workspace(), OURS), {"metadata": {"name": NAME}})
     made = [

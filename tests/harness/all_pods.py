@@ -10,16 +10,19 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.presets import Preset
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api
+from kaito_hooks.workspace.adapters import Adapter
 from kaito_hooks.workspace.children import training_config
 from kaito_hooks.workspace.children.check import check_job
 from kaito_hooks.workspace.children.inference import preset_deployment, tuned_deployment
-from kaito_hooks.workspace.children.tuning import Adapter, tuning_job
-from kaito_hooks.workspace.context import Images
-from kaito_hooks.workspace.fit import Fit, fit
+from kaito_hooks.workspace.children.tuning import Inputs, tuning_job
+from kaito_hooks.workspace.context import Context, Images
+from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.machines import Nodes
+from kaito_hooks.workspace.observed import Observed
+from kaito_hooks.workspace.request import RequestContext
 from kaito_laptop.core import quantities
 
-from tests.harness.builders import inference_workspace, tuning_workspace
+from tests.harness.builders import NOW, inference_workspace, tuning_workspace
 
 PRESETS = load_presets()
 CAPABILITIES = ("3.7", "5.2", "6.0", "6.1", "7.0", "7.5", "8.0", "8.6", "9.0", "12.0")
@@ -32,7 +35,7 @@ UNLISTED = "Standard_NC16ads_A10_v4"
 """A size that presets.yaml does not list."""
 
 
-def fits(preset: Preset, size: str, method: str) -> tuple[api.Workspace, Fit] | None:
+def fits(preset: Preset, size: str, method: str) -> RequestContext | None:
     choice: dict[str, Any] = {"name": preset.name, "accessMode": "public"}
     if preset.private:
         own = {"image": f"mlteam.azurecr.io/{preset.name}:1"}
@@ -44,23 +47,30 @@ def fits(preset: Preset, size: str, method: str) -> tuple[api.Workspace, Fit] | 
         else inference_workspace(**changes, inference={"preset": choice})
     )
     try:
-        workspace = api.parse(written)
-        return workspace, fit(workspace, PRESETS, CAPABILITIES)
+        return request_of(written)
     except InvalidObject:
         return None
 
 
+def request_of(written: dict[str, Any]) -> RequestContext:
+    """What a Workspace asks for; raise `InvalidObject`."""
+    workspace = api.parse(written)
+    found = fit(workspace, PRESETS, CAPABILITIES)
+    context = Context(PRESETS, IMAGES, NOW)
+    return RequestContext(Observed(written, {}, {}), context, workspace, found)
+
+
 def pod_specs(preset: Preset, size: str, method: str) -> dict[str, dict[str, Any]]:
     """Specs of the pods of the Workspace, by what they do; none where the model does not fit the size."""
-    found = fits(preset, size, method)
-    if found is None:
+    request = fits(preset, size, method)
+    if request is None:
         return {}
-    workspace, chosen = found
+    workspace = request.workspace
     if workspace.tuning is None:
-        return {"serve": _spec(preset_deployment(workspace, chosen, NODES, IMAGES))}
+        return {"serve": _spec(preset_deployment(request, NODES))}
     config = training_config.default_config(method)
-    tuned = tuned_deployment(workspace, workspace.tuning, chosen, NODES, IMAGES, ADAPTER, config)
-    trains = tuning_job(workspace, workspace.tuning, "0f", chosen, NODES, IMAGES, config)
+    tuned = tuned_deployment(request, NODES, ADAPTER, config)
+    trains = tuning_job(request, NODES, Inputs("0f", config, {}))
     check = check_job(workspace, workspace.tuning, "0f", IMAGES)
     return {"check": _spec(check), "tune": _spec(trains), "serve": _spec(tuned)}
 

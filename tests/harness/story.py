@@ -13,7 +13,8 @@ from typing import Any
 
 from kaito_hooks.kube.quantities import binary
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings, WorkspaceSettings
+from kaito_hooks.providers.aks.settings import AksSettings
+from kaito_hooks.settings import WorkspaceSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
 from kaito_laptop.azure.cluster import SUBSCRIPTION
@@ -212,7 +213,7 @@ def host_memory() -> dict[str, str]:
 
 
 def machine_app(arm: str, clock: Clock, log: io.StringIO) -> WsgiApp:
-    settings = MachineSettings(
+    settings = AksSettings(
         subscription_id=SUBSCRIPTION,
         resource_group="laptop",
         cluster_name="laptop",

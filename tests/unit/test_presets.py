@@ -163,7 +163,7 @@ KAITO = (
 @pytest.mark.parametrize("size", KAITO)
 def test_a_size_that_kaito_knows_is_known_and_sold(size: str) -> None:
     presets = load_presets()
-    found = presets.instance_types[presets.azure_name(f"Standard_{size}")]
+    found = presets.instance_types[presets.api_name(f"Standard_{size}")]
     assert not found.retired
 
 

@@ -7,7 +7,7 @@ Source of the rules: Pod Security Standards, profile restricted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kaito_contract import termination
@@ -95,31 +95,35 @@ def environment(**extra: str) -> list[Manifest]:
     return [{"name": key, "value": values[key]} for key in sorted(values) if values[key]]
 
 
-def container(
-    name: str,
-    image: str,
-    command: Sequence[str],
-    arguments: Sequence[str],
-    volumes: Sequence[Volume],
-    resources: Manifest,
-    env: Mapping[str, str] | None = None,
-) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Container:
     """A container that passes the restricted profile and says why it ended."""
-    return {
-        "name": name,
-        "image": image,
-        "command": list(command),
-        **({"args": list(arguments)} if arguments else {}),
-        "env": environment(**(env or {})),
-        "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [volume.mount() for volume in volumes],
-    }
+
+    name: str
+    image: str
+    command: Sequence[str]
+    arguments: Sequence[str]
+    volumes: Sequence[Volume]
+    resources: Manifest
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def to_manifest(self) -> Manifest:
+        """The entry of a pod."""
+        return {
+            "name": self.name,
+            "image": self.image,
+            "command": list(self.command),
+            **({"args": list(self.arguments)} if self.arguments else {}),
+            "env": environment(**self.env),
+            "resources": self.resources,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [volume.mount() for volume in self.volumes],
+        }
 
 
 def pod_spec(

@@ -1,7 +1,7 @@
 """What a decision is made of: what has been observed so far, and what to do next.
 
-A decision that needs the provider names one call; its result joins the observation, and the decision
-is made again. So every call of the hook is chosen by a pure function.
+A decision that needs the provider names one action; its result joins the observation, and the decision
+is made again. So every request of the hook is chosen by a pure function.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from datetime import datetime
 
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.machine.api import Machine
-from kaito_hooks.machine.catalog import Quotas, Sizes
 from kaito_hooks.machine.errors import ProviderError
-from kaito_hooks.machine.last_status import Hints, read_hints
+from kaito_hooks.machine.last_status import MachineStatus, read_status
 from kaito_hooks.machine.nodes import Node, nodes_of
-from kaito_hooks.machine.provider import Listing, Pool, PoolRequest, Unknown
+from kaito_hooks.machine.provider import (
+    NEUTRAL,
+    Availability,
+    Listing,
+    Ours,
+    Pool,
+    PoolRequest,
+    Profile,
+    Unknown,
+)
 from kaito_hooks.metacontroller import SyncRequest
 
 
@@ -37,7 +45,8 @@ class Observed:
     """One Machine, and what the provider said in this call."""
 
     machine: Machine
-    hints: Hints
+    last: MachineStatus
+    profile: Profile = NEUTRAL
     nodes: tuple[Node, ...] = ()
     is_leaving: bool = False
     """Whether the Machine is deleted, or not ours to look after any more."""
@@ -46,14 +55,20 @@ class Observed:
     is_fresh: bool = False
     """Whether the pool was read from the provider itself, in this call."""
     listing: Listing | Unknown | None = None
-    sizes: Sizes | Unknown | None = None
-    quotas: Quotas | Unknown | None = None
+    availability: Availability | Unknown | None = None
     operation: str | Unknown | None = None
     """What the whole cluster is in the middle of; empty when it is at rest, None until it is read."""
     digest: str = ""
     """Of what would be asked for now."""
     outcome: Created | Deleted | ProviderError | None = None
-    """Of the one call that changes something."""
+    """Of the one request that changes something."""
+
+    @property
+    def own_pool(self) -> Ours:
+        """The pool, where it is known to be the Machine's."""
+        if not isinstance(self.pool, Ours):
+            raise TypeError("the pool is not the Machine's")
+        return self.pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +84,11 @@ class ListPools:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadSizes:
-    """Ask which sizes the region offers."""
+class CheckAvailability:
+    """Ask whether such a node could be made."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReadQuotas:
-    """Ask how much quota is left."""
+    size: str
+    is_spot: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +119,20 @@ class Answer:
     finalized: bool = False
 
 
-Call = ReadPool | ListPools | ReadSizes | ReadQuotas | ReadOperation | CreatePool | DeletePool
+Action = ReadPool | ListPools | CheckAvailability | ReadOperation | CreatePool | DeletePool
 """At most one request to the provider."""
-Step = Call | Answer
-Row = Callable[[Observed, datetime], Step | None]
-"""A line of the transition table: what to do, or None when it does not apply."""
+Decision = Action | Answer
+Rule = Callable[[Observed, datetime], Decision | None]
+"""A row of docs/machine-states.md: what to do, or None when it does not apply."""
 
 
-def observe(request: SyncRequest) -> Observed:
+def observe(request: SyncRequest, profile: Profile = NEUTRAL) -> Observed:
     """What is known before the provider is asked."""
     machine = Machine(request.parent)
     return Observed(
         machine=machine,
-        hints=read_hints(request.parent),
+        last=read_status(request.parent),
+        profile=profile,
         nodes=nodes_of(machine.ref.uid, request.related.get("Node", ())),
         is_leaving=request.finalizing or machine.is_deleting,
     )

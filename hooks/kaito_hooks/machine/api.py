@@ -11,7 +11,6 @@ from functools import cached_property
 from math import ceil
 
 from kaito_hooks.api import labels as keys
-from kaito_hooks.azure_sizes import Accelerator, accelerator
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -32,23 +31,16 @@ from kaito_hooks.kube.quantities import GIB
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.provider import PoolRef, PoolRequest, Taint
 from kaito_hooks.machine.reasons import INVALID_SPEC
+from kaito_hooks.presets.instance_types import Accelerator, accelerator
 
-API_VERSION = "kaito.sh/v1alpha1"
-KIND = "Machine"
-
-INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-CAPACITY_TYPE = "karpenter.sh/capacity-type"
-"""Karpenter's label: on-demand or spot."""
-MACHINE_TYPE = "kaito.sh/machine-type"
-"""Label that Kaito's device plugin selects by."""
 FINALIZER_PREFIX = "metacontroller.io/"
 """Metacontroller puts its own on the parent before the first sync."""
 
 SMALLEST_DISK_GIB, LARGEST_DISK_GIB = 30, 2048
-"""AKS' bounds for an OS disk."""
+"""What every provider accepts for an OS disk."""
 
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
-"""AKS' rule for Linux pools."""
+"""The strictest rule of any provider, so that a Machine of ours suits each."""
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _QUANTITY = re.compile(r"([0-9]*\.?[0-9]+)([eE][+-]?[0-9]{1,2}|[KMGTPE]i|[kMGTPE]|m)?", re.ASCII)
 _UNITS = {
@@ -109,7 +101,7 @@ class Machine:
         return sizes[0] if len(sizes) == 1 else ""
 
     @cached_property
-    def flaw(self) -> InvalidObject | None:
+    def validation_error(self) -> InvalidObject | None:
         """Why no pool can be asked for, if so; looked for once in a call."""
         try:
             wanted_pool(self, datetime.min.replace(tzinfo=UTC))
@@ -125,7 +117,7 @@ class Machine:
     @property
     def capacity_types(self) -> frozenset[str]:
         """Karpenter's words for what the node may be: on-demand, spot, or either."""
-        found = _requirement(self.manifest, CAPACITY_TYPE)
+        found = _requirement(self.manifest, keys.CAPACITY_TYPE)
         return frozenset(found) & {"spot", "on-demand"} or frozenset({"on-demand"})
 
     @property
@@ -141,7 +133,7 @@ def wanted_pool(machine: Machine, now: datetime) -> PoolRequest:
     if not machine.can_have_pool:
         raise _invalid(
             "`metadata.name` must be 1 to 12 lower-case letters and digits and start with a "
-            f"letter, as the names of agent pools do, found '{machine.ref.name[:64]}'"
+            f"letter, as the names of pools do, found '{machine.ref.name[:64]}'"
         )
     return PoolRequest(
         ref=machine.ref,
@@ -159,14 +151,14 @@ def _size(machine: Machine) -> str:
     if len(sizes) != 1 or not _SIZE.fullmatch(sizes[0]):
         shown = ", ".join(f"'{size[:64]}'" for size in sizes[:8]) or "none"
         raise _invalid(
-            f"`spec.requirements` must name exactly one {INSTANCE_TYPE} with operator In, "
+            f"`spec.requirements` must name exactly one {keys.INSTANCE_TYPE} with operator In, "
             f"found {shown}"
         )
     return sizes[0]
 
 
 def _sizes(manifest: Manifest) -> Sequence[str]:
-    return _requirement(manifest, INSTANCE_TYPE)
+    return _requirement(manifest, keys.INSTANCE_TYPE)
 
 
 def _requirement(manifest: Manifest, key: str) -> Sequence[str]:
@@ -222,7 +214,7 @@ def _node_labels(machine: Machine) -> Mapping[str, str]:
         key: value for key, value in labels_of(machine.manifest).items() if key != "controller-uid"
     }
     kind = "gpu" if machine.wants_gpu else "cpu"
-    return {**own, MACHINE_TYPE: kind, keys.MACHINE_UID: machine.ref.uid}
+    return {**own, keys.MACHINE_TYPE: kind, keys.MACHINE_UID: machine.ref.uid}
 
 
 def _invalid(message: str) -> InvalidObject:

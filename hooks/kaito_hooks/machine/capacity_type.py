@@ -6,23 +6,13 @@ from kaito_hooks.machine import reasons
 from kaito_hooks.machine.actions import Observed
 
 SPOT, REGULAR = "Spot", "Regular"
-_SCARCE = frozenset(
-    {
-        reasons.QUOTA_EXCEEDED,
-        reasons.INSUFFICIENT_CAPACITY,
-        reasons.SKU_NOT_AVAILABLE,
-        reasons.SPOT_REFUSED,
-    }
-)
-"""Reasons why a spot node can't be had that say nothing of a regular one."""
+"""As `status.attempt.priority` has them."""
 
 
-def next_priority(observed: Observed) -> str:
+def is_spot_next(observed: Observed) -> bool:
     """Spot first where it is allowed; a regular node at once when spot has just been refused."""
     allowed = observed.machine.capacity_types
-    if "spot" not in allowed:
-        return REGULAR
-    return REGULAR if "on-demand" in allowed and _was_refused(observed) else SPOT
+    return "spot" in allowed and not ("on-demand" in allowed and _was_refused(observed))
 
 
 def falls_back(observed: Observed) -> bool:
@@ -32,6 +22,6 @@ def falls_back(observed: Observed) -> bool:
 
 
 def _was_refused(observed: Observed) -> bool:
-    failure = observed.hints.failure
-    was_spot = observed.hints.attempt.priority == SPOT
-    return was_spot and failure is not None and failure.reason in _SCARCE
+    failure = observed.last.failure
+    was_spot = observed.last.attempt.priority == SPOT
+    return was_spot and failure is not None and failure.reason in reasons.OF_SPOT_ALONE

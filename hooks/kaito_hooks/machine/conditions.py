@@ -1,4 +1,4 @@
-"""The conditions of a Machine: three phases as Karpenter has them, and what follows from them.
+"""The conditions of a Machine: launched, registered, initialized, as Karpenter has them, and what follows from them.
 
 `Ready` is computed and never set by hand, but for a node that was ready and is not any more.
 """
@@ -17,10 +17,10 @@ from kaito_hooks.machine.errors import ProviderError
 def not_launched(
     reason: str, message: str, unknown: bool = False, given_up: bool = False
 ) -> Sequence[Condition]:
-    """No virtual machine yet, and why; given up where it is not tried again by itself."""
+    """No virtual machine yet, and why; given up where it is not retried."""
     first = Condition(reasons.LAUNCHED, "Unknown" if unknown else "False", reason, message)
     later = (reasons.MACHINE_NOT_LAUNCHED, "There is no virtual machine yet.")
-    return _phases(
+    return _whole(
         first,
         Condition(reasons.REGISTERED, "False", *later),
         Condition(reasons.INITIALIZED, "False", *later),
@@ -30,7 +30,7 @@ def not_launched(
 
 def not_registered(reason: str, message: str) -> Sequence[Condition]:
     """A virtual machine without its Node, and why."""
-    return _phases(
+    return _whole(
         _launched(),
         Condition(reasons.REGISTERED, "False", reason, message),
         Condition(reasons.INITIALIZED, "False", reason, message),
@@ -39,20 +39,20 @@ def not_registered(reason: str, message: str) -> Sequence[Condition]:
 
 def not_initialized(reason: str, message: str) -> Sequence[Condition]:
     """A Node that is not usable yet, and why."""
-    return _phases(
+    return _whole(
         _launched(), _registered(), Condition(reasons.INITIALIZED, "False", reason, message)
     )
 
 
 def ready() -> Sequence[Condition]:
     """All is well."""
-    return _phases(_launched(), _registered(), _initialized())
+    return _whole(_launched(), _registered(), _initialized())
 
 
-def as_told(phases: Sequence[Condition]) -> Sequence[Condition]:
-    """The provider's own phases, launched, registered and initialized."""
-    launched, registered, initialized = phases
-    return _phases(launched, registered, initialized)
+def as_reported(lifecycle: Sequence[Condition]) -> Sequence[Condition]:
+    """The provider's own conditions, launched, registered and initialized."""
+    launched, registered, initialized = lifecycle
+    return _whole(launched, registered, initialized)
 
 
 def not_ready_now(reason: str, message: str, unhealthy: bool = False) -> Sequence[Condition]:
@@ -66,25 +66,26 @@ def not_ready_now(reason: str, message: str, unhealthy: bool = False) -> Sequenc
 
 
 def as_before(observed: Observed, error: ProviderError | None = None) -> Sequence[Condition]:
-    """What was last known, with the trouble that keeps it from being known now."""
-    hints = observed.hints
-    found = [hints.condition(type_) for type_ in (*reasons.PHASES, reasons.READY)]
+    """What was last known, with the error that keeps it from being known now."""
+    last = observed.last
+    found = [last.condition(type_) for type_ in (*reasons.LIFECYCLE, reasons.READY)]
     kept = [item for item in found if item is not None]
     if len(kept) < len(found):
-        reason, words = reasons.AWAITING_PROVIDER, "The node has not been looked at yet."
+        reason, message = reasons.AWAITING_PROVIDER, "The node has not been read yet."
         if error is not None:
-            reason, words = error.reason, error.message(observed.machine.size)
+            reason, message = error.reason, error.message(observed.machine.size)
         kept = [
-            Condition(type_, "Unknown", reason, words) for type_ in (*reasons.PHASES, reasons.READY)
+            Condition(type_, "Unknown", reason, message)
+            for type_ in (*reasons.LIFECYCLE, reasons.READY)
         ]
     ready = kept[-1]
     if error is None:
         extra = (*reasons.PASSING, "Stalled", "Reconciling")
-        also = [item for type_ in extra if (item := hints.condition(type_)) is not None]
+        also = [item for type_ in extra if (item := last.condition(type_)) is not None]
         return (*kept, *also)
     message = error.message(observed.machine.size)
     unknown = Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message)
-    unhealthy = hints.condition(reasons.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
+    unhealthy = last.condition(reasons.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
     kept += [unhealthy] if unhealthy else []
     if ready.status == "True":
         return (*kept, unknown)
@@ -92,17 +93,17 @@ def as_before(observed: Observed, error: ProviderError | None = None) -> Sequenc
     return (*kept, unknown, Condition(companion, "True", error.reason, message))
 
 
-def _phases(
+def _whole(
     launched: Condition, registered: Condition, initialized: Condition, given_up: bool = False
 ) -> Sequence[Condition]:
-    """The three phases, and Ready computed from them."""
-    phases = (launched, registered, initialized)
-    failing = next((phase for phase in phases if phase.status != "True"), None)
+    """All three, and Ready computed from them."""
+    lifecycle = (launched, registered, initialized)
+    failing = next((each for each in lifecycle if each.status != "True"), None)
     if failing is None:
         whole = Condition(reasons.READY, "True", reasons.NODE_READY, "The node is ready.")
     else:
         whole = replace(failing, type=reasons.READY)
-    return (*phases, *_summary(whole, given_up))
+    return (*lifecycle, *_summary(whole, given_up))
 
 
 def _summary(whole: Condition, given_up: bool = False) -> Sequence[Condition]:

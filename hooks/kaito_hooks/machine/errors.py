@@ -1,10 +1,17 @@
-"""What a provider may run into, as one family; each member says what the owner can do about it.
+"""What a provider may run into, as one family, in the words of no cloud; each says what can be done about it.
+
+A provider raises these, or its own kinds of them with a remedy that names its settings, commands and pages.
 
 - ProviderError
-    - Denied: there is no node, and why (`denied.py`)
-    - Delayed: nothing is wrong, only not now
-        - Throttled, Busy, Underway, AlreadyExists, EtagMismatch, DeletionFailed, NoNodesMade
-    - Unclear: nothing is known, and "unknown" is never "absent"
+    - Terminal: the same request would be refused again
+        - SkuNotAvailable, SpotRefused
+    - Retryable: the same request may be granted later
+        - of the Workspace or the settings: InvalidRequest, SettingRefused, ClusterOutdated
+        - of the cloud: QuotaExceeded, InsufficientCapacity, SubnetFull, PoolLimit
+        - of a person's will: Forbidden
+        - after it was granted: PoolFailed; and with so many tries and no more: NoNode, SetupFailed
+        - Delay: Throttled, Busy, Underway, AlreadyExists, EtagMismatch, DeletionFailed, NoNodesMade
+    - Indeterminate: nothing is known, and "unknown" is never "absent"
         - Unreachable, Unanswered, Unreadable, Unauthorized, CredentialUnavailable, ConfigError,
           MadeElsewhere
 """
@@ -16,11 +23,10 @@ from typing import ClassVar
 
 from kaito_hooks.errors import HookError
 from kaito_hooks.machine import reasons
+from kaito_hooks.machine.timing import HOUR, LONGEST_BACKOFF, LONGEST_RETRY_AFTER
 
 MESSAGE_LIMIT = 800
 """Characters of the message in status, as Karpenter's fork for Kaito has it."""
-LONGEST_RETRY_AFTER = 900
-"""Seconds; whatever a server asks for, no Machine is left alone for longer on its word."""
 
 
 class ProviderError(HookError):
@@ -29,7 +35,7 @@ class ProviderError(HookError):
     reason: ClassVar[str]
     remedy: ClassVar[str]
     """A sentence for the owner of the Workspace; `{size}` is the instance type."""
-    speaker: ClassVar[str] = "Azure"
+    speaker: ClassVar[str] = "The provider"
     """Whose words `detail` are."""
     wait_seconds: ClassVar[int] = 15
     """Until the next try, when the server names no time."""
@@ -68,72 +74,177 @@ class ProviderError(HookError):
             grown if self.retry_after is None else max(self.wait, min(grown, LONGEST_RETRY_AFTER))
         )
 
-    def what_to_do(self, size: str) -> str:
-        """The remedy for a node of that size."""
-        return self.remedy.replace("{size}", size or "this size")
-
     def message(self, size: str) -> str:
-        """The remedy, then the server's own words."""
-        remedy = self.what_to_do(size)
+        """The remedy for a node of that size, then the server's own words."""
+        remedy = self.remedy.replace("{size}", size or "this size")
         text = f"{remedy} ({self.code})" if self.code else remedy
         if self.detail:
             text = f"{text} {self.speaker} says: {self.detail}"
         return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
-class Delayed(ProviderError):
-    """Nothing is wrong, only not now."""
+class Terminal(ProviderError):
+    """The same request would be refused again."""
+
+    wait_seconds = 600
 
 
-class Throttled(Delayed):
-    """Azure asks for fewer requests."""
+class SkuNotAvailable(Terminal):
+    """The size is not offered here."""
 
-    reason = reasons.THROTTLED
-    wait_seconds = 30
-    longest_wait_seconds = 300
-    remedy = "Azure asks for fewer requests; it is tried again by itself."
+    reason = reasons.SKU_NOT_AVAILABLE
+    remedy = "{size} is not available here: choose another `resource.instanceType`."
 
 
-class Busy(Delayed):
-    """Another operation on the cluster or the pool is under way."""
+class SpotRefused(Terminal):
+    """No such node is made on spot."""
 
-    reason = reasons.AKS_BUSY
-    wait_seconds = 30
-    longest_wait_seconds = 300
-    remedy = "The cluster is busy with another operation; it is tried again by itself."
-
-
-class Underway(Delayed):
-    """The very pool is already being created."""
-
-    reason = reasons.CREATING
-    remedy = "Azure is creating the node."
+    reason = reasons.SPOT_REFUSED
+    remedy = (
+        "No spot node of {size} is made here: set the Workspace's `resource.spot` to `prefer` or "
+        "`never` and delete this Machine, which is then made again."
+    )
 
 
-class AlreadyExists(Delayed):
-    """A pool of that name appeared since it was looked for."""
+class Retryable(ProviderError):
+    """The same request may be granted later."""
 
-    reason = reasons.ALREADY_EXISTS
-    wait_seconds = 1
-    remedy = "An agent pool of that name has just appeared; it is looked at again."
-
-
-class EtagMismatch(Delayed):
-    """The pool changed between reading and deleting it."""
-
-    reason = reasons.ETAG_MISMATCH
-    wait_seconds = 1
-    remedy = "The agent pool changed while it was to be deleted; it is looked at again."
+    wait_seconds = 600
+    longest_wait_seconds = HOUR
 
 
-class DeletionFailed(Delayed):
-    """A deletion was accepted, and the pool is not being deleted."""
+class InvalidRequest(Retryable):
+    """The pool is not accepted as described."""
 
-    reason = reasons.DELETION_FAILED
-    remedy = "Azure accepted to delete the node and does not; it is asked for again."
+    reason = reasons.INVALID_REQUEST
+    wait_seconds = HOUR
+    longest_wait_seconds = LONGEST_BACKOFF
+    remedy = (
+        "The node is not accepted as described: what it names comes from the Workspace's "
+        "`resource` or from the settings of the node provisioner."
+    )
 
 
-class NoNodesMade(Delayed):
+class SettingRefused(Retryable):
+    """What a setting of the operator put into the request is not accepted."""
+
+    reason = reasons.SETTING_REFUSED
+    wait_seconds = HOUR
+    longest_wait_seconds = LONGEST_BACKOFF
+    remedy = (
+        "{setting} of the node provisioner is not accepted: whoever runs it must change the "
+        "setting; the node is asked for again as soon as that is done."
+    )
+
+    def __init__(
+        self,
+        code: str = "",
+        detail: str = "",
+        retry_after: int | None = None,
+        ids: Sequence[str] = (),
+        *,
+        setting: str,
+    ) -> None:
+        super().__init__(code, detail, retry_after, ids)
+        self.setting = setting
+        """Name of the environment variable."""
+
+    def message(self, size: str) -> str:
+        """The remedy names the setting."""
+        return super().message(size).replace("{setting}", self.setting)
+
+
+class ClusterOutdated(Retryable):
+    """No nodes are made of the cluster's Kubernetes version any more."""
+
+    reason = reasons.CLUSTER_OUTDATED
+    wait_seconds = HOUR
+    longest_wait_seconds = LONGEST_BACKOFF
+    remedy = "No nodes are made of this cluster's Kubernetes version any more: upgrade the cluster."
+
+
+class QuotaExceeded(Retryable):
+    """The quota is used up."""
+
+    reason = reasons.QUOTA_EXCEEDED
+    longest_wait_seconds = HOUR // 2
+    remedy = (
+        "The quota has no room for {size}: ask for more, or free nodes of that family; retrying."
+    )
+
+
+class QuotaIsZero(QuotaExceeded):
+    """There is no quota at all for the family: a person must ask for some."""
+
+    wait_seconds = HOUR
+    longest_wait_seconds = HOUR
+
+
+class InsufficientCapacity(Retryable):
+    """No such virtual machine is free at the moment."""
+
+    reason = reasons.INSUFFICIENT_CAPACITY
+    wait_seconds = HOUR
+    remedy = (
+        "No {size} is free here at the moment: retrying every hour; another "
+        "`resource.instanceType` or region may be available at once."
+    )
+
+
+class SubnetFull(Retryable):
+    """The subnet has no addresses left."""
+
+    reason = reasons.SUBNET_FULL
+    remedy = "The cluster's subnet has no addresses left for a node: enlarge it or free some."
+
+
+class PoolLimit(Retryable):
+    """The cluster has as many pools as it may have."""
+
+    reason = reasons.POOL_LIMIT
+    remedy = "The cluster has as many pools as it may have: delete Workspaces that are done."
+
+
+class Forbidden(Retryable):
+    """The identity of the hook lacks a right."""
+
+    reason = reasons.FORBIDDEN
+    wait_seconds = 300
+    remedy = "The node provisioner may not do this: give its identity the right to make and delete nodes."
+
+
+class PoolFailed(Retryable):
+    """The pool ended as failed without a reason that we know."""
+
+    reason = reasons.POOL_FAILED
+    remedy = "The node was not created; what is left of it is deleted, then retrying."
+
+
+class NoNode(Retryable):
+    """The pool is there, its virtual machine never joined the cluster."""
+
+    reason = reasons.NODE_NOT_FOUND
+    remedy = (
+        "The virtual machine did not join the cluster within 15 minutes, and is deleted: check "
+        "that it can reach the API server."
+    )
+
+
+class SetupFailed(Retryable):
+    """The virtual machine started, and its set-up ended badly."""
+
+    reason = reasons.SETUP_FAILED
+    remedy = "The virtual machine could not be set up as a node, and is deleted."
+
+
+class Delay(Retryable):
+    """Nothing is wrong, only not now: no try is counted, and what failed before is still the reason."""
+
+    wait_seconds = 15
+    longest_wait_seconds = 0
+
+
+class NoNodesMade(Delay):
     """This installation makes no nodes; that may change."""
 
     reason = reasons.NO_NODES_MADE
@@ -145,56 +256,98 @@ class NoNodesMade(Delayed):
     )
 
 
-class Unclear(ProviderError):
+class Throttled(Delay):
+    """Fewer requests are asked for."""
+
+    reason = reasons.THROTTLED
+    wait_seconds = 30
+    longest_wait_seconds = 300
+    remedy = "The provider asks for fewer requests; retrying."
+
+
+class Busy(Delay):
+    """Another operation on the cluster or the pool is under way."""
+
+    reason = reasons.BUSY
+    wait_seconds = 30
+    longest_wait_seconds = 300
+    remedy = "The cluster is busy with another operation; retrying."
+
+
+class Underway(Delay):
+    """The very pool is already being created."""
+
+    reason = reasons.CREATING
+    remedy = "The node is being created."
+
+
+class AlreadyExists(Delay):
+    """A pool of that name appeared since it was looked for."""
+
+    reason = reasons.ALREADY_EXISTS
+    wait_seconds = 1
+    remedy = "A pool of that name has just appeared; it is read again."
+
+
+class EtagMismatch(Delay):
+    """The pool changed between reading and deleting it."""
+
+    reason = reasons.ETAG_MISMATCH
+    wait_seconds = 1
+    remedy = "The pool changed while it was to be deleted; it is read again."
+
+
+class DeletionFailed(Delay):
+    """A deletion was accepted, and the pool is not being deleted."""
+
+    reason = reasons.DELETION_FAILED
+    remedy = "The deletion of the node was accepted and has not begun; retrying."
+
+
+class Indeterminate(ProviderError):
     """Nothing is known, and "unknown" is never "absent"."""
 
 
-class Unreachable(Unclear):
+class Unreachable(Indeterminate):
     """No request was sent."""
 
     reason = reasons.UNREACHABLE
-    remedy = "Azure can't be reached from the node provisioner; it is tried again by itself."
+    remedy = "The node provisioner does not reach the provider; retrying."
 
 
-class Unanswered(Unclear):
+class Unanswered(Indeterminate):
     """A request was sent and nobody knows whether it was carried out."""
 
     reason = reasons.UNANSWERED
-    remedy = "Azure gave no clear answer; the agent pool is looked at again."
+    remedy = "The provider gave no clear answer; the pool is read again."
 
 
-class Unreadable(Unclear):
-    """Something answered that does not speak like Azure."""
+class Unreadable(Indeterminate):
+    """Something answered that does not speak like the provider."""
 
     reason = reasons.UNREADABLE
-    remedy = "What answered is not Azure, perhaps a proxy; it is tried again by itself."
+    remedy = "The answer did not come from the provider, perhaps from a proxy; retrying."
 
 
-class Unauthorized(Unclear):
-    """Azure does not accept the token."""
+class Unauthorized(Indeterminate):
+    """The token is not accepted."""
 
     reason = reasons.UNAUTHORIZED
-    remedy = "Azure does not accept the node provisioner's token; check its workload identity."
+    remedy = "The provider does not accept the node provisioner's token."
 
 
-class CredentialUnavailable(Unclear):
-    """No token can be had."""
+class CredentialUnavailable(Indeterminate):
+    """There is no token."""
 
     reason = reasons.CREDENTIAL_UNAVAILABLE
-    remedy = (
-        "The node provisioner gets no token: check the federated credential and the service "
-        "account of its workload identity."
-    )
+    remedy = "The node provisioner gets no token."
 
 
-class ConfigError(Unclear):
-    """Subscription, resource group or cluster do not exist."""
+class ConfigError(Indeterminate):
+    """What the settings name does not exist."""
 
     reason = reasons.CONFIG_ERROR
-    remedy = (
-        "The cluster was not found in Azure: check ARM_SUBSCRIPTION_ID, ARM_RESOURCE_GROUP and "
-        "AZURE_CLUSTER_NAME of the node provisioner."
-    )
+    remedy = "The cluster was not found: check the settings of the node provisioner."
 
 
 class MadeElsewhere(ConfigError):

@@ -7,131 +7,126 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine import deletion, deletion_proof, indeterminate, reasons
-from kaito_hooks.machine.actions import Answer, Deleted, ListPools, Observed, ReadPool, Row, Step
+from kaito_hooks.machine.actions import (
+    Answer,
+    Decision,
+    Deleted,
+    ListPools,
+    Observed,
+    ReadPool,
+    Rule,
+)
 from kaito_hooks.machine.conditions import as_before
 from kaito_hooks.machine.errors import DeletionFailed, ProviderError
-from kaito_hooks.machine.last_status import Attempt, PoolHint
+from kaito_hooks.machine.last_status import Attempt, MachineStatus, PoolStatus
 from kaito_hooks.machine.provider import Absent, Foreign, Ours, Unknown
 from kaito_hooks.machine.status import answer, last_error, until
+from kaito_hooks.machine.timing import BLOCKED_AFTER, POLL_SECONDS, SHORTEST_FINALIZE_SECONDS
 
-POLL_SECONDS = 15
-SHORTEST_SECONDS = 5
-"""Metacontroller calls again only after a resync that is asked for (contract row C50)."""
-BLOCKED_AFTER = timedelta(minutes=5)
 SEEN_ABSENT = "The node is gone; the Machine goes when that is certain."
 
 
-def decide(observed: Observed, now: datetime) -> Step:
-    """The first row that applies."""
-    for row in ROWS:
-        step = row(observed, now)
-        if step is not None:
-            return step
+def decide(observed: Observed, now: datetime) -> Decision:
+    """What the first rule says that applies."""
+    for rule in RULES:
+        decision = rule(observed, now)
+        if decision is not None:
+            return decision
     return gone(observed, now)
 
 
-def nameless(observed: Observed, now: datetime) -> Step | None:
+def nameless(observed: Observed, now: datetime) -> Decision | None:
     """F1: no pool can ever have had that name."""
-    return None if observed.machine.can_have_pool else _leave(observed, now)
+    return None if observed.machine.can_have_pool else gone(observed, now)
 
 
-def paused(observed: Observed, now: datetime) -> Step | None:
-    """F2, later: nothing is asked before the moment that the last trouble named."""
+def paused(observed: Observed, now: datetime) -> Decision | None:
+    """F2, later: nothing is asked before the moment that the last error named."""
     seconds = indeterminate.seconds_paused(observed, now)
     return keep(observed, now, seconds) if seconds else None
 
 
 def keep(observed: Observed, now: datetime, seconds: int) -> Answer:
     """What was known, of a Machine that is on its way out: `Ready` is never repeated as True."""
-    hints = observed.hints
     summary = (reasons.READY, "Reconciling", "Stalled")
-    before = hints.condition(reasons.READY)
-    is_told = before is not None and before.reason == reasons.DELETING
-    message = before.message if before and is_told else "The node is looked at soon."
+    before = observed.last.condition(reasons.READY)
+    is_deleting = before is not None and before.reason == reasons.DELETING
+    message = before.message if before and is_deleting else "The node is read soon."
     kept = [item for item in as_before(observed) if item.type not in summary]
-    ready = Condition(reasons.READY, "False", reasons.DELETING, message)
-    return answer(
-        observed,
-        now,
-        max(seconds, SHORTEST_SECONDS),
-        [*kept, ready, Condition("Reconciling", "True", reasons.DELETING, message)],
-        pool=hints.pool,
-        attempt=hints.attempt,
-        error=hints.error,
-        absent_since=hints.absent_since,
-    )
+    conditions = [*kept, *_deleting(message)]
+    seconds = max(seconds, SHORTEST_FINALIZE_SECONDS)
+    return answer(observed, now, seconds, conditions, observed.last.without_node())
 
 
-def between(observed: Observed, now: datetime) -> Step | None:
+def between(observed: Observed, now: datetime) -> Decision | None:
     """F6, later: between the two looks nothing is asked; a status that is wrong costs 45 seconds."""
-    if observed.pool is not None or observed.hints.absent_since is None:
+    if observed.pool is not None or observed.last.absent_since is None:
         return None
     left = deletion_proof.seconds_left(observed, now)
-    since = deletion_proof.since(observed, now)
-    return _wait(observed, now, left, SEEN_ABSENT, absent_since=since) if left else None
+    return _wait_absent(observed, now, left) if left else None
 
 
-def read(observed: Observed, now: datetime) -> Step | None:
+def read(observed: Observed, now: datetime) -> Decision | None:
     """Only a deletion under way is watched through the shared list; what else it shows is read afresh."""
-    pool, hint = observed.pool, observed.hints.pool
+    pool, last = observed.pool, observed.last
     if pool is None:
-        seen_absent = observed.hints.absent_since is not None
-        return ReadPool(fresh=hint is None or hint.state != "Deleting" or seen_absent)
+        is_watched = last.pool is not None and last.pool.state == "Deleting"
+        return ReadPool(fresh=not is_watched or last.absent_since is not None)
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
     is_deleting = isinstance(pool, Ours) and pool.is_deleting
     return None if is_deleting else ReadPool(fresh=True)
 
 
-def ended(observed: Observed, now: datetime) -> Step | None:
+def ended(observed: Observed, now: datetime) -> Decision | None:
     """A deletion that was watched has come to something: finding that out took requests, so this call ends here."""
-    pool, hint = observed.pool, observed.hints.pool
-    was_deleting = hint is not None and hint.state == "Deleting"
-    if not was_deleting or isinstance(pool, Unknown) or observed.hints.absent_since:
+    pool, last = observed.pool, observed.last
+    was_deleting = last.pool is not None and last.pool.state == "Deleting"
+    if not was_deleting or isinstance(pool, Unknown) or last.absent_since:
         return None
     if isinstance(pool, Ours):
-        failed = DeletionFailed(detail=f"Its state is {pool.state}.")
+        detail = f"Its state is {pool.state}."
         is_asked = pool.is_deleting or observed.outcome is not None
-        return None if is_asked else _troubled(observed, now, failed)
-    unseen = replace(observed.hints, pool=PoolHint(observed.machine.ref.name))
-    watched = replace(observed, pool=None, hints=unseen)
-    return _wait(watched, now, SHORTEST_SECONDS, "It is looked at once more that the node is gone.")
+        failed = observed.profile.error(DeletionFailed, detail=detail)
+        return None if is_asked else _not_deleted(observed, now, failed)
+    status = replace(_waiting(observed), pool=PoolStatus(observed.machine.ref.name))
+    conditions = _conditions(observed, "The node is read once more, to see that it is gone.")
+    return answer(observed, now, SHORTEST_FINALIZE_SECONDS, conditions, status)
 
 
-def unknown(observed: Observed, now: datetime) -> Step | None:
+def unknown(observed: Observed, now: datetime) -> Decision | None:
     """F2: nothing usable was answered."""
     if not isinstance(observed.pool, Unknown):
         return None
-    return _troubled(observed, now, observed.pool.error)
+    return _not_deleted(observed, now, observed.pool.error)
 
 
-def deleting(observed: Observed, now: datetime) -> Step | None:
+def deleting(observed: Observed, now: datetime) -> Decision | None:
     """F5: no second deletion."""
     if not isinstance(observed.pool, Ours) or not observed.pool.is_deleting:
         return None
-    return _wait(observed, now, POLL_SECONDS, "The node is being deleted.")
+    return _wait_deleting(observed, now)
 
 
-def delete(observed: Observed, now: datetime) -> Step | None:
+def delete(observed: Observed, now: datetime) -> Decision | None:
     """F4: ours, read in this call, and deleted as it was read."""
     pool = observed.pool
     if not isinstance(pool, Ours):
         return None
-    match deletion.next_call(observed, now):
+    match deletion.next_action(observed, now):
         case Deleted():
-            observed = replace(observed, pool=replace(pool, state="Deleting"))
-            return _wait(observed, now, POLL_SECONDS, "The node is being deleted.")
+            return _wait_deleting(replace(observed, pool=replace(pool, state="Deleting")), now)
         case ProviderError() as error:
-            return _troubled(observed, now, error)
-        case call:
-            return call
+            return _not_deleted(observed, now, error)
+        case action:
+            return action
 
 
-def prove(observed: Observed, now: datetime) -> Step | None:
+def prove(observed: Observed, now: datetime) -> Decision | None:
     """F3 and F6: that nothing of ours is there is made sure of twice."""
     if not isinstance(observed.pool, Absent | Foreign):
         return None
@@ -139,20 +134,23 @@ def prove(observed: Observed, now: datetime) -> Step | None:
         return ListPools()
     doubt = deletion_proof.doubt_of(observed)
     if doubt is not None:
-        return _troubled(observed, now, doubt)
+        return _not_deleted(observed, now, doubt)
     left = deletion_proof.seconds_left(observed, now)
-    if left == 0:
-        return None
-    since = deletion_proof.since(observed, now)
-    return _wait(observed, now, left, SEEN_ABSENT, absent_since=since)
+    return _wait_absent(observed, now, left) if left else None
 
 
 def gone(observed: Observed, now: datetime) -> Answer:
     """F7: proven."""
-    return _leave(observed, now)
+    status = replace(
+        observed.last.without_pool(),
+        attempt=Attempt(),
+        absent_since=deletion_proof.since(observed, now),
+    )
+    conditions = _conditions(observed, "The node is gone.")
+    return replace(answer(observed, now, 0, conditions, status), finalized=True)
 
 
-ROWS: tuple[Row, ...] = (
+RULES: tuple[Rule, ...] = (
     nameless,
     paused,
     between,
@@ -165,58 +163,56 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def _leave(observed: Observed, now: datetime) -> Answer:
-    since = deletion_proof.since(observed, now)
-    says = _conditions(observed, now, "The node is gone.", None)
-    return answer(observed, now, 0, says, absent_since=since, finalized=True)
-
-
-def _troubled(observed: Observed, now: datetime, error: ProviderError) -> Answer:
-    """Called again after the wait; the trouble is shown, and after five minutes as one."""
+def _not_deleted(observed: Observed, now: datetime, error: ProviderError) -> Answer:
+    """Called again after the wait; the error is shown, and after five minutes as a condition of its own."""
     if isinstance(observed.pool, Ours):
         seconds = deletion.seconds_until_next(observed, error)
     else:
         seconds = indeterminate.wait(observed, now, error)
-    seconds = max(seconds, SHORTEST_SECONDS)
-    says = _conditions(observed, now, error.message(observed.machine.size), error)
-    return answer(
-        observed,
-        now,
-        seconds,
-        says,
-        pool=observed.pool if isinstance(observed.pool, Ours) else observed.hints.pool,
+    seconds = max(seconds, SHORTEST_FINALIZE_SECONDS)
+    message = error.message(observed.machine.size)
+    conditions = [
+        *_conditions(observed, message),
+        Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message),
+    ]
+    since = observed.machine.deleted_at
+    if since is not None and now - since >= BLOCKED_AFTER:
+        conditions.append(Condition(reasons.DELETION_BLOCKED, "True", error.reason, message))
+    status = replace(
+        _waiting(observed),
         attempt=until(Attempt(), now, seconds),
         error=last_error(observed, error),
-        absent_since=observed.hints.absent_since,
+        absent_since=observed.last.absent_since,
     )
+    return answer(observed, now, seconds, conditions, status)
 
 
-def _wait(
-    observed: Observed,
-    now: datetime,
-    seconds: int,
-    message: str,
-    absent_since: datetime | None = None,
-) -> Answer:
-    return answer(
-        observed,
-        now,
-        max(seconds, SHORTEST_SECONDS),
-        _conditions(observed, now, message, None),
-        pool=observed.pool if isinstance(observed.pool, Ours) else observed.hints.pool,
-        absent_since=absent_since,
-    )
+def _wait_deleting(observed: Observed, now: datetime) -> Answer:
+    conditions = _conditions(observed, "The node is being deleted.")
+    return answer(observed, now, POLL_SECONDS, conditions, _waiting(observed))
 
 
-def _conditions(
-    observed: Observed, now: datetime, message: str, error: ProviderError | None
-) -> Sequence[Condition]:
-    phases = [item for item in as_before(observed) if item.type in reasons.PHASES]
-    ready = Condition(reasons.READY, "False", reasons.DELETING, message)
-    found = [*phases, ready, Condition("Reconciling", "True", reasons.DELETING, message)]
-    if error is not None:
-        found.append(Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message))
-        since = observed.machine.deleted_at
-        if since is not None and now - since >= BLOCKED_AFTER:
-            found.append(Condition(reasons.DELETION_BLOCKED, "True", error.reason, message))
-    return found
+def _wait_absent(observed: Observed, now: datetime, seconds: int) -> Answer:
+    status = replace(_waiting(observed), absent_since=deletion_proof.since(observed, now))
+    conditions = _conditions(observed, SEEN_ABSENT)
+    return answer(observed, now, max(seconds, SHORTEST_FINALIZE_SECONDS), conditions, status)
+
+
+def _waiting(observed: Observed) -> MachineStatus:
+    """The pool as it was seen, or was known before; nothing is tried to create it any more."""
+    pool, name = observed.last.pool, observed.machine.ref.name
+    if isinstance(observed.pool, Ours):
+        pool = PoolStatus(name, observed.pool.state)
+    return replace(observed.last.without_pool(), pool=pool, attempt=Attempt())
+
+
+def _conditions(observed: Observed, message: str) -> Sequence[Condition]:
+    kept = [item for item in as_before(observed) if item.type in reasons.LIFECYCLE]
+    return [*kept, *_deleting(message)]
+
+
+def _deleting(message: str) -> Sequence[Condition]:
+    return [
+        Condition(reasons.READY, "False", reasons.DELETING, message),
+        Condition("Reconciling", "True", reasons.DELETING, message),
+    ]

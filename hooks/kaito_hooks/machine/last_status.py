@@ -1,4 +1,4 @@
-"""The status as last written: hints, never facts.
+"""The status as it was written last, from which the next one begins: hints, never facts.
 
 A person may have edited it, a backup may have brought it back, and a stale cache may show an older
 one. So it can only delay a call, or word an answer; what exists is asked of the provider.
@@ -7,18 +7,15 @@ one. So it can only delay a call, or word an answer; what exists is asked of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, get_args
 
 from kaito_hooks.kube.conditions import Condition, Status, find, is_true
 from kaito_hooks.kube.objects import Manifest, mapping, number, sequence, text
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import reasons
-from kaito_hooks.machine.denied import SLOWEST
-
-LONGEST_WAIT = timedelta(seconds=SLOWEST * 1.25)
-"""A moment further ahead was not written by us, or the clock has jumped: it is not waited for."""
+from kaito_hooks.machine.timing import LONGEST_WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """The last trouble with the provider."""
+    """The last error of the provider."""
 
     reason: str
     code: str
@@ -61,7 +58,7 @@ class LastError:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolHint:
+class PoolStatus:
     """A pool was asked for or seen."""
 
     name: str
@@ -69,16 +66,28 @@ class PoolHint:
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class MachineStatus:
     """What the status says of earlier calls."""
 
     conditions: Sequence[Any]
     attempt: Attempt
-    pool: PoolHint | None
+    pool: PoolStatus | None
     error: LastError | None
     absent_since: datetime | None
     node: Mapping[str, Any]
     """nodeName, providerID, capacity and allocatable, as they stand."""
+
+    def with_pool(self, pool: PoolStatus, node: Mapping[str, Any] | None = None) -> MachineStatus:
+        """A pool was asked for or seen, so nothing is missing or wrong; with its node, where that is known."""
+        return replace(self, pool=pool, node=node or {}, error=None, absent_since=None)
+
+    def without_pool(self) -> MachineStatus:
+        """There is no pool, and nothing is known to be wrong."""
+        return replace(self, pool=None, node={}, error=None, absent_since=None)
+
+    def without_node(self) -> MachineStatus:
+        """All the rest is as before."""
+        return replace(self, node={})
 
     def is_true(self, type_: str) -> bool:
         """Whether that condition is True."""
@@ -107,7 +116,7 @@ class Hints:
 
     @property
     def failure(self) -> Condition | None:
-        """Why there is no pool, if that was a failure; troubles and delays since then leave it in place."""
+        """Why there is no pool, if that was a failure; errors and delays since then leave it in place."""
         launched = self.condition(reasons.LAUNCHED)
         return launched if launched and launched.reason in reasons.FAILURES else None
 
@@ -116,10 +125,10 @@ class Hints:
         return self.attempt.seconds_left(now)
 
 
-def read_hints(manifest: Manifest) -> Hints:
+def read_status(manifest: Manifest) -> MachineStatus:
     """Whatever of the status can be read."""
     status = mapping(manifest.get("status"))
-    return Hints(
+    return MachineStatus(
         conditions=sequence(status.get("conditions")),
         attempt=_attempt(mapping(status.get("attempt"))),
         pool=_pool(mapping(status.get("pool"))),
@@ -148,8 +157,8 @@ def _count(value: object) -> int:
     return min(max(number(value), 0), 1_000_000)
 
 
-def _pool(found: Mapping[str, Any]) -> PoolHint | None:
-    pool = PoolHint(text(found.get("name")), text(found.get("provisioningState")))
+def _pool(found: Mapping[str, Any]) -> PoolStatus | None:
+    pool = PoolStatus(text(found.get("name")), text(found.get("provisioningState")))
     return pool if pool.name else None
 
 

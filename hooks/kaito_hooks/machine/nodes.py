@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kaito_hooks.api import labels as keys
 from kaito_hooks.kube import conditions
@@ -71,8 +72,18 @@ class Node:
         found = (mapping(item) for item in sequence(get_in(self.manifest, "spec", "taints")))
         return frozenset((text(item.get("key")), text(item.get("effect"))) for item in found)
 
-    def amounts(self, field: str) -> Mapping[str, str]:
-        """The `capacity` or `allocatable` for status, memory in whole GiB."""
+    def fields(self) -> Mapping[str, Any]:
+        """What a Machine's status shows of it."""
+        found = {
+            "nodeName": self.name,
+            "providerID": self.provider_id,
+            "capacity": self._amounts("capacity"),
+            "allocatable": self._amounts("allocatable"),
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def _amounts(self, field: str) -> Mapping[str, str]:
+        """Memory in whole GiB."""
         found = mapping(get_in(self.manifest, "status", field))
         return {key: _rounded(found[key]) for key in RESOURCES if _is_amount(found.get(key))}
 

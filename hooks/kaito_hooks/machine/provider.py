@@ -1,14 +1,13 @@
-"""What the Machine hook needs of a cloud: four calls, and answers that can't be misread."""
+"""What the Machine hook needs of a cloud: a few calls, and answers that can't be misread."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.machine.catalog import Quotas, Sizes
 from kaito_hooks.machine.errors import ProviderError
 
 FAILED_STATES = ("Failed", "Canceled")
@@ -60,9 +59,6 @@ class Absent:
 class Foreign:
     """A pool of that name is not the Machine's."""
 
-    what: str = "An agent pool"
-    """In the provider's words."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ours:
@@ -76,8 +72,8 @@ class Ours:
     created: datetime | None = None
     """When it was asked for, as the pool itself says."""
     stopped: bool = False
-    phases: Sequence[Condition] = ()
-    """The Machine's three phases, where the provider itself watches the node; else the Nodes tell."""
+    conditions: Sequence[Condition] = ()
+    """The Machine's three conditions, where the provider itself watches the node; else the Nodes tell."""
 
     @property
     def operation(self) -> str:
@@ -123,6 +119,7 @@ class ListedPool:
     install: str = ""
     """Which installation of the hook made it."""
     is_system: bool = False
+    """Whether the programs of the cluster itself run there: a living cluster has such a pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,31 +138,46 @@ class Listing:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it can be the list of a living cluster: on AKS each has a pool of mode System."""
+        """Whether it can be the list of a living cluster."""
         return self.is_proven or any(pool.is_system for pool in self.pools)
 
 
 @dataclass(frozen=True, slots=True)
-class AzureCluster:
-    """The managed cluster as Azure shows it."""
+class Availability:
+    """Whether a node could be made, as far as that can be looked up without asking for one. It is advice."""
 
-    state: str
-    power: str
-    node_group: str
-    """Resource group of its virtual machines."""
-    has_hosted_system: bool = False
-    """Whether AKS runs the system nodes itself, so that no pool of mode System is listed."""
+    error: ProviderError | None = None
+    """Why not."""
+    is_complete: bool = True
+    """Whether there is nothing more to look up; what is left is looked up by the next call of the hook."""
 
-    @property
-    def operation(self) -> str:
-        """What it is in the middle of, in Azure's word; empty when it runs and is at rest."""
-        if self.state not in ("Succeeded", "Failed", "Canceled"):
-            return self.state
-        return "" if self.power in ("Running", "") else self.power
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How messages speak of a provider, and its own errors for what the decisions find out themselves."""
+
+    name: str = "the provider"
+    pool: str = "pool"
+    """What it calls that which stands for a node."""
+    errors: Mapping[type[ProviderError], type[ProviderError]] = field(default_factory=dict)
+    """Its own kinds, with its remedies, by the kinds of machine/errors.py."""
+
+    def error(self, kind: type[ProviderError], code: str = "", detail: str = "") -> ProviderError:
+        """An error of that kind, with the provider's remedy where it has one."""
+        return self.errors.get(kind, kind)(code, detail)
+
+
+NEUTRAL = Profile()
+"""Of a provider that says nothing of itself."""
 
 
 class Provider(Protocol):
     """A cloud; each call is over within seconds, and no request of it is repeated."""
+
+    @property
+    def profile(self) -> Profile:
+        """Say how messages speak of it; the same at each time."""
+        ...
 
     def get(self, ref: PoolRef, fresh: bool) -> Pool:
         """Say what is known of the pool; not fresh may be some seconds old and lack the etag."""
@@ -177,6 +189,13 @@ class Provider(Protocol):
 
     def operation(self) -> str | Unknown:
         """Say what the whole cluster is in the middle of, in the provider's word; empty when it is at rest."""
+        ...
+
+    def availability(self, size: str, is_spot: bool) -> Availability | Unknown:
+        """Say whether such a node could be made, with at most one request.
+
+        `Unknown` keeps nothing from happening: then the provider itself judges the request.
+        """
         ...
 
     def digest(self, request: PoolRequest) -> str:
@@ -195,14 +214,6 @@ class Provider(Protocol):
         """
         ...
 
-    def sizes(self) -> Sizes | Unknown:
-        """Say which sizes the region offers; may be an hour old. `Unknown` keeps nothing from happening."""
-        ...
-
-    def quotas(self) -> Quotas | Unknown:
-        """Say how much quota is left; may be half a minute old. `Unknown` keeps nothing from happening."""
-        ...
-
-    def trouble(self) -> str:
+    def unavailable_reason(self) -> str:
         """What keeps the provider from being used at all, in a few words; empty for nothing."""
         ...

@@ -19,7 +19,7 @@ DELETION_BLOCKED = "DeletionBlocked"
 NODE_UNHEALTHY = "NodeUnhealthy"
 """Only while True: the Node that was ready is not, and no operation of Azure's explains it."""
 
-PHASES = (LAUNCHED, REGISTERED, INITIALIZED)
+LIFECYCLE = (LAUNCHED, REGISTERED, INITIALIZED)
 PASSING = (PROVIDER_TROUBLE, DEGRADED, DELETION_BLOCKED, NODE_UNHEALTHY)
 """Conditions that are there only while True."""
 
@@ -102,7 +102,7 @@ SETUP_FAILED = "NodeSetupFailed"
 
 THROTTLED = "Throttled"
 """Azure asks for fewer requests."""
-AKS_BUSY = "AKSBusy"
+BUSY = "AKSBusy"
 """Another operation on the cluster or the pool is under way."""
 ALREADY_EXISTS = "AlreadyExists"
 """A pool of that name appeared since it was looked for."""
@@ -160,11 +160,15 @@ FAILURES = frozenset(
         NODE_NOT_FOUND,
         SETUP_FAILED,
         THROTTLED,
-        AKS_BUSY,
+        BUSY,
     }
 )
 """Why there is no pool; said until there is one."""
-DELAYS = frozenset({THROTTLED, AKS_BUSY})
+DELAYS = frozenset({THROTTLED, BUSY})
 """Of these, those that are nobody's fault: what failed before them is still the reason."""
 REFUSALS = frozenset({SKU_NOT_AVAILABLE, SPOT_REFUSED})
 """Failures after which nothing is asked for again, until the Machine or what would be asked changes."""
+OF_SPOT_ALONE = frozenset({QUOTA_EXCEEDED, INSUFFICIENT_CAPACITY, SKU_NOT_AVAILABLE, SPOT_REFUSED})
+"""Reasons why there is no spot node that say nothing of a regular one."""
+MOST_TRIES = {NODE_NOT_FOUND: 3, SETUP_FAILED: 3}
+"""Reasons that each cost a node: after so many in a row a person has to look."""

@@ -1,4 +1,4 @@
-"""From a virtual machine to a node that pods can use, and back: rows 10 to 14 of the table."""
+"""From a virtual machine to a node that pods can use, and back: rows 10 to 14 of docs/machine-states.md."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from kaito_hooks.machine import liveness, reasons
-from kaito_hooks.machine.actions import Observed, ReadOperation, Step
-from kaito_hooks.machine.conditions import as_told, not_initialized, not_ready_now, not_registered
-from kaito_hooks.machine.denied import NoNode
+from kaito_hooks.machine.actions import Decision, Observed, ReadOperation
+from kaito_hooks.machine.conditions import (
+    as_reported,
+    not_initialized,
+    not_ready_now,
+    not_registered,
+)
+from kaito_hooks.machine.errors import NoNode
 from kaito_hooks.machine.nodes import EPHEMERAL_TAINTS, GPU, Node
 from kaito_hooks.machine.provider import Ours, Unknown
-from kaito_hooks.machine.status import answer
-
-POLL_SECONDS = 15
-LOST_POLL_SECONDS = 30
-REGISTRATION_LIMIT = timedelta(minutes=15)
-"""Karpenter's: a virtual machine that has not joined by then never does."""
-LOST_AFTER = timedelta(minutes=10)
-"""Karpenter's node repair: a node that comes back does so earlier."""
-UPDATING = (
-    "Azure is at work on the node (state {state}): the pool's only node is taken away meanwhile and comes back "
-    "by itself, and so do its pods."
+from kaito_hooks.machine.status import answer, seen
+from kaito_hooks.machine.timing import (
+    LOST_AFTER,
+    POLL_SECONDS,
+    REGISTRATION_LIMIT,
+    SLOW_POLL_SECONDS,
 )
 
 
@@ -30,115 +30,102 @@ def is_usable(observed: Observed) -> bool:
     return len(observed.nodes) == 1 and not _lacking(observed, observed.nodes[0])
 
 
-def told(observed: Observed, now: datetime) -> Step | None:
+def reported(observed: Observed, now: datetime) -> Decision | None:
     """Rows 7 to 12, where the provider watches the node: its reasons are the Machine's."""
     pool = observed.pool
-    if (
-        not isinstance(pool, Ours)
-        or pool.is_deleting
-        or observed.hints.is_true(reasons.INITIALIZED)
-    ):
+    if not isinstance(pool, Ours) or pool.is_deleting or observed.last.is_true(reasons.INITIALIZED):
         return None
-    if all(phase.status == "True" for phase in pool.phases):
+    if all(condition.status == "True" for condition in pool.conditions):
         return None
-    return answer(
-        observed,
-        now,
-        POLL_SECONDS,
-        as_told(pool.phases),
-        pool=pool,
-        attempt=replace(observed.hints.attempt, retry_after=None),
-        node=observed.nodes[0] if len(observed.nodes) == 1 else None,
-    )
+    node = observed.nodes[0] if len(observed.nodes) == 1 else None
+    attempt = replace(observed.last.attempt, retry_after=None)
+    status = replace(seen(observed, pool, node), attempt=attempt)
+    return answer(observed, now, POLL_SECONDS, as_reported(pool.conditions), status)
 
 
-def lost(observed: Observed, now: datetime) -> Step | None:
+def lost(observed: Observed, now: datetime) -> Decision | None:
     """Row 14: it was ready and is not; whoever made the Machine may replace it.
 
-    Not while Azure itself is at work on the pool or the cluster: such a node comes back, and deleting its pool
+    Not while the provider itself is at work on the pool or the cluster: such a node comes back, and deleting its pool
     has left whole clusters in state Failed (kaito-project/kaito#2075). Nor while someone has stopped the pool.
     """
-    if not observed.hints.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
+    if not observed.last.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
         return None
     node = observed.nodes[0] if observed.nodes else None
-    trouble = _gone(observed, node)
-    if trouble is None:
+    cause = _gone(observed, node)
+    if cause is None:
         return None
     down_for = _down_for(observed, now)
-    work = _pool(observed).operation or observed.operation
+    work = observed.own_pool.operation or observed.operation
     if work is None and not timedelta(0) < down_for < LOST_AFTER:
         return ReadOperation()
     is_known = not isinstance(work, Unknown)
-    if _pool(observed).stopped:  # By a person, who starts it again.
-        says = not_ready_now(*trouble)
+    if observed.own_pool.stopped:  # By a person, who starts it again.
+        conditions = not_ready_now(*cause)
     elif isinstance(work, str) and work:
-        says = not_ready_now(reasons.NODE_UPDATING, UPDATING.replace("{state}", work))
+        conditions = not_ready_now(reasons.NODE_UPDATING, _updating(observed, work))
     elif down_for >= LOST_AFTER and is_known:
-        words = f"{trouble[1]} It has been so for more than ten minutes: replace the Machine."
-        says = not_ready_now(reasons.NODE_LOST, words, unhealthy=True)
+        message = f"{cause[1]} It has been so for more than ten minutes: replace the Machine."
+        conditions = not_ready_now(reasons.NODE_LOST, message, unhealthy=True)
     else:
-        says = not_ready_now(*trouble, unhealthy=is_known or bool(down_for))
-    return answer(
-        observed,
-        now,
-        LOST_POLL_SECONDS,
-        says,
-        pool=_pool(observed),
-        attempt=observed.hints.attempt,
-        node=node or observed.hints.node,
+        conditions = not_ready_now(*cause, unhealthy=is_known or bool(down_for))
+    status = seen(observed, observed.own_pool, node)
+    if node is None:
+        status = replace(status, node=observed.last.node)
+    return answer(observed, now, SLOW_POLL_SECONDS, conditions, status)
+
+
+def _updating(observed: Observed, state: str) -> str:
+    name = observed.profile.name
+    return (
+        f"{name[:1].upper()}{name[1:]} is at work on the node (state {state}): the pool's only node is taken away "
+        "meanwhile and comes back by itself, and so do its pods."
     )
 
 
 def _down_for(observed: Observed, now: datetime) -> timedelta:
-    """Since when the node has been down without Azure being at work on it; nothing at the first sight."""
-    hints = observed.hints
-    since = hints.since(reasons.NODE_UNHEALTHY) if hints.is_true(reasons.NODE_UNHEALTHY) else None
+    """Since when the node has been down without the provider being at work on it; nothing at the first sight."""
+    last = observed.last
+    since = last.since(reasons.NODE_UNHEALTHY) if last.is_true(reasons.NODE_UNHEALTHY) else None
     return max(now - since, timedelta(seconds=1)) if since else timedelta(0)
 
 
-def missing(observed: Observed, now: datetime) -> Step | None:
+def missing(observed: Observed, now: datetime) -> Decision | None:
     """Row 10: the virtual machine has not joined; after 15 minutes it counts as failed."""
     if observed.nodes:
         return None
-    pool = _pool(observed)
+    pool = observed.own_pool
     if _never_joins(observed, pool, now):
-        return liveness.delete(observed, now, NoNode())
-    says = not_registered(
+        return liveness.delete(observed, now, observed.profile.error(NoNode))
+    conditions = not_registered(
         reasons.NODE_NOT_FOUND, "The virtual machine was created and has not joined the cluster."
     )
-    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=observed.hints.attempt)
+    return answer(observed, now, POLL_SECONDS, conditions, seen(observed, pool))
 
 
-def registering(observed: Observed, now: datetime) -> Step | None:
+def registering(observed: Observed, now: datetime) -> Decision | None:
     """Row 11: which Node is the Machine's is not known."""
     if len(observed.nodes) < 2:
         return None
     names = ", ".join(sorted(node.name for node in observed.nodes)[:4])
-    says = not_registered(
+    conditions = not_registered(
         reasons.MULTIPLE_NODES_FOUND,
-        f"More than one Node carries the Machine's label: {names}. Scale the agent pool to one.",
+        f"More than one Node carries the Machine's label: {names}. "
+        f"Scale the {observed.profile.pool} to one.",
     )
-    pool = _pool(observed)
-    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=observed.hints.attempt)
+    return answer(observed, now, POLL_SECONDS, conditions, seen(observed, observed.own_pool))
 
 
-def initializing(observed: Observed, now: datetime) -> Step | None:
+def initializing(observed: Observed, now: datetime) -> Decision | None:
     """Row 12: the Node is there, something on it is not."""
-    if observed.hints.is_true(reasons.INITIALIZED):
+    if observed.last.is_true(reasons.INITIALIZED):
         return None  # From then on `lost` decides: a cordoned node stays a node.
     node = observed.nodes[0]
     lacking = _lacking(observed, node)
     if lacking is None:
         return None
-    return answer(
-        observed,
-        now,
-        POLL_SECONDS,
-        not_initialized(*lacking),
-        pool=_pool(observed),
-        attempt=observed.hints.attempt,
-        node=node,
-    )
+    status = seen(observed, observed.own_pool, node)
+    return answer(observed, now, POLL_SECONDS, not_initialized(*lacking), status)
 
 
 def _lacking(observed: Observed, node: Node) -> tuple[str, str] | None:
@@ -164,7 +151,7 @@ def _gone(observed: Observed, node: Node | None) -> tuple[str, str] | None:
     """What keeps a Node that was used from being used; taints are its administrator's business."""
     pool = observed.pool
     if isinstance(pool, Ours) and pool.stopped:
-        return reasons.NODE_NOT_READY, "The agent pool is stopped: start it again."
+        return reasons.NODE_NOT_READY, f"The {observed.profile.pool} is stopped: start it again."
     if node is None:
         return reasons.NODE_NOT_READY, "The node was ready and is gone from the cluster."
     if not node.is_ready:
@@ -176,24 +163,18 @@ def _gone(observed: Observed, node: Node | None) -> tuple[str, str] | None:
 
 def is_overdue(observed: Observed, now: datetime) -> bool:
     """Whether the virtual machine has had its time to join."""
-    hints = observed.hints
-    since = hints.since(reasons.LAUNCHED)
-    if not hints.is_true(reasons.LAUNCHED) or hints.is_true(reasons.REGISTERED) or since is None:
+    last = observed.last
+    since = last.since(reasons.LAUNCHED)
+    if not last.is_true(reasons.LAUNCHED) or last.is_true(reasons.REGISTERED) or since is None:
         return False
     return now - since >= REGISTRATION_LIMIT
 
 
 def _never_joins(observed: Observed, pool: Ours, now: datetime) -> bool:
     """The pool's own age bounds what an edited status could bring about."""
-    if pool.phases:
+    if pool.conditions:
         return False  # Whoever watches the node gives it up by itself.
     if pool.operation:
-        return False  # Azure is at work on it.
+        return False  # The provider is at work on it.
     is_old = pool.created is None or now - pool.created >= REGISTRATION_LIMIT
     return is_old and is_overdue(observed, now)
-
-
-def _pool(observed: Observed) -> Ours:
-    if not isinstance(observed.pool, Ours):
-        raise TypeError("a node is looked at only when the pool is ours")
-    return observed.pool

@@ -1,28 +1,26 @@
-"""The status of a Machine, always complete: Metacontroller replaces the whole.
+"""The next status of a Machine, always complete: Metacontroller replaces the whole.
 
-Nothing in it moves by itself, since a status that changes is synced again at once.
+It begins with the last one, so that a fact goes only where somebody takes it away. Nothing in it moves by itself,
+since a status that changes is synced again at once.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from kaito_hooks.kube.conditions import Condition, stamp, timestamp
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.kube.times import whole_second
 from kaito_hooks.machine.actions import Answer, Observed
-from kaito_hooks.machine.capacity_type import next_priority
+from kaito_hooks.machine.capacity_type import REGULAR, SPOT, is_spot_next
 from kaito_hooks.machine.errors import MESSAGE_LIMIT, ProviderError
-from kaito_hooks.machine.last_status import Attempt, LastError, PoolHint
+from kaito_hooks.machine.last_status import Attempt, LastError, MachineStatus, PoolStatus
 from kaito_hooks.machine.nodes import Node
 from kaito_hooks.machine.provider import Ours
-
-JITTER = 0.2
-"""Share by which waits differ from Machine to Machine, so that many do not come at once."""
+from kaito_hooks.machine.timing import JITTER
 
 
 def answer(
@@ -30,48 +28,48 @@ def answer(
     now: datetime,
     resync_seconds: float,
     conditions: Sequence[Condition],
-    *,
-    pool: Ours | PoolHint | None = None,
-    attempt: Attempt | None = None,
-    error: LastError | None = None,
-    absent_since: datetime | None = None,
-    node: Node | Mapping[str, Any] | None = None,
-    finalized: bool = False,
+    status: MachineStatus,
 ) -> Answer:
-    """The complete status; what is not given is not there."""
-    machine = observed.machine
-    status: Manifest = {
-        "conditions": stamp(conditions, observed.hints.conditions, now, machine.generation),
-        **_node(node),
-        **_pool(machine.ref.name, pool),
-        **_attempt(attempt),
-        **_error(error),
+    """The complete status: these conditions, and of the last status what it says now."""
+    ref = observed.machine.ref
+    found: Manifest = {
+        "conditions": stamp(conditions, status.conditions, now, observed.machine.generation),
+        **status.node,
+        **_pool(ref.name, status.pool),
+        **_attempt(status.attempt),
+        **_error(status.error),
     }
-    if absent_since is not None:
-        status["absentSince"] = timestamp(absent_since)
-    return Answer(status, spread(resync_seconds, machine.ref.uid), finalized)
+    if status.absent_since is not None:
+        found["absentSince"] = timestamp(status.absent_since)
+    return Answer(found, spread(resync_seconds, ref.uid))
+
+
+def seen(observed: Observed, pool: Ours, node: Node | None = None) -> MachineStatus:
+    """The last status, now that the pool was seen, with its node where it has one."""
+    shown = PoolStatus(observed.machine.ref.name, pool.state)
+    return observed.last.with_pool(shown, node.fields() if node else None)
 
 
 def last_error(observed: Observed, error: ProviderError) -> LastError:
-    """The trouble as status shows it."""
+    """The error as status shows it."""
     return LastError(error.reason, error.code, error.message(observed.machine.size))
 
 
 def tried(observed: Observed, now: datetime) -> Attempt:
     """One more try."""
-    before = observed.hints.attempt
+    before = observed.last.attempt
     first = before.first_at if before.count and before.first_at else now
-    return replace(
-        asked(observed), count=before.count + 1, first_at=first, retry_after=None, delays=0
-    )
+    return replace(asked(observed), count=before.count + 1, first_at=first)
 
 
 def asked(observed: Observed) -> Attempt:
-    """The tries so far, with what is asked for now."""
+    """The tries so far, with what is asked for now; nothing is waited for any more."""
     return replace(
-        observed.hints.attempt,
+        observed.last.attempt,
+        retry_after=None,
+        delays=0,
         retry=observed.machine.retry,
-        priority=next_priority(observed),
+        priority=SPOT if is_spot_next(observed) else REGULAR,
         digest=observed.digest[:64],
     )
 
@@ -94,46 +92,34 @@ def spread(seconds: float, uid: str) -> float:
     return round(seconds * (1 + JITTER * share), 1)
 
 
-def _node(node: Node | Mapping[str, Any] | None) -> Manifest:
-    if isinstance(node, Node):
-        found: Mapping[str, Any] = {
-            "nodeName": node.name,
-            "providerID": node.provider_id,
-            "capacity": node.amounts("capacity"),
-            "allocatable": node.amounts("allocatable"),
-        }
-        return {key: value for key, value in found.items() if value}
-    return dict(node or {})
-
-
-def _pool(name: str, pool: Ours | PoolHint | None) -> Manifest:
+def _pool(name: str, pool: PoolStatus | None) -> Manifest:
     if pool is None:
         return {}
     state = {"provisioningState": pool.state[:63]} if pool.state else {}
     return {"pool": {"name": name, **state}}
 
 
-def _attempt(attempt: Attempt | None) -> Manifest:
-    if attempt is None or attempt == Attempt():
+def _attempt(attempt: Attempt) -> Manifest:
+    if attempt == Attempt():
         return {}
     found: Manifest = {"count": attempt.count}
-    if attempt.first_at:
-        found["firstAt"] = timestamp(attempt.first_at)
-    if attempt.retry_after:
-        found["retryAfter"] = timestamp(attempt.retry_after)
-    if attempt.failed_pool:
-        found["failedPool"] = timestamp(attempt.failed_pool)
-    if attempt.retry:
-        found["retry"] = attempt.retry
-    for key, word in (
+    for key, moment in (
+        ("firstAt", attempt.first_at),
+        ("retryAfter", attempt.retry_after),
+        ("failedPool", attempt.failed_pool),
+    ):
+        if moment:
+            found[key] = timestamp(moment)
+    for key, value in (
+        ("retry", attempt.retry),
         ("priority", attempt.priority),
         ("reason", attempt.reason[:64]),
         ("inARow", attempt.in_a_row),
         ("delays", attempt.delays),
         ("digest", attempt.digest[:64]),
     ):
-        if word:
-            found[key] = word
+        if value:
+            found[key] = value
     return {"attempt": found}
 
 

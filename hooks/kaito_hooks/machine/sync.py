@@ -1,8 +1,9 @@
-"""What to do about a Machine that should exist: the transition table, in the order of its rows."""
+"""What to do about a Machine that should exist: the rows of docs/machine-states.md, in their order."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.machine import (
@@ -13,75 +14,75 @@ from kaito_hooks.machine import (
     reasons,
     registration,
 )
-from kaito_hooks.machine.actions import Observed, ReadPool, Row, Step
+from kaito_hooks.machine.actions import Decision, Observed, ReadPool, Rule
 from kaito_hooks.machine.conditions import not_launched, ready
 from kaito_hooks.machine.provider import FAILED_STATES, Absent, Foreign, Ours, Unknown
-from kaito_hooks.machine.status import answer
+from kaito_hooks.machine.status import answer, seen
+from kaito_hooks.machine.timing import (
+    POLL_SECONDS,
+    SETTLED_SECONDS,
+    SLOW_CREATION,
+    TERMINAL_SECONDS,
+)
 
-POLL_SECONDS = 15
-SETTLED_SECONDS = 300
-HOPELESS_SECONDS = 600
-SLOW = timedelta(minutes=30)
-"""Pools of one node take 3 to 10 minutes."""
 
-
-def decide(observed: Observed, now: datetime) -> Step:
-    """The first row that applies."""
-    for row in ROWS:
-        step = row(observed, now)
-        if step is not None:
-            return step
+def decide(observed: Observed, now: datetime) -> Decision:
+    """What the first rule says that applies."""
+    for rule in RULES:
+        decision = rule(observed, now)
+        if decision is not None:
+            return decision
     return settled(observed, now)
 
 
-def invalid(observed: Observed, now: datetime) -> Step | None:
-    """Row 1: what can't be is said, and nothing is asked."""
-    error = observed.machine.flaw
+def invalid(observed: Observed, now: datetime) -> Decision | None:
+    """Row 1: an invalid Machine is told what is wrong, and nothing is asked."""
+    error = observed.machine.validation_error
     if error is None:
         return None
-    says = not_launched(error.reason, error.message)
-    return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
+    conditions = not_launched(error.reason, error.message)
+    return answer(observed, now, TERMINAL_SECONDS, conditions, observed.last.without_pool())
 
 
-def leaving(observed: Observed, now: datetime) -> Step | None:
+def leaving(observed: Observed, now: datetime) -> Decision | None:
     """Nothing is done for a Machine that is leaving; `finalize` is called for it."""
     if observed.is_leaving:
         return indeterminate.keep(observed, now, POLL_SECONDS)
     return None
 
 
-def read(observed: Observed, now: datetime) -> Step | None:
+def read(observed: Observed, now: datetime) -> Decision | None:
     """Polling is answered from the shared list; what may lead to a change is read afresh.
 
     So is a pool that is being created as the list has it, although its node is ready or the pool was
     seen finished before: the list is the older one.
     """
-    pool, hint = observed.pool, observed.hints.pool
+    pool, before = observed.pool, observed.last.pool
     if pool is None:
-        is_known = hint is not None and hint.state not in ("", *FAILED_STATES)
-        is_due = bool(observed.hints.absent_since) or registration.is_overdue(observed, now)
+        is_known = before is not None and before.state not in ("", *FAILED_STATES)
+        is_due = bool(observed.last.absent_since) or registration.is_overdue(observed, now)
         return ReadPool(fresh=not is_known or is_due)
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    was_finished = registration.is_usable(observed) or observed.hints.is_true(reasons.LAUNCHED)
+    was_finished = registration.is_usable(observed) or observed.last.is_true(reasons.LAUNCHED)
     is_older = isinstance(pool, Ours) and pool.state == "Creating" and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
     return None if is_settled else ReadPool(fresh=True)
 
 
-def foreign(observed: Observed, now: datetime) -> Step | None:
+def foreign(observed: Observed, now: datetime) -> Decision | None:
     """Row 3: a pool of someone else is never touched."""
     if not isinstance(observed.pool, Foreign):
         return None
-    says = not_launched(
+    conditions = not_launched(
         reasons.NAME_CONFLICT,
-        f"{observed.pool.what} '{observed.machine.ref.name}' exists and belongs to someone else: "
+        f"The {observed.profile.pool} '{observed.machine.ref.name}' exists and belongs to someone else: "
         "delete it, or replace the Machine to get one of another name.",
     )
-    return answer(observed, now, HOPELESS_SECONDS, says, attempt=observed.hints.attempt)
+    return answer(observed, now, TERMINAL_SECONDS, conditions, observed.last.without_pool())
 
 
-def absent(observed: Observed, now: datetime) -> Step | None:
+def absent(observed: Observed, now: datetime) -> Decision | None:
     """Rows 4 to 6: wait, make sure, create."""
     if not isinstance(observed.pool, Absent):
         return None
@@ -95,82 +96,64 @@ def absent(observed: Observed, now: datetime) -> Step | None:
     )
 
 
-def creating(observed: Observed, now: datetime) -> Step | None:
+def creating(observed: Observed, now: datetime) -> Decision | None:
     """Row 7: any state that is not an end, while there is no virtual machine yet."""
     pool = observed.pool
     if not isinstance(pool, Ours) or pool.is_complete or pool.is_failed or pool.is_deleting:
         return None
-    if pool.state != "Creating" and observed.hints.is_true(reasons.LAUNCHED):
+    if pool.state != "Creating" and observed.last.is_true(reasons.LAUNCHED):
         return None  # An update of a pool that has its node: the node decides.
-    is_slow = pool.created is not None and now - pool.created >= SLOW
-    says = not_launched(*launch.progress(observed.machine.size, is_slow))
-    return answer(observed, now, POLL_SECONDS, says, pool=pool, attempt=launch.under_way(observed))
+    is_slow = pool.created is not None and now - pool.created >= SLOW_CREATION
+    conditions = not_launched(*launch.progress(observed.machine.size, is_slow))
+    status = replace(seen(observed, pool), attempt=launch.under_way(observed))
+    return answer(observed, now, POLL_SECONDS, conditions, status)
 
 
-def failed(observed: Observed, now: datetime) -> Step | None:
+def failed(observed: Observed, now: datetime) -> Decision | None:
     """Row 8: a failed pool may hold a virtual machine that is paid for."""
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_failed:
         return None
-    if observed.hints.is_true(reasons.LAUNCHED) or registration.is_usable(observed):
+    if observed.last.is_true(reasons.LAUNCHED) or registration.is_usable(observed):
         return None
-    return liveness.delete(observed, now, liveness.failure(pool))
+    return liveness.delete(observed, now, liveness.failure(observed, pool))
 
 
-def degraded(observed: Observed, now: datetime) -> Step | None:
+def degraded(observed: Observed, now: datetime) -> Decision | None:
     """Row 8b: a node that works is kept, whatever its pool says of itself."""
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_failed or not registration.is_usable(observed):
         return None
-    message = "The node works although Azure marks its agent pool as failed. "
-    message += liveness.failure(pool).message(observed.machine.size)
+    name, kind = observed.profile.name, observed.profile.pool
+    message = f"The node works although {name} marks its {kind} as failed. "
+    message += liveness.failure(observed, pool).message(observed.machine.size)
     warning = Condition(reasons.DEGRADED, "True", reasons.POOL_FAILED, message)
-    return answer(
-        observed,
-        now,
-        SETTLED_SECONDS,
-        (*ready(), warning),
-        pool=pool,
-        attempt=launch.under_way(observed),
-        node=observed.nodes[0],
-    )
+    status = replace(seen(observed, pool, observed.nodes[0]), attempt=launch.under_way(observed))
+    return answer(observed, now, SETTLED_SECONDS, (*ready(), warning), status)
 
 
-def deleting(observed: Observed, now: datetime) -> Step | None:
+def deleting(observed: Observed, now: datetime) -> Decision | None:
     """Row 9: by us after a failure, or by someone else."""
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_deleting:
         return None
-    says = liveness.setback(
+    conditions = liveness.setback(
         observed,
         reasons.POOL_DELETING,
         "Someone deletes the node; another one is created when it is gone.",
     )
-    return answer(
-        observed,
-        now,
-        POLL_SECONDS,
-        says,
-        pool=pool,
-        attempt=observed.hints.attempt,
-        error=observed.hints.error,
-    )
+    status = replace(seen(observed, pool), error=observed.last.error)
+    return answer(observed, now, POLL_SECONDS, conditions, status)
 
 
-def settled(observed: Observed, now: datetime) -> Step:
+def settled(observed: Observed, now: datetime) -> Decision:
     """Row 13: all is well."""
-    return answer(
-        observed,
-        now,
-        SETTLED_SECONDS,
-        ready(),
-        pool=observed.pool if isinstance(observed.pool, Ours) else None,
-        attempt=launch.done(observed),
-        node=observed.nodes[0],
-    )
+    status = seen(observed, observed.own_pool, observed.nodes[0])
+    status = replace(status, attempt=launch.done(observed))
+    return answer(observed, now, SETTLED_SECONDS, ready(), status)
 
 
-ROWS: tuple[Row, ...] = (
+RULES: tuple[Rule, ...] = (
     invalid,
     leaving,
     indeterminate.paused,
@@ -178,7 +161,7 @@ ROWS: tuple[Row, ...] = (
     indeterminate.unknown,
     foreign,
     absent,
-    registration.told,
+    registration.reported,
     creating,
     failed,
     degraded,

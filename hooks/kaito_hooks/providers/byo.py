@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NoReturn
 
 from kaito_hooks.machine.errors import NoNodesMade
-from kaito_hooks.machine.provider import Absent, Listing, PoolRef, PoolRequest, Unknown
+from kaito_hooks.machine.provider import (
+    NEUTRAL,
+    Absent,
+    Availability,
+    Listing,
+    PoolRef,
+    PoolRequest,
+)
+
+
+def create(environ: Mapping[str, str], now: Callable[[], datetime]) -> ByoProvider:
+    """The provider; it has no settings."""
+    return ByoProvider()
 
 
 class ByoProvider:
     """Implements `kaito_hooks.machine.provider.Provider`."""
+
+    profile = NEUTRAL
 
     def get(self, ref: PoolRef, fresh: bool) -> Absent:
         """Nothing is made, so nothing is there."""
@@ -34,14 +50,10 @@ class ByoProvider:
         """Nothing is sent."""
         return ""
 
-    def sizes(self) -> Unknown:
-        """Which sizes there are is the user's to know."""
-        return Unknown(NoNodesMade())
+    def availability(self, size: str, is_spot: bool) -> Availability:
+        """Which sizes there are is the user's to know; `create` says what to do."""
+        return Availability()
 
-    def quotas(self) -> Unknown:
-        """Likewise."""
-        return Unknown(NoNodesMade())
-
-    def trouble(self) -> str:
+    def unavailable_reason(self) -> str:
         """Nothing can be wrong with it."""
         return ""

@@ -1,7 +1,7 @@
 """One call at a time for each Machine.
 
 When Metacontroller stops waiting it calls again, while the first call may still be sending a request
-to Azure; only when that has ended can absence be proven (aks.md 3.1 and 5.4).
+to the provider; only when that has ended can absence be proven.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Exclusive:
+class KeyedLock:
     """Holds keys; nobody waits for one."""
 
     def __init__(self) -> None:

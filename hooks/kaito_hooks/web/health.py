@@ -15,9 +15,9 @@ def blueprint(ready: Callable[[], str]) -> Blueprint:
         return Response("ok\n", mimetype="text/plain")
 
     def readyz() -> Response:
-        trouble = ready()
-        if trouble:
-            return Response(f"{trouble}\n", status=503, mimetype="text/plain")
+        reason = ready()
+        if reason:
+            return Response(f"{reason}\n", status=503, mimetype="text/plain")
         return Response("ok\n", mimetype="text/plain")
 
     probes.add_url_rule("/healthz", view_func=healthz, methods=["GET"])

@@ -31,7 +31,7 @@ class Log:
         fields = {"route": route, "code": code, "duration_seconds": round(seconds, 4), **parent}
         self._write("info", "Answered hook call", fields)
 
-    def trouble(
+    def refused(
         self, call: str, code: str, detail: str, ids: Sequence[str], parent: dict[str, Any]
     ) -> None:
         """Say what a provider answered, with the ids by which its support finds the request."""

@@ -1,4 +1,4 @@
-"""The Workspace hook as a WSGI app: no Azure code, no credentials, no Kubernetes client."""
+"""The Workspace hook as a WSGI app: no cloud code, no credentials, no Kubernetes client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from flask import Flask
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import parse_parent, parse_sync
 from kaito_hooks.presets import Presets, parse_presets
-from kaito_hooks.settings import WorkspaceSettings
+from kaito_hooks.providers.table import CONVENTIONS
+from kaito_hooks.settings import WorkspaceSettings, environ
 from kaito_hooks.web import create_app
 from kaito_hooks.workspace.context import Context, Images
 from kaito_hooks.workspace.customize import customize
@@ -30,7 +31,7 @@ def create_workspace_app(
     log_stream: TextIO | None = None,
 ) -> Flask:
     """The app; raise `InvalidSettings` or `InvalidPresets` when it can't work."""
-    settings = settings or WorkspaceSettings.from_environ()
+    settings = settings or WorkspaceSettings.from_environ(environ())
     presets = load_presets(settings.presets_file)
     images = Images(
         registry=settings.preset_registry,
@@ -44,7 +45,7 @@ def create_workspace_app(
     idle_limit = timedelta(minutes=minutes) if minutes else None
 
     def context() -> Context:
-        return Context(presets, images, clock(), idle_limit)
+        return Context(presets, images, clock(), idle_limit, CONVENTIONS)
 
     def on_sync(body: object) -> Manifest:
         return sync(Observed.from_request(parse_sync(body)), context()).to_json()

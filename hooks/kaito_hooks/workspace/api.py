@@ -101,9 +101,10 @@ class Workspace:
     @property
     def preset(self) -> PresetChoice:
         """The preset of whichever section is there."""
-        chosen = self.tuning.preset if self.tuning else self.inference
-        assert chosen is not None
-        return chosen
+        preset = self.tuning.preset if self.tuning else self.inference
+        if preset is None:
+            raise TypeError("a Workspace has one of the sections")
+        return preset
 
     @property
     def serves(self) -> bool:
@@ -114,7 +115,7 @@ class Workspace:
 def parse(parent: Mapping[str, Any]) -> Workspace:
     """Raise `InvalidObject` for what can't be or is not built yet."""
     resource = mapping(parent.get("resource"))
-    notes = annotations_of(parent)
+    annotations = annotations_of(parent)
     _refuse_unsupported(parent)
     tuning = _tuning(parent.get("tuning")) if parent.get("tuning") is not None else None
     inference = _inference(parent.get("inference")) if parent.get("inference") is not None else None
@@ -135,9 +136,9 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         max_hourly_cost=_decimal(resource.get("maxHourlyCost")),
         tuning=tuning,
         inference=inference,
-        retry=notes.get(labels.RETRY, ""),
-        load_balancer=labels.is_truthy(notes.get(labels.ENABLE_LOAD_BALANCER, "")),
-        bypass_resource_checks=labels.is_truthy(notes.get(labels.BYPASS_RESOURCE_CHECKS, "")),
+        retry=annotations.get(labels.RETRY, ""),
+        load_balancer=labels.is_truthy(annotations.get(labels.ENABLE_LOAD_BALANCER, "")),
+        bypass_resource_checks=labels.is_truthy(annotations.get(labels.BYPASS_RESOURCE_CHECKS, "")),
         created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
     )
 
@@ -177,9 +178,10 @@ def _refuse_unsupported(parent: Mapping[str, Any]) -> None:
     for path, remedy in NOT_YET.items():
         if get_in(parent, *path) not in (None, False, "", [], {}):
             delete = commands.kubectl("delete", "workspace", name(parent), "-n", namespace(parent))
-            words = remedy.format(delete=delete)
+            field = f"`{'.'.join(path)}`"
             raise InvalidObject(
-                reasons.NOT_SUPPORTED_YET, f"`{'.'.join(path)}` is not supported yet. {words}"
+                reasons.NOT_SUPPORTED_YET,
+                f"{field} is not supported yet. {remedy.format(delete=delete)}",
             )
 
 

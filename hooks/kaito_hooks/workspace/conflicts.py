@@ -13,27 +13,28 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kaito_hooks.api import commands
-from kaito_hooks.api.labels import COMPONENT
+from kaito_hooks.api.labels import CHECK, COMPONENT, INFERENCE, TUNING
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
 from kaito_hooks.kube.times import parse_timestamp
+from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace import status as statuses
-from kaito_hooks.workspace.children import check, inference, tuning
+from kaito_hooks.workspace.conditions import first_missing, previous_condition
 from kaito_hooks.workspace.observed import Observed, holds
+from kaito_hooks.workspace.plan import Plan
 
 CREATING = timedelta(seconds=30)
 """A child that was asked for and is not there after this long belongs to somebody else."""
 
 _BEHIND = (
-    (statuses.INPUTS_CHECKED, "Secret", None),
-    (statuses.INPUTS_CHECKED, "Job", check.COMPONENT),
-    (statuses.MACHINE_READY, "Machine", None),
-    (statuses.JOB_STARTED, "Job", tuning.COMPONENT),
-    (statuses.INFERENCE_READY, "Deployment", inference.COMPONENT),
-    (statuses.INFERENCE_READY, "Service", None),
+    (types.INPUTS_CHECKED, "Secret", None),
+    (types.INPUTS_CHECKED, "Job", CHECK),
+    (types.MACHINE_READY, "Machine", None),
+    (types.JOB_STARTED, "Job", TUNING),
+    (types.INFERENCE_READY, "Deployment", INFERENCE),
+    (types.INFERENCE_READY, "Service", None),
 )
-"""Stage, and kind and component of a child that it speaks of."""
+"""Condition, and kind and component of a child that it speaks of."""
 
 Named = tuple[str, str]
 """Kind and name."""
@@ -79,25 +80,18 @@ def missing(observed: Observed, children: Sequence[Manifest]) -> list[Manifest]:
 
 
 def with_conflicts(
-    observed: Observed,
-    stages: Sequence[Condition],
-    required: Sequence[str],
-    taken: Manifest | None,
-    absent: Sequence[Manifest],
-    now: datetime,
+    observed: Observed, plan: Plan, absent: Sequence[Manifest], now: datetime
 ) -> list[Condition]:
-    """The stages, with ChildConflict where a name is taken or a child has been absent for too long."""
-    if taken is not None:
-        return _with_taken(observed, stages, required, taken)
-    return (
-        [_with_absent(observed, stage, absent, now) for stage in stages] if absent else list(stages)
-    )
+    """The conditions, with ChildConflict where a name is taken or a child has been absent for too long."""
+    if plan.taken is not None:
+        return _with_taken(observed, plan, plan.taken)
+    return [
+        _with_absent(observed, each, absent, now) if absent else each for each in plan.conditions
+    ]
 
 
-def _with_taken(
-    observed: Observed, stages: Sequence[Condition], required: Sequence[str], taken: Manifest
-) -> list[Condition]:
-    """The stage that speaks of the child, and the first one that is missing, which is what `Ready` says."""
+def _with_taken(observed: Observed, plan: Plan, taken: Manifest) -> list[Condition]:
+    """The condition that speaks of the child, and the first one that is missing, which is what `Ready` says."""
     kind = text(taken.get("kind"))
     describe = commands.kubectl(
         "describe", kind.lower(), name(taken), "-n", namespace(observed.parent)
@@ -106,25 +100,27 @@ def _with_taken(
         f"The {kind} '{name(taken)}' exists and does not belong to this Workspace, which needs one of that name. "
         f"Delete it, or create this Workspace under another name. To see whose it is: {describe}"
     )
-    undone = [stage.type for stage in stages if stage.type in required and stage.status != "True"]
+    missing = first_missing(plan.conditions, plan.required)
     spoken_of = {type_ for type_, of_kind, _ in _BEHIND if of_kind == kind and kind != "Job"}
-    told = {*spoken_of, *sorted(undone, key=list(required).index)[:1]}
+    changed = {*spoken_of, *([missing.type] if missing else [])}
     return [
-        replace(stage, status="False", reason=reasons.CHILD_CONFLICT, message=message)
-        if stage.type in told
-        else stage
-        for stage in stages
+        replace(each, status="False", reason=reasons.CHILD_CONFLICT, message=message)
+        if each.type in changed
+        else each
+        for each in plan.conditions
     ]
 
 
 def _with_absent(
-    observed: Observed, stage: Condition, absent: Sequence[Manifest], now: datetime
+    observed: Observed, condition: Condition, absent: Sequence[Manifest], now: datetime
 ) -> Condition:
-    child = _child_behind(stage.type, absent)
-    if child is None or not _is_overdue(stage, statuses.was(observed, stage.type), now):
-        return stage
+    child = _child_behind(condition.type, absent)
+    if child is None or not _is_overdue(
+        condition, previous_condition(observed, condition.type), now
+    ):
+        return condition
     return replace(
-        stage,
+        condition,
         status="Unknown",
         reason=reasons.CHILD_CONFLICT,
         message=f"The {child['kind']} '{name(child)}' was asked for and does not show up. If one of that name exists "
@@ -144,13 +140,15 @@ def _child_behind(type_: str, absent: Sequence[Manifest]) -> Manifest | None:
             fits = component in (None, get_in(child, "metadata", "labels", COMPONENT))
             if of_type == type_ and child["kind"] == kind and fits:
                 return child
-    # Before the nodes, their stage waits for whatever comes first.
-    return absent[0] if type_ == statuses.MACHINE_READY else None
+    # Before the nodes, their condition waits for whatever comes first.
+    return absent[0] if type_ == types.MACHINE_READY else None
 
 
-def _is_overdue(stage: Condition, before: Mapping[str, Any], now: datetime) -> bool:
-    told = before.get("reason") == reasons.CHILD_CONFLICT and before.get("status") == "Unknown"
-    return stage.status == "Unknown" and (told or _since(before, now) >= CREATING)
+def _is_overdue(condition: Condition, before: Mapping[str, Any], now: datetime) -> bool:
+    is_reported = (
+        before.get("reason") == reasons.CHILD_CONFLICT and before.get("status") == "Unknown"
+    )
+    return condition.status == "Unknown" and (is_reported or _since(before, now) >= CREATING)
 
 
 def _since(before: object, now: datetime) -> timedelta:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kaito_hooks.api.nodes import NodeConventions
 from kaito_hooks.presets import Presets
 
 
@@ -30,3 +32,5 @@ class Context:
     now: datetime
     idle_limit: timedelta | None = None
     """How long nodes may serve nobody before they are given back; None: for ever."""
+    conventions: Sequence[NodeConventions] = ()
+    """What services that make nodes do to them by themselves."""

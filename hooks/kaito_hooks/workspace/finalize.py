@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from kaito_hooks.metacontroller import SyncResponse
 from kaito_hooks.workspace.context import Context
-from kaito_hooks.workspace.observed import Observed, kept
+from kaito_hooks.workspace.observed import Observed, as_last_applied
 from kaito_hooks.workspace.status import deleting_status
 
 WAIT_SECONDS = 10
@@ -31,7 +31,7 @@ def finalize(observed: Observed, context: Context) -> SyncResponse:
     )
     return SyncResponse(
         status=deleting_status(observed, message, context.now),
-        children=[kept(machine) for machine in machines] if running else [],
+        children=[as_last_applied(machine) for machine in machines] if running else [],
         resync_after_seconds=WAIT_SECONDS,
         finalized=False,
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kaito_hooks.azure_sizes import Accelerator, accelerator
 from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.quantities import gib
 from kaito_hooks.presets import (
+    CLOUD,
     DEFAULT_PRICE_REGION,
     InstanceType,
     Preset,
     Presets,
     capability,
 )
+from kaito_hooks.presets.instance_types import Accelerator, accelerator, is_gpu_size
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.sizes import Demand, successors, suggestion
@@ -25,11 +26,11 @@ class Fit:
 
     preset: Preset
     instance_type: InstanceType | None
-    """None for a GPU size of Azure that is not known here."""
+    """None for a GPU size that is not known here."""
     gpus: int
     """GPUs that one pod asks for."""
     successors: str = ""
-    """Sizes that fit in the place of one that Azure retired, in words that follow "`resource.instanceType`"."""
+    """Sizes that fit in the place of one that is retired, in words that follow "`resource.instanceType`"."""
 
 
 def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, ...]) -> Fit:
@@ -92,10 +93,10 @@ def _size(workspace: Workspace, demand: Demand, presets: Presets) -> InstanceTyp
             f"{name} has {has.value}, and models run on NVIDIA GPUs only. Create the Workspace with "
             f"`resource.instanceType` {suggestion(demand, presets)}",
         )
-    if not name.startswith("Standard_N"):
+    if not is_gpu_size(name):
         raise InvalidObject(
             reasons.INSTANCE_TYPE_UNKNOWN,
-            f"`resource.instanceType` is '{name}', which is not a GPU size of Azure. Create the Workspace with "
+            f"`resource.instanceType` is '{name}', which is not a GPU size of {CLOUD}. Create the Workspace with "
             f"`resource.instanceType` {suggestion(demand, presets)}",
         )
     return None
@@ -103,10 +104,8 @@ def _size(workspace: Workspace, demand: Demand, presets: Presets) -> InstanceTyp
 
 def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str, ...]) -> Demand:
     memory = preset.inference
-    if workspace.tuning:
-        tuned = preset.qlora if workspace.tuning.method == "qlora" else preset.lora
-        assert tuned is not None
-        memory = tuned
+    if workspace.tuning:  # `_preset` has refused one that can't be tuned.
+        memory = (preset.qlora if workspace.tuning.method == "qlora" else preset.lora) or memory
     built_for = sorted(map(capability, image_capabilities))
     lowest = max(capability(preset.compute_capability), built_for[0])
     return Demand(preset, memory, workspace.tuning is not None, lowest, built_for[-1])
@@ -154,7 +153,7 @@ def _dotted(version: tuple[int, int]) -> str:
 def _check_cost(
     workspace: Workspace, demand: Demand, size: InstanceType | None, presets: Presets
 ) -> None:
-    """List prices: what Azure bills depends on the contract, and spot costs less."""
+    """List prices: what is billed depends on the contract, and spot costs less."""
     limit = workspace.max_hourly_cost
     if limit is None:
         return
@@ -179,7 +178,7 @@ def _check_cost(
     nodes = f"{workspace.count} x " if workspace.count > 1 else ""
     raise InvalidObject(
         reasons.COST_TOO_HIGH,
-        f"{nodes}{size.name} costs {cost} USD an hour{_region(size)} by Azure's price list, and "
+        f"{nodes}{size.name} costs {cost} USD an hour{_region(size)} by {CLOUD}'s price list, and "
         f"`resource.maxHourlyCost` is {limit}: {remedy}",
     )
 

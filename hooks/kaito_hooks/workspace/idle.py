@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from kaito_hooks.api import pods
+from kaito_hooks.api import labels, machines, pods
 from kaito_hooks.kube.conditions import Condition, find, timestamp
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -20,16 +20,16 @@ from kaito_hooks.kube.objects import (
     text,
 )
 from kaito_hooks.kube.times import parse_timestamp
+from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace import status as statuses
-from kaito_hooks.workspace.children import inference, tuning
+from kaito_hooks.workspace.conditions import previous_condition
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed
 
 CRASH_LOOP = 3
 """Restarts after which a container that ends again and again no longer counts as just begun."""
 _SERVES_NOBODY = " The node is paid for and serves nobody"
-_NODE_STAGES = (statuses.MACHINE_READY, statuses.RESOURCE_READY)
+_OF_NODES = (types.MACHINE_READY, types.RESOURCE_READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ def released_before(observed: Observed, retry: str) -> Mapping[str, Any] | None:
 
     Taking the annotation away asks for nothing: Flux does so with whatever is not in its repository.
     """
-    told = mapping(observed.status.get("nodesReleased"))
-    is_new_retry = bool(retry) and told.get("retry") != retry
-    same = told.get("generation") == generation(observed.parent) and not is_new_retry
-    return told if told and same else None
+    released = mapping(observed.status.get("nodesReleased"))
+    is_new_retry = bool(retry) and released.get("retry") != retry
+    same = released.get("generation") == generation(observed.parent) and not is_new_retry
+    return released if released and same else None
 
 
 def release(observed: Observed, retry: str, now: datetime) -> Mapping[str, Any]:
@@ -77,10 +77,12 @@ def ends_now(idle: Idle, missing: Condition | None, now: datetime) -> bool:
 def look(observed: Observed, nodes: Nodes, limit: timedelta | None, now: datetime) -> Idle:
     """Since when nodes that were made for this Workspace have had nothing of it running on them.
 
-    A status that does not say since when a stage is missing begins now.
+    A status that does not say since when a condition is missing begins now.
     """
-    paid = [since for slot in nodes.slots if (since := _registered(slot.observed)) is not None]
-    used = [*observed.pods(tuning.COMPONENT), *observed.pods(inference.COMPONENT)]
+    paid = [
+        since for replica in nodes.replicas if (since := _registered(replica.observed)) is not None
+    ]
+    used = [*observed.pods(labels.TUNING), *observed.pods(labels.INFERENCE)]
     if not paid or any(map(_works, used)):
         return Idle()
     moments = [
@@ -98,46 +100,48 @@ def with_idle(
     idle: Idle,
     retry_command: str,
 ) -> list[Condition]:
-    """The stages, with what is said of nodes that serve nobody or were given back; `missing` is what `Ready` says."""
+    """With what is said of nodes that serve nobody or were given back; `missing` is what `Ready` says."""
     if missing is None:
         return list(conditions)
     if idle.released:
         return [_after_release(observed, each, missing, retry_command) for each in conditions]
     if idle.since is None or missing.reason not in reasons.IDLE_CAUSES:
         return list(conditions)
-    words = _SERVES_NOBODY
+    addition = _SERVES_NOBODY
     if idle.deadline:
-        words += f"; unless that changes, it is given back at {timestamp(idle.deadline)}"
-    told = replace(missing, message=f"{missing.message.rstrip('. ')}.{words}.")
-    return [told if each is missing else each for each in conditions]
+        addition += f"; unless that changes, it is given back at {timestamp(idle.deadline)}"
+    changed = replace(missing, message=f"{missing.message.rstrip('. ')}.{addition}.")
+    return [changed if each is missing else each for each in conditions]
 
 
 def _after_release(
-    observed: Observed, stage: Condition, missing: Condition, retry_command: str
+    observed: Observed, condition: Condition, missing: Condition, retry_command: str
 ) -> Condition:
-    """The nodes' stages say why they went; the others keep what was said before they did."""
-    before = statuses.was(observed, stage.type)
-    if stage.type in _NODE_STAGES:
+    """The conditions of the nodes say why they went; the others keep what was said before they did."""
+    before = previous_condition(observed, condition.type)
+    if condition.type in _OF_NODES:
         if before.get("reason") == reasons.IDLE_NODES_RELEASED:
             return Condition(
-                stage.type, "False", reasons.IDLE_NODES_RELEASED, text(before.get("message"))
+                condition.type, "False", reasons.IDLE_NODES_RELEASED, text(before.get("message"))
             )
-        cause = text(statuses.was(observed, statuses.READY).get("message")) or missing.message
+        cause = text(previous_condition(observed, types.READY).get("message")) or missing.message
         cause = cause.partition(_SERVES_NOBODY)[0].rstrip(". ")
         message = (
             f"Nothing of this Workspace ran on its node for too long, so the node was given back. {cause}. "
             f"After fixing that: {retry_command}"
         )
-        return Condition(stage.type, "False", reasons.IDLE_NODES_RELEASED, message)
-    if stage.status == "True" or not text(before.get("reason")):
-        return stage
-    return Condition(stage.type, "False", text(before.get("reason")), text(before.get("message")))
+        return Condition(condition.type, "False", reasons.IDLE_NODES_RELEASED, message)
+    if condition.status == "True" or not text(before.get("reason")):
+        return condition
+    return Condition(
+        condition.type, "False", text(before.get("reason")), text(before.get("message"))
+    )
 
 
 def _registered(machine: Manifest | None) -> datetime | None:
     """Since when the Machine has a node."""
     conditions = get_in(machine, "status", "conditions")
-    for type_ in ("MachineRegistered", "Ready"):
+    for type_ in (machines.REGISTERED, machines.READY):
         found = find(conditions, type_)
         if found.get("status") == "True":
             return parse_timestamp(found.get("lastTransitionTime"))
@@ -145,13 +149,13 @@ def _registered(machine: Manifest | None) -> datetime | None:
 
 
 def _changed(observed: Observed, type_: str, now: datetime) -> datetime:
-    return parse_timestamp(statuses.was(observed, type_).get("lastTransitionTime")) or now
+    return parse_timestamp(previous_condition(observed, type_).get("lastTransitionTime")) or now
 
 
 def _beginnings(observed: Observed) -> tuple[str, ...]:
-    """Stages whose last change began a new use of the nodes."""
-    tuned = (statuses.JOB_STARTED, statuses.TUNING_SUCCEEDED)
-    return (*(tuned if get_in(observed.parent, "tuning") else ()), statuses.INFERENCE_READY)
+    """Conditions whose last change began a new use of the nodes."""
+    tuned = (types.JOB_STARTED, types.TUNING_SUCCEEDED)
+    return (*(tuned if get_in(observed.parent, "tuning") else ()), types.INFERENCE_READY)
 
 
 def _works(pod: Manifest) -> bool:

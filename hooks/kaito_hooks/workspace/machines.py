@@ -1,8 +1,8 @@
 """How many nodes there are, and which Machines should exist. One function decides, one table tests it.
 
 Rule: no sequence of observations may make a needed Machine disappear. So a Machine that exists is kept before
-any free node is counted, and the nodes that Machines made (they carry `kaito.sh/machine-uid`) never count as
-free, neither ours nor another Workspace's. Only a Machine that says that nobody makes nodes gives way to free ones.
+any existing node is counted, and the nodes that Machines made (they carry `kaito.sh/machine-uid`) never count as
+such, neither ours nor another Workspace's. Only a Machine that says that nobody makes nodes gives way to them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kaito_hooks.api import labels, pods
+from kaito_hooks.api.machines import NO_NODES_MADE, NODE_LOST, READY
+from kaito_hooks.api.nodes import NodeConventions, is_ready
 from kaito_hooks.kube.conditions import find, is_true
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -22,24 +24,10 @@ from kaito_hooks.kube.objects import (
     text,
 )
 from kaito_hooks.workspace.api import Workspace
-from kaito_hooks.workspace.observed import is_ready_node
-
-INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
-CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
-SPOT_TOLERATION: Manifest = {
-    "effect": "NoSchedule",
-    "key": "kubernetes.azure.com/scalesetpriority",
-    "operator": "Equal",
-    "value": "spot",
-}
-NO_NODES_MADE = "NoNodesMade"
-"""Reason of a Machine's `Ready` where users bring their own nodes."""
-NODE_LOST = "NodeLost"
-"""Reason of a Machine's `Ready` when its node was there and has been gone for ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Replica:
     """One wanted Machine."""
 
     index: int
@@ -51,7 +39,7 @@ class Slot:
     @property
     def is_ready(self) -> bool:
         """Whether its node can be used."""
-        return is_true(get_in(self.observed, "status", "conditions"), "Ready")
+        return is_true(get_in(self.observed, "status", "conditions"), READY)
 
     @property
     def node_name(self) -> str:
@@ -61,34 +49,35 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """The nodes of a Workspace: its Machines, then free nodes."""
+    """The nodes of a Workspace: its Machines, then existing nodes that match."""
 
-    slots: Sequence[Slot]
-    free: Sequence[str]
+    replicas: Sequence[Replica]
+    existing: Sequence[str]
     """Names of matching nodes that no Machine made."""
-    unready_free: Sequence[str]
-    """Those of `free` that were in use and are not Ready now."""
+    not_ready: Sequence[str]
+    """Those of `existing` that were in use and are not Ready now."""
     replaced: Sequence[str]
     """Names of Machines given up because their node was lost."""
 
     @property
     def machines_ready(self) -> bool:
         """Whether each wanted Machine is Ready."""
-        return all(slot.is_ready for slot in self.slots)
+        return all(replica.is_ready for replica in self.replicas)
 
     @property
     def ready(self) -> bool:
         """Whether all nodes can be used."""
-        return self.machines_ready and not self.unready_free
+        return self.machines_ready and not self.not_ready
 
     @property
     def names(self) -> list[str]:
         """Names of the nodes that are there, sorted."""
-        return sorted({*self.free, *(slot.node_name for slot in self.slots if slot.node_name)})
+        of_machines = (replica.node_name for replica in self.replicas)
+        return sorted({*self.existing, *filter(None, of_machines)})
 
 
 def machine_name(workspace_uid: str, index: int, attempt: int) -> str:
-    """Also a legal name of an agent pool: at most 12 lower-case letters and digits.
+    """Also a legal name of a pool in any cloud: at most 12 lower-case letters and digits.
 
     Made from the uid, so that a Workspace created again never meets the dying pool of its predecessor.
     """
@@ -102,7 +91,7 @@ def plan_nodes(
     nodes: Sequence[Manifest],
     worker_nodes: Sequence[str],
 ) -> Nodes:
-    """Own Machines first, then free nodes that match, then Machines to be made, until `count` is reached.
+    """Own Machines first, then existing nodes that match, then Machines to be made, until `count` is reached.
 
     `worker_nodes` are the names in use so far: such a node keeps its place while it is not Ready, as long as it exists.
     """
@@ -117,36 +106,36 @@ def plan_nodes(
     kept: dict[int, Manifest] = {}
     for machine in living:
         kept.setdefault(_index(machine), machine)
-    own = [
-        Slot(index, _attempt(machine), name(machine), machine)
+    of_machines = [
+        Replica(index, _attempt(machine), name(machine), machine)
         for index, machine in sorted(kept.items())
     ]
-    slots = [slot for slot in own if not _makes_none(slot.observed)][: workspace.count]
-    free = _free_nodes(workspace, nodes, worker_nodes)[: workspace.count - len(slots)]
-    vain = [slot for slot in own if _makes_none(slot.observed)]
-    slots += vain[: workspace.count - len(slots) - len(free)]
-    taken = {slot.index for slot in slots}
-    missing = workspace.count - len(slots) - len(free)
+    replicas = [each for each in of_machines if not _makes_none(each.observed)][: workspace.count]
+    existing = _existing_nodes(workspace, nodes, worker_nodes)[: workspace.count - len(replicas)]
+    unfulfillable = [each for each in of_machines if _makes_none(each.observed)]
+    replicas += unfulfillable[: workspace.count - len(replicas) - len(existing)]
+    taken = {replica.index for replica in replicas}
+    missing = workspace.count - len(replicas) - len(existing)
     open_indexes = [index for index in range(workspace.count + len(taken)) if index not in taken]
     for index in open_indexes[:missing]:
         attempt = 1 + max((_attempt(m) for m in machines if _index(m) == index), default=-1)
-        slots.append(Slot(index, attempt, machine_name(workspace.uid, index, attempt), None))
-    ready = {name(node) for node in nodes if is_ready_node(node)}
+        replicas.append(Replica(index, attempt, machine_name(workspace.uid, index, attempt), None))
+    ready = {name(node) for node in nodes if is_ready(node)}
     return Nodes(
-        slots=sorted(slots, key=lambda slot: slot.index),
-        free=free,
-        unready_free=[node for node in free if node not in ready],
+        replicas=sorted(replicas, key=lambda replica: replica.index),
+        existing=existing,
+        not_ready=[node for node in existing if node not in ready],
         replaced=[name(machine) for machine in replaced],
     )
 
 
-def machine_manifest(workspace: Workspace, slot: Slot, disk: str) -> Manifest:
+def machine_manifest(workspace: Workspace, replica: Replica, disk: str) -> Manifest:
     """The Machine as Kaito v0.3.0 writes it (pkg/machine/machine.go), in the Workspace's namespace."""
     return {
         "apiVersion": "kaito.sh/v1alpha1",
         "kind": "Machine",
         "metadata": {
-            "name": slot.name,
+            "name": replica.name,
             "namespace": workspace.namespace,
             "labels": {
                 **workspace.match_labels,
@@ -154,16 +143,16 @@ def machine_manifest(workspace: Workspace, slot: Slot, disk: str) -> Manifest:
                 labels.WORKSPACE: workspace.name,
                 labels.WORKSPACE_NAMESPACE: workspace.namespace,
                 labels.WORKSPACE_UID: workspace.uid,
-                labels.MACHINE_INDEX: str(slot.index),
-                labels.MACHINE_ATTEMPT: str(slot.attempt),
+                labels.MACHINE_INDEX: str(replica.index),
+                labels.MACHINE_ATTEMPT: str(replica.attempt),
             },
         },
         "spec": {
-            "machineTemplateRef": {"name": slot.name},
+            "machineTemplateRef": {"name": replica.name},
             "requirements": [
-                _requirement(INSTANCE_TYPE_LABEL, workspace.instance_type),
+                _requirement(labels.INSTANCE_TYPE, workspace.instance_type),
                 _requirement(labels.PROVISIONER, "default"),
-                _requirement("kaito.sh/machine-type", "gpu"),
+                _requirement(labels.MACHINE_TYPE, "gpu"),
                 _requirement("kubernetes.io/arch", "amd64"),
                 _requirement("kubernetes.io/os", "linux"),
                 *_capacity_types(workspace),
@@ -175,9 +164,9 @@ def machine_manifest(workspace: Workspace, slot: Slot, disk: str) -> Manifest:
 
 
 def affinity(workspace: Workspace, nodes: Nodes) -> Manifest:
-    """Pins pods to the nodes of this Workspace: those made for it, and the free ones by name."""
+    """Pins pods to the nodes of this Workspace: those made for it, and the existing ones by name."""
     terms: list[Manifest] = []
-    if nodes.slots:
+    if nodes.replicas:
         terms.append(
             {
                 "matchExpressions": [
@@ -187,7 +176,7 @@ def affinity(workspace: Workspace, nodes: Nodes) -> Manifest:
         )
     terms.extend(
         {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
-        for node in nodes.free
+        for node in nodes.existing
     )
     return {
         "nodeAffinity": {
@@ -196,13 +185,14 @@ def affinity(workspace: Workspace, nodes: Nodes) -> Manifest:
     }
 
 
-def tolerations(workspace: Workspace) -> list[Manifest]:
-    """Of the pods that use the nodes: AKS itself taints spot nodes."""
-    spot = [SPOT_TOLERATION] if "spot" in workspace.capacity_types else []
+def tolerations(workspace: Workspace, conventions: Sequence[NodeConventions]) -> list[Manifest]:
+    """Of the pods that use the nodes: some services taint spot nodes."""
+    is_spot = "spot" in workspace.capacity_types
+    spot = [each.spot_toleration for each in conventions if is_spot and each.spot_toleration]
     return [dict(item) for item in (*pods.TOLERATIONS, *spot)]
 
 
-def _free_nodes(
+def _existing_nodes(
     workspace: Workspace, nodes: Sequence[Manifest], worker_nodes: Sequence[str]
 ) -> list[str]:
     """Names in Kaito's order: preferred, in use, by name (TestSelectWorkspaceNodes of v0.3.0)."""
@@ -212,7 +202,7 @@ def _free_nodes(
         if _matches(workspace, labels_of(node))
         and labels.MACHINE_UID not in labels_of(node)
         and not is_deleting(node)
-        and (is_ready_node(node) or name(node) in worker_nodes)
+        and (is_ready(node) or name(node) in worker_nodes)
     ]
     return sorted(
         matching,
@@ -221,7 +211,7 @@ def _free_nodes(
 
 
 def _matches(workspace: Workspace, node_labels: Mapping[str, str]) -> bool:
-    size = node_labels.get(INSTANCE_TYPE_LABEL, workspace.instance_type)
+    size = node_labels.get(labels.INSTANCE_TYPE, workspace.instance_type)
     return size == workspace.instance_type and all(
         node_labels.get(key) == value for key, value in workspace.match_labels.items()
     )
@@ -236,7 +226,7 @@ def _makes_none(machine: Manifest | None) -> bool:
 
 
 def _ready_reason(machine: Manifest | None) -> str:
-    return text(find(get_in(machine, "status", "conditions"), "Ready").get("reason"))
+    return text(find(get_in(machine, "status", "conditions"), READY).get("reason"))
 
 
 def _index(machine: Manifest) -> int:
@@ -254,7 +244,7 @@ def _whole(value: str) -> int:
 def _capacity_types(workspace: Workspace) -> list[Manifest]:
     """Karpenter's requirement; a Machine without it is never a spot node."""
     values = list(workspace.capacity_types)
-    return [{"key": CAPACITY_TYPE_LABEL, "operator": "In", "values": values}] if values else []
+    return [{"key": labels.CAPACITY_TYPE, "operator": "In", "values": values}] if values else []
 
 
 def _requirement(key: str, value: str) -> Manifest:

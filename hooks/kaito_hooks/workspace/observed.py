@@ -116,7 +116,7 @@ class Observed:
         return None
 
 
-def kept(child: Manifest) -> Manifest:
+def as_last_applied(child: Manifest) -> Manifest:
     """The child as it was last asked for, so that declaring it again changes nothing.
 
     Metacontroller merges against what it applied last; an observed object sent back as it is
@@ -193,11 +193,6 @@ def is_rolled_out(deployment: Manifest | None, wanted: Manifest) -> bool:
         and number(status.get("updatedReplicas")) == replicas
         and number(status.get("readyReplicas")) == replicas
     )
-
-
-def is_ready_node(node: Manifest) -> bool:
-    """Whether the node is Ready and stays."""
-    return is_true(get_in(node, "status", "conditions"), "Ready") and not is_deleting(node)
 
 
 def strings(value: object) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from kaito_hooks.workspace import api, reasons
-from kaito_hooks.workspace.children import check, tuning
+from kaito_hooks.workspace import adapters, job_kinds
+from kaito_hooks.workspace.adapters import Adapter
+from kaito_hooks.workspace.api import Tuning
+from kaito_hooks.workspace.children import tuning
 from kaito_hooks.workspace.children.jobs import Outcome, outcome
 from kaito_hooks.workspace.observed import Observed
 
@@ -17,9 +19,9 @@ class Progress:
 
     check: Outcome
     job: Outcome
-    adapter: tuning.Adapter | None
+    adapter: Adapter | None
     """Made from the wanted inputs."""
-    previous: tuning.Adapter | None
+    previous: Adapter | None
     """Made from other inputs."""
 
     @property
@@ -52,29 +54,14 @@ class Progress:
 
 
 def progress_of(
-    observed: Observed,
-    workspace: api.Workspace,
-    section: api.Tuning,
-    prepared: tuning.Inputs,
-    now: datetime,
+    observed: Observed, section: Tuning, inputs: tuning.Inputs, now: datetime
 ) -> Progress:
     """The state of the check, the Job and the adapters for the inputs that are wanted now."""
-    job = outcome(
-        observed, workspace.name, tuning.COMPONENT, prepared.hash, reasons.TUNING_FAILED, now
-    )
-    made = tuning.adapter(observed, job, section, prepared.hash)
-    before = tuning.previous_adapter(observed)
+    job = outcome(observed, job_kinds.TUNING, inputs.hash, now)
+    before = adapters.previous_adapter(observed)
     return Progress(
-        check=outcome(
-            observed,
-            check.check_name(workspace),
-            check.COMPONENT,
-            prepared.hash,
-            reasons.CHECK_FAILED,
-            now,
-            awaits=True,
-        ),
+        check=outcome(observed, job_kinds.CHECK, inputs.hash, now),
         job=job,
-        adapter=made,
-        previous=before if before and before.hash != prepared.hash else None,
+        adapter=adapters.made_from(observed, job, section, inputs.hash),
+        previous=before if before and before.hash != inputs.hash else None,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 from kaito_contract.reasons import Reason
+from kaito_hooks.api import machines
 
 # The Workspace itself: its owner must change it.
 PRESET_UNKNOWN: Final = "PresetUnknown"
@@ -92,10 +93,7 @@ IDLE_CAUSES: Final = frozenset(
         IMAGE_PULL_FAILED,
         CONTAINER_CRASHED,
         INFERENCE_NOT_ANSWERING,
-        NODE_NOT_READY,
-        "KnownEphemeralTaintsExist",
-        "ResourceNotRegistered",
-        "StartupTaintsExist",
+        *machines.UNUSABLE,
     }
 )
-"""Why a node that is paid for may serve nobody; those in quotes are a Machine's own."""
+"""Why a node that is paid for may serve nobody."""

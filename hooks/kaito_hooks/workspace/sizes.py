@@ -1,4 +1,4 @@
-"""Which GPU sizes can hold what a Workspace asks for, and how they are named in a remedy: only ones that can be had."""
+"""Which GPU sizes can hold what a Workspace asks for, and how a remedy names them: only ones that are sold."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def suggestion(demand: Demand, presets: Presets) -> str:
 
 
 def successors(demand: Demand, retired: InstanceType, presets: Presets) -> str:
-    """What Azure names in the place of a size, as far as it fits, else the cheapest size that does."""
+    """What the cloud names in the place of a size, as far as it fits, else the cheapest size that does."""
     named = demand.fitting([presets.instance_types[name] for name in retired.successors])
     return _words(named) if named else suggestion(demand, presets)
 

@@ -15,62 +15,67 @@ from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
 from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies
+from kaito_hooks.workspace.conditions import first_missing
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import fit
-from kaito_hooks.workspace.flows import stages
-from kaito_hooks.workspace.flows.plan import Plan, Scene
+from kaito_hooks.workspace.flows.conditions import needs_a_person
 from kaito_hooks.workspace.flows.serve import serve_preset
 from kaito_hooks.workspace.flows.tune_and_serve import tune_and_serve
 from kaito_hooks.workspace.new_nodes import require_makeable
-from kaito_hooks.workspace.observed import Observed, kept
+from kaito_hooks.workspace.observed import Observed, as_last_applied
+from kaito_hooks.workspace.plan import Plan
+from kaito_hooks.workspace.request import RequestContext
 from kaito_hooks.workspace.status import invalid_status, status_of
 
 
 def sync(observed: Observed, context: Context) -> SyncResponse:
     """The children that should exist now, and what to tell the owner."""
     try:
-        workspace = api.parse(observed.parent)
-        azure_name = context.presets.azure_name(workspace.instance_type)
-        workspace = replace(workspace, instance_type=azure_name)
-        chosen = fit(workspace, context.presets, context.images.compute_capabilities)
-        released = idle.released_before(observed, workspace.retry)
-        scene = Scene(observed, context, workspace, chosen, released)
-        plan = _plan(scene)
-        if idle.ends_now(plan.idle, stages.missing(plan.stages, plan.required), context.now):
-            # The nodes go once this is read back from the status. Were they dropped now, a call that does not
-            # see the status yet would buy another one.
-            told = idle.release(observed, workspace.retry, context.now)
-            plan = replace(plan, idle=replace(plan.idle, released=told))
-        require_makeable(scene, plan)
+        request = _request(observed, context)
+        plan = _with_release(request, _plan(request))
+        require_makeable(request, plan)
     except InvalidObject as problem:
         return _stalled(observed, context, problem)
     return _answer(observed, context, plan)
 
 
-def _plan(scene: Scene) -> Plan:
-    section = scene.workspace.tuning
-    return tune_and_serve(scene, section) if section else serve_preset(scene)
+def _request(observed: Observed, context: Context) -> RequestContext:
+    """Raise `InvalidObject` for a Workspace that can't be."""
+    workspace = api.parse(observed.parent)
+    size = context.presets.api_name(workspace.instance_type)
+    workspace = replace(workspace, instance_type=size)
+    found = fit(workspace, context.presets, context.images.compute_capabilities)
+    released = idle.released_before(observed, workspace.retry)
+    return RequestContext(observed, context, workspace, found, released)
+
+
+def _plan(request: RequestContext) -> Plan:
+    section = request.workspace.tuning
+    return tune_and_serve(request, section) if section else serve_preset(request)
+
+
+def _with_release(request: RequestContext, plan: Plan) -> Plan:
+    """With the nodes given back when their time is up.
+
+    They go once this is read back from the status. Were they dropped now, a call that does not see the status
+    yet would buy another one.
+    """
+    missing = first_missing(plan.conditions, plan.required)
+    if not idle.ends_now(plan.idle, missing, request.now):
+        return plan
+    released = idle.release(request.observed, request.workspace.retry, request.now)
+    return replace(plan, idle=replace(plan.idle, released=released))
 
 
 def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
     absent = conflicts.missing(observed, plan.children)
-    conditions = conflicts.with_conflicts(
-        observed, plan.stages, plan.required, plan.taken, absent, context.now
-    )
-    conditions = idle.with_idle(
-        observed,
-        conditions,
-        stages.missing(conditions, plan.required),
-        plan.idle,
-        remedies.retry(observed),
-    )
-    stalled = plan.failed or stages.needs_a_person(observed, conditions, plan.required)
-    status = status_of(
-        observed, conditions, plan.required, stalled, context.now, plan.nodes.names, plan.adapter
-    )
-    if plan.idle.released:
-        status["nodesReleased"] = dict(plan.idle.released)
-    missing = stages.missing(conditions, plan.required)
+    conditions = conflicts.with_conflicts(observed, plan, absent, context.now)
+    missing = first_missing(conditions, plan.required)
+    conditions = idle.with_idle(observed, conditions, missing, plan.idle, remedies.retry(observed))
+    plan = replace(plan, conditions=conditions)
+    stalled = plan.failed or needs_a_person(observed, conditions, plan.required)
+    status = status_of(observed, plan, stalled, context.now)
+    missing = first_missing(conditions, plan.required)
     return SyncResponse(status, plan.children, _look_again(plan, absent, missing, context.now))
 
 
@@ -91,5 +96,5 @@ def _stalled(observed: Observed, context: Context, problem: InvalidObject) -> Sy
         status=invalid_status(
             observed, problem, context.now, stalled=problem.reason not in reasons.AWAITED
         ),
-        children=[kept(child) for child in observed.all_children()],
+        children=[as_last_applied(child) for child in observed.all_children()],
     )

@@ -15,7 +15,7 @@ from docs import generate
 from kaito_contract.reasons import Reason
 from kaito_hooks.api import labels
 from kaito_hooks.web.workspace import load_presets
-from kaito_hooks.workspace import api, reasons, status
+from kaito_hooks.workspace import api, conditions, reasons
 from kaito_laptop.cli import command
 
 from tests.harness.wire import ROOT
@@ -51,7 +51,7 @@ def test_every_condition_is_documented_and_no_other() -> None:
         for row in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
         for name in re.findall("`(.*?)`", row)
     }
-    assert documented == set(status.TYPES)
+    assert documented == set(conditions.TYPES)
 
 
 def test_every_key_of_ours_is_documented() -> None:

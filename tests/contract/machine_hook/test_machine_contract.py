@@ -14,8 +14,16 @@ import jsonschema
 import pytest
 import yaml
 
-from kaito_hooks.machine import denied, errors
-from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
+from kaito_hooks.machine import errors
+from kaito_hooks.machine.provider import (
+    NEUTRAL,
+    Absent,
+    Foreign,
+    ListedPool,
+    Listing,
+    Ours,
+    Unknown,
+)
 from kaito_hooks.web.machine import create_machine_app
 
 from tests.unit.machine.builders import NAME, UID, body, condition, machine, node, reason
@@ -28,6 +36,8 @@ READY = ("MachineLaunched", "MachineRegistered", "MachineInitialized", "Ready")
 
 class FakeProvider:
     """Answers as told and remembers what it was asked."""
+
+    profile = NEUTRAL
 
     def __init__(self, pool=None, error=None, listing=None) -> None:
         self.pool = pool or Absent()
@@ -56,10 +66,7 @@ class FakeProvider:
             raise self.error
         self.pool = Ours("Deleting", "e2")
 
-    def sizes(self):
-        return Unknown(errors.Unreadable())
-
-    def quotas(self):
+    def availability(self, size, is_spot):
         return Unknown(errors.Unreadable())
 
     def operation(self) -> str:
@@ -68,7 +75,7 @@ class FakeProvider:
     def digest(self, request) -> str:
         return "digest"
 
-    def trouble(self) -> str:
+    def unavailable_reason(self) -> str:
         return ""
 
 
@@ -90,8 +97,8 @@ CORPUS = [
     for row in [
         ("created", FakeProvider(), {}, ()),
         ("invalid", FakeProvider(), {"spec": {"requirements": []}}, ()),
-        ("no quota", FakeProvider(error=denied.QuotaExceeded("Q", "none")), {}, ()),
-        ("refused", FakeProvider(error=denied.SkuNotAvailable("S", "none")), {}, ()),
+        ("no quota", FakeProvider(error=errors.QuotaExceeded("Q", "none")), {}, ()),
+        ("refused", FakeProvider(error=errors.SkuNotAvailable("S", "none")), {}, ()),
         ("unanswered", FakeProvider(error=errors.Unanswered("S", "none")), {}, ()),
         ("unknown", FakeProvider(Unknown(errors.Unreachable("X"))), {}, ()),
         ("foreign", FakeProvider(Foreign()), {}, ()),
@@ -318,7 +325,7 @@ def test_c67_customize_depends_on_the_uid_only() -> None:
 
 def test_c73_health_is_independent_of_azure_and_readiness_is_not() -> None:
     provider = FakeProvider()
-    provider.trouble = lambda: "no token for Azure"
+    provider.unavailable_reason = lambda: "no token for Azure"
     assert app(provider).get("/healthz").status_code == 200
     assert app(provider).get("/readyz").status_code == 503
 
@@ -337,7 +344,7 @@ def test_the_time_that_a_deletion_takes_is_a_number_until_it_ends() -> None:
 
 
 def test_calls_to_the_provider_are_counted_by_what_came_of_them() -> None:
-    client = app(FakeProvider(error=denied.QuotaExceeded()))
+    client = app(FakeProvider(error=errors.QuotaExceeded()))
     client.post("/machine/sync", json=body(machine()))
     text = client.get("/metrics").text
     assert 'kaito_provider_calls_total{call="ReadPool",outcome="Absent"} 1' in text

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.settings import KarpenterSettings, ProvisionerSettings
+from kaito_hooks.providers.karpenter.settings import KarpenterSettings
+from kaito_hooks.providers.table import PROVIDERS
+from kaito_hooks.settings import MachineHookSettings
 
 from tests.contract.manifests.test_manifests import build
 from tests.harness.wire import ROOT, check_pod
@@ -30,7 +32,7 @@ def pod_of(built: list[dict[str, Any]]) -> dict[str, Any]:
 def test_the_node_provisioner_starts_with_what_the_overlay_sets(provider: str) -> None:
     (container,) = pod_of(build(OVERLAYS / provider))["containers"]
     env = {item["name"]: item["value"] for item in container["env"]}
-    assert ProvisionerSettings.from_environ(env).provider == provider
+    assert MachineHookSettings.from_environ(env, tuple(PROVIDERS)).provider == provider
     assert KarpenterSettings.from_environ(env).node_class_kind == "AKSNodeClass"
     assert "envFrom" not in container
 

@@ -14,11 +14,9 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.workspace import api
 from kaito_hooks.workspace.children import check, resources, tuning
 from kaito_hooks.workspace.children.training_config import default_config
 from kaito_hooks.workspace.children.workload import weights_container
-from kaito_hooks.workspace.fit import fit
 
 from tests.harness import all_pods
 from tests.harness.builders import merged, tuning_workspace
@@ -74,13 +72,11 @@ def spec_with_weights_of_the_hub() -> dict[str, Any]:
 
 def specs_with_a_data_image() -> Iterator[dict[str, Any]]:
     data = {"urls": None, "image": "r.example/data:1", "imagePullSecrets": ["pull"]}
-    workspace = api.parse(merged(tuning_workspace(), {"tuning": {"input": data}}))
+    request = all_pods.request_of(merged(tuning_workspace(), {"tuning": {"input": data}}))
+    workspace, images = request.workspace, request.images
     assert workspace.tuning
-    chosen = fit(workspace, all_pods.PRESETS, all_pods.CAPABILITIES)
-    config = default_config("qlora")
-    images, nodes = all_pods.IMAGES, all_pods.NODES
-    job = tuning.tuning_job(workspace, workspace.tuning, "0f", chosen, nodes, images, config)
-    yield job["spec"]["template"]["spec"]
+    inputs = tuning.Inputs("0f", default_config("qlora"), {})
+    yield tuning.tuning_job(request, all_pods.NODES, inputs)["spec"]["template"]["spec"]
     yield check.check_job(workspace, workspace.tuning, "0f", images)["spec"]["template"]["spec"]
 
 

@@ -11,8 +11,9 @@ import yaml
 
 from kaito_hooks.machine.provider import Provider
 from kaito_hooks.providers.aks.provider import AksProvider
+from kaito_hooks.providers.aks.settings import AksSettings
 from kaito_hooks.providers.karpenter.provider import KarpenterProvider
-from kaito_hooks.settings import KarpenterSettings, MachineSettings
+from kaito_hooks.providers.karpenter.settings import KarpenterSettings
 from kaito_laptop.core.clock import Clock, VirtualClock
 from kaito_laptop.core.cluster import Cluster, Key, Manifest
 from kaito_laptop.store.memory import MemoryCluster
@@ -50,7 +51,7 @@ class AksCloud:
 
     def __init__(self, arm: ScriptedCluster, url: str, clock: VirtualClock) -> None:
         self._arm, self._clock = arm, clock
-        settings = MachineSettings(**{**SETTINGS, "arm_endpoint": url})
+        settings = AksSettings(**{**SETTINGS, "arm_endpoint": url})
         self.provider = AksProvider(settings, clock.now)
 
     def finish(self) -> None:

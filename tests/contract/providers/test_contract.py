@@ -186,4 +186,4 @@ def test_trouble_has_words_for_the_owner(cloud: Cloud, how: str) -> None:
 
 
 def test_a_provider_in_good_health_has_no_trouble(cloud: Cloud) -> None:
-    assert cloud.provider.trouble() == ""
+    assert cloud.provider.unavailable_reason() == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.machine import denied, errors, reasons
+from kaito_hooks.machine import errors, reasons
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Absent, Listing, Ours, Unknown
 from kaito_hooks.providers.karpenter import claims
@@ -84,7 +84,7 @@ def test_a_condition_keeps_its_reason_and_gets_words(
     claim["status"] = {"conditions": [told]}
     listed = claims.read_claim(claim)
     assert listed
-    (phase,) = (each for each in listed.seen.phases if each.type == f"Machine{type_}")
+    (phase,) = (each for each in listed.seen.conditions if each.type == f"Machine{type_}")
     assert (phase.status, phase.reason) == (expected, reason_ or "AwaitingReconciliation")
     assert phase.message
     assert message in phase.message
@@ -102,9 +102,9 @@ def test_what_has_no_name_uid_or_version_is_no_node_claim(missing: str) -> None:
     ("status", "said", "kind"),
     [
         (401, {"reason": "Unauthorized"}, errors.Unauthorized),
-        (403, {"reason": "Forbidden"}, denied.Forbidden),
-        (422, {"reason": "Invalid"}, denied.InvalidRequest),
-        (400, {"reason": "BadRequest"}, denied.InvalidRequest),
+        (403, {"reason": "Forbidden"}, errors.Forbidden),
+        (422, {"reason": "Invalid"}, errors.InvalidRequest),
+        (400, {"reason": "BadRequest"}, errors.InvalidRequest),
         (409, {"reason": "AlreadyExists"}, errors.AlreadyExists),
         (429, {"reason": "TooManyRequests"}, errors.Throttled),
         (500, {"reason": "InternalError"}, errors.Unanswered),
@@ -178,7 +178,7 @@ def test_outside_of_a_pod_there_is_no_token_and_nothing_is_sent(
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     provider = KarpenterProvider(claim_settings(), lambda: NOW)
-    assert "token" in provider.trouble()
+    assert "token" in provider.unavailable_reason()
     found = provider.get(REF, fresh=True)
     assert isinstance(found, Unknown)
     assert found.error.reason == reasons.CREDENTIAL_UNAVAILABLE
@@ -190,4 +190,4 @@ def test_phases_are_told_until_the_node_was_ready() -> None:
         cloud.provider.create(request())
         found = cloud.provider.get(REF, fresh=True)
         assert isinstance(found, Ours)
-        assert {phase.type for phase in found.phases} == set(reasons.PHASES)
+        assert {each.type for each in found.conditions} == set(reasons.LIFECYCLE)

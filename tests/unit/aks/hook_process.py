@@ -12,7 +12,7 @@ from pathlib import Path
 from werkzeug.serving import make_server
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 from kaito_hooks.web.machine import create_machine_app
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ def main(arm: str, clock: Path, port: Path) -> None:
         return START + timedelta(seconds=float(clock.read_text()))
 
     subscription = "00000000-0000-0000-0000-000000000000"
-    settings = MachineSettings(subscription, "laptop", "laptop", "test", arm_endpoint=arm)
+    settings = AksSettings(subscription, "laptop", "laptop", "test", arm_endpoint=arm)
     app = create_machine_app(AksProvider(settings, now), now, log_stream=sys.stderr)
     server = make_server("127.0.0.1", 0, app)
     whole = port.with_suffix(".part")

@@ -10,9 +10,11 @@ import io
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.core.clock import VirtualClock, timestamp
 
@@ -45,12 +47,25 @@ class NodeList:
         self.by_name.pop(name, None)
 
 
+class NoObserver:
+    """Hears everything and remembers nothing."""
+
+    def acted(self, action: str, outcome: str) -> None:
+        pass
+
+    def failed(self, action: str, machine: Any, error: ProviderError) -> None:
+        pass
+
+    def finalizing(self, machine: Any, seconds: float | None) -> None:
+        pass
+
+
 class Story:
     """One Machine in one cluster."""
 
     def __init__(self, arm, clock, nodes, **settings) -> None:
         self.arm, self.clock, self.nodes = arm, clock, nodes
-        self.settings = MachineSettings(**{**SETTINGS, "arm_endpoint": arm.url, **settings})
+        self.settings = AksSettings(**{**SETTINGS, "arm_endpoint": arm.url, **settings})
         self.log = io.StringIO()
         self.restart()
         self.parent = machine()

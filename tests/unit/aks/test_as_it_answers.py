@@ -283,7 +283,7 @@ def test_a_cluster_that_says_little_of_itself_is_read_with_care(
         assert life.is_gone == goes
 
 
-# Pace
+# Rate limits
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from kaito_hooks.machine import denied, errors
 from kaito_hooks.machine.errors import ProviderError
-from kaito_hooks.providers.aks import faults
-from kaito_hooks.providers.aks.causes import causes_in, ids_in, scrub
-from kaito_hooks.providers.aks.replies import Reply
+from kaito_hooks.providers.aks import errors, faults
+from kaito_hooks.providers.aks.causes import causes_in, ids_in, redact
+from kaito_hooks.providers.aks.responses import Response
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUOTA = (
@@ -66,81 +65,81 @@ def go(code: str, message: str, **more: str) -> str:
 POOLS: list[tuple[str, dict[str, Any], type[ProviderError]]] = [
     ("2022 outerbounds/metaflow-on-azure", {
         "code": "ReconcileVMSSAgentPoolFailed", "message": go("AllocationFailed", ZONAL)},
-     denied.InsufficientCapacity),
+     errors.InsufficientCapacity),
     ("2022 quota of a scale", {
         "code": "CreateVMSSAgentPoolFailed", "message": go("OperationNotAllowed", FAMILY)},
-     denied.QuotaExceeded),
+     errors.QuotaExceeded),
     ("2021 Compute's own throttling under the code of quota", {
         "code": "CreateVMSSAgentPoolFailed", "message": "VMSSAgentPoolReconciler retry failed: autorest/azure: "
         "Service returned an error. Status=429 " + go("OperationNotAllowed",
         "The server rejected the request because too many requests have been received for this subscription.")},
-     denied.PoolFailed),
+     errors.PoolFailed),
     ("2021 the form with a sub-code", {
         "code": "CreateVMSSAgentPoolFailed", "message": "VMSSAgentPoolReconciler retry failed: Category: "
         "ClientError; SubCode: ZonalAllocationFailed; Dependency: Microsoft.Compute; Retriable: false."},
-     denied.InsufficientCapacity),
+     errors.InsufficientCapacity),
     ("2021 the form with a sub-code and an error", {
         "code": "ReconcileVMSSAgentPoolFailed", "message": "Reconciler retry failed: Category: ClientError; "
         "SubCode: LinkedAuthorizationFailed; OrginalError: " + go("LinkedAuthorizationFailed", "no join/action")
-        + "; AKSTeam: Networking, Retriable: false."}, denied.Forbidden),
+        + "; AKSTeam: Networking, Retriable: false."}, errors.Forbidden),
     ("2022 JSON in the sentence", {
         "code": "CreateVMSSAgentPoolFailed", "message": "Provisioning of resource(s) for Agent Pool ws1 failed. "
-        "Error: " + json.dumps(DEPLOYMENT, indent=1)}, denied.QuotaExceeded),
+        "Error: " + json.dumps(DEPLOYMENT, indent=1)}, errors.QuotaExceeded),
     ("2022 JSON that is cut off", {
         "code": "CreateVMSSAgentPoolFailed", "message": "Error: " + json.dumps(DEPLOYMENT)[:-40]},
-     denied.QuotaExceeded),
+     errors.QuotaExceeded),
     ("2020 Azure/AKS#1972, no cause", {
         "code": "CreateVMSSAgentPoolFailed", "message": "AKS encountered an internal error while attempting the "
-        "requested Creating operation. Correlation ID: 65232780-0000-4000-8000-000000000001"}, denied.PoolFailed),
+        "requested Creating operation. Correlation ID: 65232780-0000-4000-8000-000000000001"}, errors.PoolFailed),
     ("2024 the code of Compute outside", {
         "code": "OverconstrainedZonalAllocationRequest", "message": "original error: "
-        + go("OverconstrainedZonalAllocationRequest", CONSTRAINED, Target="6")}, denied.InsufficientCapacity),
+        + go("OverconstrainedZonalAllocationRequest", CONSTRAINED, Target="6")}, errors.InsufficientCapacity),
     ("2023 jenkins-infra/helpdesk#3584", {
         "code": "ResourceOperationFailure", "message": "The resource operation completed with terminal "
         "provisioning state 'Failed'.", "details": [
             {"code": "OverconstrainedZonalAllocationRequest", "target": "11", "message": CONSTRAINED}]},
-     denied.InsufficientCapacity),
+     errors.InsufficientCapacity),
     ("2026 KPA pkg/fake, quota", {
         "code": "QuotaExceeded", "message": go("OperationNotAllowed", FAMILY),
-        "details": [{"code": "OperationNotAllowed", "message": FAMILY}]}, denied.QuotaExceeded),
+        "details": [{"code": "OperationNotAllowed", "message": FAMILY}]}, errors.QuotaExceeded),
     ("2026 no quota at all", {
         "code": "QuotaExceeded", "message": go("OperationNotAllowed", NOTHING),
-        "details": [{"code": "OperationNotAllowed", "message": NOTHING}]}, denied.QuotaIsZero),
+        "details": [{"code": "OperationNotAllowed", "message": NOTHING}]}, errors.QuotaIsZero),
     ("2026 KPA pkg/fake, spot quota", {
         "code": "QuotaExceeded", "message": go("OperationNotAllowed", SPOT_QUOTA),
-        "details": [{"code": "OperationNotAllowed", "message": SPOT_QUOTA}]}, denied.QuotaExceeded),
+        "details": [{"code": "OperationNotAllowed", "message": SPOT_QUOTA}]}, errors.QuotaExceeded),
     ("2026 KPA pkg/fake, capacity of a size", {
         "code": "SkuNotAvailable", "message": go("SkuNotAvailable", CAPACITY, Target="sku.name"),
-        "details": [{"code": "SkuNotAvailable", "message": CAPACITY}]}, denied.SkuShortage),
+        "details": [{"code": "SkuNotAvailable", "message": CAPACITY}]}, errors.SkuShortage),
     ("2024 article subnetisfull", {
         "code": "CreateVMSSAgentPoolFailed", "message": "VMSSAgentPoolReconciler retry failed: Code='SubnetIsFull' "
         "Message='aks-subnet with address prefix 10.0.0.0/24 doesn't have enough capacity for IP addresses.'"},
-     denied.SubnetFull),
+     errors.SubnetFull),
     ("2020 Azure/AKS#1918, outbound", {
         "code": "CreateVMSSAgentPoolFailed", "message": "Unable to establish outbound connection from agents, "
         "please see https://aka.ms/aks-required-ports-and-addresses for more information. Details: "
-        + go("VMExtensionProvisioningError", CSE.format(status=50), Target="0")}, denied.NoOutbound),
+        + go("VMExtensionProvisioningError", CSE.format(status=50), Target="0")}, errors.NoOutbound),
     ("2022 terraform-provider-azurerm#9342, API server", {
         "code": "CreateVMSSAgentPoolFailed", "message": "Unable to establish connection from agents to Kubernetes "
-        "API server. Details: " + go("VMExtensionProvisioningError", CSE.format(status=51))}, denied.NoOutbound),
-    ("the driver", {"code": "VMExtensionProvisioningError", "message": CSE.format(status=84)}, denied.NoDriver),
+        "API server. Details: " + go("VMExtensionProvisioningError", CSE.format(status=51))}, errors.NoOutbound),
+    ("the driver", {"code": "VMExtensionProvisioningError", "message": CSE.format(status=84)}, errors.NoDriver),
     ("2022 Azure/aks-engine#4945", {
-        "code": "VMExtensionProvisioningError", "message": CSE.format(status=124)}, denied.SetupFailed),
+        "code": "VMExtensionProvisioningError", "message": CSE.format(status=124)}, errors.SetupFailed),
     ("2019 Azure/AKS#1352, a time-out", {
         "code": "VMExtensionProvisioningTimeout", "message": "Provisioning of VM extension vmssCSE has timed out."},
-     denied.SetupFailed),
+     errors.SetupFailed),
     ("2026 the newest form", {
         "code": "VMExtensionProvisioningError", "message": "CSE failed with 'VMExtensionError_OutboundConnFail', "
-        "which means agents are unable to establish outbound connection."}, denied.NoOutbound),
+        "which means agents are unable to establish outbound connection."}, errors.NoOutbound),
     ("2020 Azure/AKS#1746", {
         "code": "NodesNotReady", "message": "Not all nodes reached Ready state. Expected: 1, Actual: 0"},
-     denied.SetupFailed),
+     errors.SetupFailed),
     ("2026 article aksoperationpreempted", {
         "code": "AKSOperationPreempted", "message": "This operation has been preempted by another operation"},
-     denied.PoolFailed),
+     errors.PoolFailed),
     ("2025 a policy, found late", {
         "code": "RequestDisallowedByPolicy", "message": "Resource request failed due to RequestDisallowedByPolicy. "
-        + go("RequestDisallowedByPolicy", "Resource 'MC_x' was disallowed by policy.")}, denied.PolicyForbids),
+        + go("RequestDisallowedByPolicy", "Resource 'MC_x' was disallowed by policy.")}, errors.PolicyForbids),
 ]  # fmt: skip
 
 
@@ -159,13 +158,13 @@ WRAPPED = "wrapped"
 REPLIES: list[tuple[str, int, str, str, type[ProviderError]]] = [
     ("azure.datafactory.devops#183, a lock", 409, "ScopeLocked", "The scope '/subscriptions/x' cannot perform "
      "write operation because following scope(s) are locked: '/subscriptions/x'. Please remove the lock and try "
-     "again.", denied.Locked),
+     "again.", errors.Locked),
     ("Azure/AKS#3291, a lock that AKS finds", 409, "OperationNotAllowed", "Resource group 'MC_x' under "
-     "subscription: 'xxx' is locked, please remove lock and retry.", denied.Locked),
+     "subscription: 'xxx' is locked, please remove lock and retry.", errors.Locked),
     ("vscode-azureappservice#1646", 409, "ReadOnlyDisabledSubscription", "The subscription 'x' is disabled and "
-     "therefore marked as read only.", denied.SubscriptionDisabled),
+     "therefore marked as read only.", errors.SubscriptionDisabled),
     ("a policy on tags", 409, "AppendPoliciesFieldsExist", "Policies attempted to append some fields which "
-     "already exist in the request with different values. Fields: 'tags[Environment]'.", denied.PolicyForbids),
+     "already exist in the request with different values. Fields: 'tags[Environment]'.", errors.PolicyForbids),
     ("2026 busy", 409, "OperationNotAllowed", "Operation is not allowed because there's an in progress update node "
      "pool operation (operation ID: 84d90bcb) on the agent pool system started on UTC 2026-02-12T03:41:29Z.",
      errors.Busy),
@@ -177,29 +176,29 @@ REPLIES: list[tuple[str, int, str, str, type[ProviderError]]] = [
     ("2024 after a deletion", 409, "OperationNotAllowed", "Unable to perform 'Scaling' operation on 'agentpool' "
      "since deletion was issued on 'agentpool'.", errors.Busy),
     ("a 409 that nobody knows", 409, "PropertyChangeNotAllowed", "Changing property 'x' is not allowed.",
-     denied.InvalidRequest),
+     errors.InvalidRequest),
     ("Azure/AKS#2560", 400, "OperationNotAllowed", "There has to be at least one agent pool.",
-     denied.InvalidRequest),
+     errors.InvalidRequest),
     ("2025 quota of the region", 400, "ErrCode_InsufficientVCPUQuota", "Insufficient regional vcpu quota left for "
-     "location westus2. left regional vcpu quota 4, requested quota 6.", denied.QuotaExceeded),
+     "location westus2. left regional vcpu quota 4, requested quota 6.", errors.QuotaExceeded),
     ("dotnet/core#7603", 400, "BadRequest", "The VM size of AgentPoolProfile:nodepool1 is not allowed in your "
-     "subscription in location 'westus'.", denied.SkuNotAvailable),
+     "subscription in location 'westus'.", errors.SkuNotAvailable),
     ("Azure/AKS#2413", 400, "BadRequest", "The VM SKUs chosen for agentpool(s) `AgentPoolProfile:test` are "
-     "restricted by AKS.", denied.SkuNotAvailable),
+     "restricted by AKS.", errors.SkuNotAvailable),
     ("KPA pkg/fake", 400, "VMSizeNotSupported", "Virtual Machine size: 'Standard_NC24ads_A100_v4' is not supported "
-     "for subscription x in location 'y'.", denied.SkuNotAvailable),
+     "for subscription x in location 'y'.", errors.SkuNotAvailable),
     ("a size that the image can't boot", 400, "BadRequest", "The selected VM size 'Standard_NC6' cannot boot "
-     "Hypervisor Generation '2'.", denied.SkuNotAvailable),
-    ("Azure/azure-cli#16961", 409, "SkuNotAvailable", OLD_CAPACITY, denied.SkuShortage),
-    ("100 pools", 400, "MaxAgentPoolCountReached", "x", denied.PoolLimit),
+     "Hypervisor Generation '2'.", errors.SkuNotAvailable),
+    ("Azure/azure-cli#16961", 409, "SkuNotAvailable", OLD_CAPACITY, errors.SkuShortage),
+    ("100 pools", 400, "MaxAgentPoolCountReached", "x", errors.PoolLimit),
     ("2025 subnet", 400, "InsufficientSubnetSize", "Pre-allocated IPs 327 exceeds IPs available 250 in Subnet Cidr "
-     "10.10.1.0/24", denied.SubnetFull),
+     "10.10.1.0/24", errors.SubnetFull),
     ("a version", 400, "AgentPoolK8sVersionNotSupported", "Version 1.18.19 is not supported in this region.",
-     denied.ClusterOutdated),
+     errors.ClusterOutdated),
     ("article throttled", 429, "Throttled", "The PutAgentPoolHandler.PUT request limit has been exceeded",
      errors.Throttled),
     ("a deployment stack", 403, "DenyAssignmentAuthorizationFailed", "denied because of the deny assignment",
-     denied.Forbidden),
+     errors.Forbidden),
 ]  # fmt: skip
 
 
@@ -214,15 +213,17 @@ def test_what_a_refusal_means(
 ) -> None:
     flat = {"code": code, "details": None, "message": message, "subcode": "", "target": "x"}
     body = {"error": {"code": code, "message": message}} if wrapped else flat
-    assert type(faults.of_reply(Reply(status, {}, json.dumps(body).encode()), NOW)) is kind
+    assert type(faults.of_response(Response(status, {}, json.dumps(body).encode()), NOW)) is kind
 
 
 @pytest.mark.parametrize("status", [400, 412])
 def test_a_quota_that_is_wrapped_in_a_failed_precondition_is_quota(status: int) -> None:
     """MicrosoftDocs/azure-docs#62378: the answer to a PUT, with the cause as JSON in its sentence."""
     said = "Provisioning of resource(s) for Agent Pool ws1 failed. Error: " + json.dumps(DEPLOYMENT)
-    reply = Reply(status, {}, json.dumps({"code": "PreconditionFailed", "message": said}).encode())
-    assert type(faults.of_reply(reply, NOW)) is denied.QuotaExceeded
+    reply = Response(
+        status, {}, json.dumps({"code": "PreconditionFailed", "message": said}).encode()
+    )
+    assert type(faults.of_response(reply, NOW)) is errors.QuotaExceeded
     assert faults.known_cause(reply)
 
 
@@ -251,7 +252,7 @@ NO_CLUSTER = [
 @pytest.mark.parametrize(("code", "message", "subcode"), [*NO_POOL, *NO_CLUSTER])
 def test_only_a_missing_pool_is_a_missing_pool(code: str, message: str, subcode: str) -> None:
     body = {"code": code, "message": message, "details": None, "subcode": subcode}
-    reply = Reply(404, {}, json.dumps(body).encode())
+    reply = Response(404, {}, json.dumps(body).encode())
     assert faults.says_no_pool(reply) == ((code, message, subcode) in NO_POOL)
 
 
@@ -261,7 +262,7 @@ def test_links_of_azure_stay_ids_go_to_the_log_and_secrets_nowhere() -> None:
         "65232780-1111-4000-8000-000000000001, Operation ID: c8117d01-2222-4000-8000-000000000002, token "
         "eyJhbGciOiJIUzI1NiJ9.e30.sig and https://x.blob.core.windows.net/log?sig=hunter2"
     )
-    shown = scrub(said)
+    shown = redact(said)
     assert "https://aka.ms/aks/vmextensionerror_outboundconnfail" in shown
     assert "6523" not in shown
     assert "hunter2" not in shown

@@ -6,12 +6,12 @@ import pytest
 
 from kaito_hooks.machine.errors import CredentialUnavailable
 from kaito_hooks.machine.provider import PoolRef, Unknown
-from kaito_hooks.providers.aks.causes import scrub
+from kaito_hooks.providers.aks.causes import redact
 from kaito_hooks.providers.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
 from kaito_hooks.providers.aks.identity import Identity, NoToken
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.providers.aks.replies import Reply
-from kaito_hooks.settings import MachineSettings, WorkloadIdentity
+from kaito_hooks.providers.aks.responses import Response
+from kaito_hooks.providers.aks.settings import AksSettings, WorkloadIdentity
 
 from tests.unit.aks.story import SETTINGS, story
 
@@ -27,7 +27,7 @@ class Request:
 
 
 def look_at(url) -> None:
-    settings = MachineSettings("s", "rg", "aks", "i", arm_endpoint="https://management.azure.com")
+    settings = AksSettings("s", "rg", "aks", "i", arm_endpoint="https://management.azure.com")
     OurClusterOnly(settings).on_request(Request(url))
 
 
@@ -65,7 +65,7 @@ def test_no_other_address_ever_is(url) -> None:
     ],
 )
 def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed) -> None:
-    settings = MachineSettings("s", "rg", "aks", "i", location="westeurope")
+    settings = AksSettings("s", "rg", "aks", "i", location="westeurope")
     request = Request(
         f"https://management.azure.com/subscriptions/s/providers/Microsoft.Compute/{path}"
     )
@@ -78,7 +78,7 @@ def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed
 
 
 def test_the_version_of_the_api_is_the_clients_own() -> None:
-    client, _ = build(MachineSettings(**SETTINGS, arm_endpoint="http://127.0.0.1:1"))
+    client, _ = build(AksSettings(**SETTINGS, arm_endpoint="http://127.0.0.1:1"))
     assert client._config.api_version == API_VERSION
 
 
@@ -91,19 +91,19 @@ def test_56_without_a_token_nothing_is_sent_and_the_process_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     identity = WorkloadIdentity("tenant", "client", str(tmp_path / "none"), "https://127.0.0.1:1/")
-    settings = MachineSettings(**SETTINGS, identity=identity)
+    settings = AksSettings(**SETTINGS, identity=identity)
     provider = AksProvider(settings, lambda: NOW)
     pool = provider.get(PoolRef("ws0", "u"), fresh=True)
     assert isinstance(pool, Unknown)
     assert isinstance(pool.error, CredentialUnavailable)
-    assert "no token" in provider.trouble()
+    assert "no token" in provider.unavailable_reason()
 
 
 def test_a_failure_of_the_identity_says_only_its_kind() -> None:
     with pytest.raises(NoToken) as error:
         Identity(NoFile()).get_token("scope")
     assert str(error.value) == "FileNotFoundError"
-    assert "hunter2" not in Identity(NoFile()).trouble("scope")
+    assert "hunter2" not in Identity(NoFile()).unavailable_reason("scope")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_failure_of_the_identity_says_only_its_kind() -> None:
     ],
 )
 def test_18_retry_after_is_a_number_or_a_date(value, seconds) -> None:
-    assert Reply(429, {"retry-after": value}).retry_after(NOW) == seconds
+    assert Response(429, {"retry-after": value}).retry_after(NOW) == seconds
 
 
 def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_tokens_and_ids() -> None:
@@ -130,7 +130,7 @@ def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_token
         "Quota for 6f8a7c1e-0000-4000-8000-000000000001 is 0.\n See https://aka.ms/x?sig=abc "
         "Bearer abc.def eyJhbGciOiJIUzI1NiJ9.e30.sig https://x.blob.core.windows.net/y?sig=z."
     )
-    assert scrub(said) == "Quota for … is 0. See https://aka.ms/x … … …"
+    assert redact(said) == "Quota for … is 0. See https://aka.ms/x … … …"
 
 
 def test_one_request_is_one_request() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kaito_hooks.settings import MachineSettings, SweepSettings
+from kaito_hooks.providers.aks.settings import AksSettings
+from kaito_hooks.providers.aks.sweep.settings import SweepSettings
 
 from tests.harness.wire import ROOT, check_pod
 from tests.unit.aks.story import story
@@ -99,7 +100,7 @@ def test_the_settings_are_those_that_the_hook_reads(built: Any) -> None:
         "AZURE_CLIENT_ID": "c",
         "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
     }
-    settings = MachineSettings.from_environ({**webhook, **data})
+    settings = AksSettings.from_environ({**webhook, **data})
     assert settings.location == "westeurope"
     assert settings.arm_endpoint == "https://management.azure.com"
 
@@ -139,6 +140,6 @@ def test_each_pod_of_ours_has_a_policy_and_none_reaches_the_metadata_service(bui
 
 
 def test_the_sweep_loads_no_web_server() -> None:
-    code = "import kaito_hooks.sweep.__main__, sys; print(*sys.modules)"
+    code = "import kaito_hooks.providers.aks.sweep.__main__, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "flask" not in done.stdout.split()

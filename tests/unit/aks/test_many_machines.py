@@ -5,8 +5,7 @@ from __future__ import annotations
 import heapq
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.web.machine import MachineCalls
-from kaito_hooks.web.metrics import Registry
+from kaito_hooks.provisioner.run import MachineHook
 from kaito_laptop.azure.compute import Compute
 from kaito_laptop.core.clock import VirtualClock
 
@@ -14,6 +13,7 @@ from tests.chaos.cloud import NodeList
 from tests.chaos.driver import SETTINGS
 from tests.chaos.transport import InProcess
 from tests.harness.arm import RecordingRouter, ScriptedCluster
+from tests.unit.aks.story import NoObserver
 from tests.unit.machine.builders import body, machine, reason
 
 MACHINES = 200
@@ -27,7 +27,7 @@ def test_two_hundred_machines_become_ready_and_go_without_a_single_429() -> None
     )
     router = RecordingRouter(arm, lambda: "http://127.0.0.1:1")
     provider = AksProvider(SETTINGS, clock.now, InProcess(router.handle))
-    calls = MachineCalls(provider, clock.now, Registry())
+    calls = MachineHook(provider, clock.now, NoObserver())
     parents = [machine(metadata={"name": f"ws{n:04}", "uid": f"u{n}"}) for n in range(MACHINES)]
     most = 0
 

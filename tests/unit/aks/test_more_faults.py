@@ -140,7 +140,7 @@ def test_55_a_server_that_says_nothing_is_given_up_within_seconds() -> None:
         life.faults.add("GET", Fault(is_dropped=True))
         life.call()
         assert reason_of(life) == "Unknown/ProviderUnanswered"
-        assert "looked at again" in life.status["lastError"]["message"]
+        assert "read again" in life.status["lastError"]["message"]
         assert life.arm.count("PUT") == 0
 
 

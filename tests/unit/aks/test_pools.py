@@ -3,12 +3,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kaito_hooks.api.node_labels import accepted
-from kaito_hooks.machine import denied
+from kaito_hooks.api.nodes import accepted
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Taint
-from kaito_hooks.providers.aks import pools
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks import errors, pools
+from kaito_hooks.providers.aks.conventions import AKS
+from kaito_hooks.providers.aks.settings import AksSettings
 
 from tests.unit.machine.builders import UID, machine
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def settings(**more):
-    return MachineSettings("sub", "rg", "aks", "install-1", **more)
+    return AksSettings("sub", "rg", "aks", "install-1", **more)
 
 
 def test_a_spot_pool_is_asked_for_without_what_aks_refuses_on_spot() -> None:
@@ -92,7 +92,7 @@ def test_settings_add_subnet_zones_and_spot() -> None:
     ],
 )
 def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value) -> None:
-    assert accepted({key: value, "app": "tuning-phi-3"}) == {"app": "tuning-phi-3"}
+    assert accepted({key: value, "app": "tuning-phi-3"}, (AKS,)) == {"app": "tuning-phi-3"}
 
 
 def test_a_taint_without_value_has_no_equals_sign() -> None:
@@ -118,14 +118,14 @@ def test_age_is_read_from_the_tag_or_from_the_label() -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        ({"error": {"code": "AllocationFailed", "message": "m"}}, denied.InsufficientCapacity),
-        ({"code": "QuotaExceeded", "message": "m"}, denied.QuotaExceeded),
+        ({"error": {"code": "AllocationFailed", "message": "m"}}, errors.InsufficientCapacity),
+        ({"code": "QuotaExceeded", "message": "m"}, errors.QuotaExceeded),
         ({"code": "CreateVMSSAgentPoolFailed", "message": "m",
-          "innererror": {"code": "SkuNotAvailable", "message": "m"}}, denied.SkuShortage),
-        ({"code": "CreateVMSSAgentPoolFailed", "message": "m"}, denied.PoolFailed),
-        ({"code": "Throttled", "message": "m"}, denied.PoolFailed),
+          "innererror": {"code": "SkuNotAvailable", "message": "m"}}, errors.SkuShortage),
+        ({"code": "CreateVMSSAgentPoolFailed", "message": "m"}, errors.PoolFailed),
+        ({"code": "Throttled", "message": "m"}, errors.PoolFailed),
         ({"code": "OperationNotAllowed", "message": "exceeding approved Total Regional Cores quota"},
-         denied.QuotaExceeded),
+         errors.QuotaExceeded),
     ],
 )  # fmt: skip
 def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind) -> None:

@@ -102,8 +102,7 @@ def test_without_the_rights_to_look_aks_itself_judges(verb: Any, fault: Fault) -
 def test_many_machines_share_one_look() -> None:
     with story(HERE) as life:
         for _ in range(50):
-            life.provider.sizes()
-            life.provider.quotas()
+            life.provider.availability(SIZE, False)
         assert (life.arm.count("SKUS"), life.arm.count("USAGES")) == (1, 1)
 
 

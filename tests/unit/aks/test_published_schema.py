@@ -13,7 +13,7 @@ from azure.mgmt.containerservice import models
 
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.providers.aks import pools
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 
 from tests.unit.machine.builders import machine
 
@@ -25,7 +25,7 @@ SUBNET = (
 
 def sent(is_spot: bool = False, **settings: Any) -> dict[str, Any]:
     wanted = replace(wanted_pool(Machine(machine()), NOW), is_spot=is_spot)
-    return pools.put_body(wanted, MachineSettings("sub", "rg", "aks", "install-1", **settings))
+    return pools.put_body(wanted, AksSettings("sub", "rg", "aks", "install-1", **settings))
 
 
 def misfits(kind: Any, value: Any, path: str = "") -> list[str]:

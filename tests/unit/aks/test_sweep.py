@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from kaito_hooks.kube.conditions import timestamp
-from kaito_hooks.sweep.__main__ import metrics
-from kaito_hooks.sweep.api import Api
-from kaito_hooks.sweep.sweep import sweep
+from kaito_hooks.providers.aks.sweep.__main__ import metrics
+from kaito_hooks.providers.aks.sweep.api import Api
+from kaito_hooks.providers.aks.sweep.sweep import sweep
 
 from tests.harness.arm import Fault
 from tests.unit.aks.api_stub import api_server

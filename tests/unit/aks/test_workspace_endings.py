@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings, WorkloadIdentity
+from kaito_hooks.providers.aks.settings import AksSettings, WorkloadIdentity
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.azure.interference import Outcome
@@ -59,9 +59,9 @@ def forbidding(**changes: Any) -> Any:
 BUSY = "Another operation (x - Updating) is in progress"
 ROWS: list[tuple[str, Any, str, str]] = [
     ("8 the cluster is busy", answered("PUT", arm_error(409, "OperationNotAllowed", BUSY)),
-     "AKSBusy", "busy with another operation; it is tried again by itself"),
+     "AKSBusy", "busy with another operation; retrying"),
     ("8 the cluster is being upgraded", lambda story: story.arm.occupy("Upgrading", 10**6),
-     "AKSBusy", "it is tried again by itself"),
+     "AKSBusy", "retrying"),
     ("10 no quota is left", given(limits={"standardNCADSA100v4Family": 6}),
      "QuotaExceeded", "ask for more under Quotas in the Azure portal"),
     ("11 there is no quota at all", given(limits={"standardNCADSA100v4Family": 0}),
@@ -81,40 +81,40 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("16 the token is not accepted", answered("GET", arm_error(401, "ExpiredAuthenticationToken")),
      "Unauthorized", "check its workload identity"),
     ("17 Azure asks for fewer requests", answered("PUT", arm_error(429, "Throttled", Retry_After="60")),
-     "Throttled", "tried again by itself"),
+     "Throttled", "asks for fewer requests; retrying"),
     ("19 Azure has a server error", answered("GET", Fault(503, b"<html>")),
-     "ProviderUnanswered", "the agent pool is looked at again"),
+     "ProviderUnanswered", "the agent pool is read again"),
     ("22 the resource group does not exist", answered("GET", arm_error(404, "ResourceGroupNotFound")),
      "ConfigError", "check ARM_SUBSCRIPTION_ID, ARM_RESOURCE_GROUP and AZURE_CLUSTER_NAME"),
     ("23 a proxy answers", answered("GET", Fault(404, b"<html>")),
-     "ProviderUnreadable", "perhaps a proxy"),
+     "ProviderUnreadable", "perhaps from a proxy"),
     ("24 a redirect leads elsewhere", answered("GET", Fault(302, b"", {"Location": "http://192.0.2.1/"})),
-     "ProviderUnreadable", "perhaps a proxy"),
+     "ProviderUnreadable", "perhaps from a proxy"),
     ("25 the body is empty", answered("GET", Fault(200, b"{}")),
-     "ProviderUnreadable", "perhaps a proxy"),
+     "ProviderUnreadable", "perhaps from a proxy"),
     ("26 the pool is in a state that nobody knows", scripted(state="Reticulating"),
      "CreateSlow", "choose another `resource.instanceType` or delete the Workspace"),
     ("27 the pool has no state", answered("GET", Fault(200, b'{"name": "ws", "properties": {}}')),
-     "ProviderUnreadable", "perhaps a proxy"),
+     "ProviderUnreadable", "perhaps from a proxy"),
     ("28 no virtual machine is free", given(free={SIZE: 0}),
-     "InsufficientCapacity", "another `resource.instanceType` or region may be had at once"),
+     "InsufficientCapacity", "another `resource.instanceType` or region may be available at once"),
     ("29 the pool fails without a word", scripted(state="Failed"),
-     "PoolFailed", "it is deleted and tried again by itself"),
+     "PoolFailed", "it is deleted, then retrying"),
     ("31 the operation is cancelled", scripted(state="Canceled"),
-     "PoolFailed", "it is deleted and tried again by itself"),
+     "PoolFailed", "it is deleted, then retrying"),
     ("32 the operation succeeds and the pool fails", scripted(state="Failed", operation="Succeeded"),
-     "PoolFailed", "it is deleted and tried again by itself"),
+     "PoolFailed", "it is deleted, then retrying"),
     ("33 the node never joins", scripted(has_node=False),
      "NodeNotFound", "Look at the subnet's outbound rules"),
     ("35 the node has no GPU", scripted(gpus=0),
      "ResourceNotRegistered", "its driver or the device plugin is missing"),
     ("55 no connection", answered("GET", DROPPED),
-     "ProviderUnanswered", "the agent pool is looked at again"),
+     "ProviderUnanswered", "the agent pool is read again"),
     ("63 the cluster has all the pools it may have", answered("PUT", arm_error(
         400, "BadRequest", "The cluster has reached the limit of 100 agent pools")),
      "PoolLimit", "delete Workspaces that are done"),
     ("a lock on the resource group", forbidding(lock="ReadOnly"),
-     "Forbidden", "its owner must take it away"),
+     "Forbidden", "its owner must remove it"),
     ("the subscription is disabled", forbidding(is_subscription_disabled=True),
      "Forbidden", "its owner must enable it again"),
     ("a policy on what pools may be", forbidding(policy=lambda properties: "no-gpus"),
@@ -132,7 +132,7 @@ ROWS: list[tuple[str, Any, str, str]] = [
     ("what nobody knows", answered("PUT", arm_error(400, "BadRequest", "no such luck")),
      "InvalidRequest", "Azure says: no such luck"),
     ("capacity named in the sentence alone", scripted(state="Failed", error=errors.provisioning_error(
-        2022, "AllocationFailed")), "InsufficientCapacity", "may be had at once"),
+        2022, "AllocationFailed")), "InsufficientCapacity", "may be available at once"),
     ("64 the subscription is not registered", answered("PUT", arm_error(
         409, "MissingSubscriptionRegistration")), "ConfigError", "check ARM_SUBSCRIPTION_ID"),
 ]  # fmt: skip
@@ -206,7 +206,7 @@ def test_34_a_second_node_of_a_pool_is_told() -> None:
 
 def test_56_a_token_that_can_not_be_had_is_told(tmp_path: Path) -> None:
     identity = WorkloadIdentity("tenant", "client", str(tmp_path / "none"), "https://127.0.0.1:1/")
-    settings = MachineSettings(SUBSCRIPTION, "laptop", "laptop", "kaito", identity=identity)
+    settings = AksSettings(SUBSCRIPTION, "laptop", "laptop", "kaito", identity=identity)
     with memory_story() as story:
         provider = AksProvider(settings, story.clock.now)
         story.serve(MACHINE_HOOK, create_machine_app(provider, story.clock.now))

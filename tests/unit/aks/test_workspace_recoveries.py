@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 from kaito_hooks.web.machine import create_machine_app
 from kaito_laptop.azure.cluster import SUBSCRIPTION
 from kaito_laptop.azure.interference import Outcome
@@ -188,7 +188,7 @@ def test_what_the_region_can_not_give_is_told_within_seconds_and_nothing_is_aske
     with memory_story() as story:
         for name, value in compute.items():
             setattr(story.arm.compute, name, value)
-        settings = MachineSettings(
+        settings = AksSettings(
             SUBSCRIPTION, "laptop", "laptop", "kaito",
             arm_endpoint=story.azure.url, location=story.arm.compute.region,
         )  # fmt: skip

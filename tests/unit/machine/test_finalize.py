@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kaito_hooks.kube.conditions import timestamp
-from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine import errors
 from kaito_hooks.machine.actions import (
     Answer,
     Deleted,
@@ -19,6 +19,7 @@ from kaito_hooks.machine.actions import (
 from kaito_hooks.machine.finalize import decide, keep
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.metacontroller import parse_sync
+from kaito_hooks.providers.aks import errors as aks
 
 from tests.unit.machine.builders import NAME, UID, body, condition, machine, reason
 
@@ -57,7 +58,7 @@ def test_f2_unknown_is_never_absent() -> None:
 
 
 def test_f2_after_five_minutes_the_deletion_is_called_blocked() -> None:
-    step = finalize(Unknown(denied.Forbidden()), deleted=ago(minutes=6))
+    step = finalize(Unknown(errors.Forbidden()), deleted=ago(minutes=6))
     assert reason(step.status, "DeletionBlocked") == "True/Forbidden"
 
 
@@ -135,7 +136,7 @@ def test_f4_nor_while_azure_is_at_work_on_the_cluster() -> None:
 def test_f4_without_the_right_to_read_the_cluster_the_state_of_the_pool_decides_in_the_end() -> (
     None
 ):
-    unread = Unknown(denied.Forbidden())
+    unread = Unknown(errors.Forbidden())
     step = finalize(Ours("Succeeded", "e1"), operation=unread)
     assert reason(step.status, "ProviderTrouble") == "True/Forbidden"
     early, late = mismatch("Forbidden", minutes=9), mismatch("Forbidden", minutes=11)
@@ -145,7 +146,7 @@ def test_f4_without_the_right_to_read_the_cluster_the_state_of_the_pool_decides_
 
 
 def test_f4_no_trouble_makes_a_paid_node_wait_for_hours() -> None:
-    for error in (denied.InvalidRequest(), denied.Locked(), denied.SubscriptionDisabled()):
+    for error in (errors.InvalidRequest(), aks.Locked(), aks.SubscriptionDisabled()):
         assert finalize(Ours("Succeeded", "e1"), outcome=error).resync_seconds <= 360
 
 

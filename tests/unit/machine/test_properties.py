@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from kaito_hooks.errors import BadRequest
 from kaito_hooks.kube.objects import metadata
-from kaito_hooks.machine import denied, errors, finalize, sync
+from kaito_hooks.machine import errors, finalize, sync
 from kaito_hooks.machine.actions import (
     Answer,
+    CheckAvailability,
     Created,
     CreatePool,
     Deleted,
@@ -18,18 +19,21 @@ from kaito_hooks.machine.actions import (
     ListPools,
     ReadOperation,
     ReadPool,
-    ReadQuotas,
-    ReadSizes,
     observe,
 )
-from kaito_hooks.machine.catalog import Quota, Size, Sizes
-from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
+from kaito_hooks.machine.provider import (
+    Absent,
+    Availability,
+    Foreign,
+    ListedPool,
+    Listing,
+    Ours,
+    Unknown,
+)
 from kaito_hooks.metacontroller import dump, parse_sync
 
 from tests.unit.machine.builders import NAME, UID, body, machine, node
 
-SIZES = Sizes("westeurope", {"standard_nc6s_v3": Size("Standard_NC6s_v3", "f", 6)})
-QUOTAS = {"f": Quota(100, 0)}
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 words = st.sampled_from(
@@ -52,10 +56,10 @@ json_values = st.recursive(
 )
 
 provider_errors = st.sampled_from(
-    [errors.Busy(), errors.Throttled(retry_after=10**6), denied.QuotaExceeded("c", "d"),
-     denied.SkuNotAvailable(), errors.Unanswered(), errors.Unreachable(), errors.ConfigError(),
-     errors.EtagMismatch(), errors.AlreadyExists(), errors.Underway(), denied.PoolFailed(),
-     denied.Forbidden(), denied.SetupFailed(), denied.InvalidRequest(), denied.SpotRefused()]
+    [errors.Busy(), errors.Throttled(retry_after=10**6), errors.QuotaExceeded("c", "d"),
+     errors.SkuNotAvailable(), errors.Unanswered(), errors.Unreachable(), errors.ConfigError(),
+     errors.EtagMismatch(), errors.AlreadyExists(), errors.Underway(), errors.PoolFailed(),
+     errors.Forbidden(), errors.SetupFailed(), errors.InvalidRequest(), errors.SpotRefused()]
 )  # fmt: skip
 states = st.sampled_from(
     ["Creating", "Succeeded", "Failed", "Canceled", "Deleting", "Updating", "Reticulating"]
@@ -102,12 +106,9 @@ def drive(decide, observed, pool, listing, outcome, operation=""):
                 observed = replace(observed, pool=pool, is_fresh=fresh)
             case ListPools():
                 observed = replace(observed, listing=listing)
-            case ReadSizes():
-                observed = replace(
-                    observed, sizes=SIZES if len(calls) % 2 else Unknown(errors.Busy())
-                )
-            case ReadQuotas():
-                observed = replace(observed, quotas=QUOTAS)
+            case CheckAvailability():
+                found = Availability() if len(calls) % 2 else Unknown(errors.Busy())
+                observed = replace(observed, availability=found)
             case ReadOperation():
                 observed = replace(observed, operation=operation)
             case CreatePool():

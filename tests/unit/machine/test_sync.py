@@ -7,7 +7,7 @@ import pytest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine import errors
 from kaito_hooks.machine.actions import (
     Answer,
     Created,
@@ -22,6 +22,7 @@ from kaito_hooks.machine.actions import (
 from kaito_hooks.machine.provider import Absent, Foreign, ListedPool, Listing, Ours, Unknown
 from kaito_hooks.machine.sync import decide
 from kaito_hooks.metacontroller import parse_sync
+from kaito_hooks.providers.aks import errors as aks
 
 from tests.unit.machine.builders import NAME, UID, body, condition, machine, node, reason
 
@@ -85,7 +86,7 @@ def pool_hint(state=""):
 def sync(*args, **overrides):
     """Without advice of the region: the table below is about the pool."""
     found = seen(*args, **overrides)
-    return decide(replace(found, sizes=found.sizes or NO_ADVICE), NOW)
+    return decide(replace(found, availability=found.availability or NO_ADVICE), NOW)
 
 
 NO_ADVICE = Unknown(errors.Unreadable())
@@ -209,7 +210,7 @@ def test_2_nothing_is_asked_before_that_moment_and_the_status_stays() -> None:
 
 
 def test_2_a_trouble_does_not_shorten_the_wait_for_quota() -> None:
-    quota = sync(Absent(), outcome=denied.QuotaIsZero())
+    quota = sync(Absent(), outcome=errors.QuotaIsZero())
     status = status_of(Unknown(errors.Unreachable()), status=quota.status)
     assert status["attempt"]["retryAfter"] == quota.status["attempt"]["retryAfter"]
     assert reason(status, "MachineLaunched") == "False/QuotaExceeded"
@@ -236,7 +237,7 @@ def test_3_a_pool_of_someone_else_is_never_touched() -> None:
 
 
 def test_4_absent_is_waited_out_until_the_next_try() -> None:
-    first = sync(Absent(), outcome=denied.QuotaExceeded("QuotaExceeded", "Family Cores quota"))
+    first = sync(Absent(), outcome=errors.QuotaExceeded("QuotaExceeded", "Family Cores quota"))
     step = decide(seen(Absent(), status=first.status), NOW + timedelta(seconds=100))
     assert isinstance(step, Answer)
     assert step.status == first.status
@@ -316,12 +317,12 @@ def test_6b_a_pool_that_appeared_is_looked_at() -> None:
         (errors.Busy(), 30, 0),
         (errors.Throttled(), 30, 0),
         (errors.Throttled(retry_after=60), 60, 0),
-        (denied.QuotaExceeded(), 600, 1),
-        (denied.QuotaIsZero(), 3600, 1),
-        (denied.InsufficientCapacity(), 3600, 1),
-        (denied.SubnetFull(), 600, 1),
-        (denied.PoolLimit(), 600, 1),
-        (denied.Forbidden(), 300, 1),
+        (errors.QuotaExceeded(), 600, 1),
+        (errors.QuotaIsZero(), 3600, 1),
+        (errors.InsufficientCapacity(), 3600, 1),
+        (errors.SubnetFull(), 600, 1),
+        (errors.PoolLimit(), 600, 1),
+        (errors.Forbidden(), 300, 1),
     ],
 )
 def test_6c_6d_6f_what_may_be_granted_later_is_asked_for_later(error, wait, count) -> None:
@@ -336,7 +337,7 @@ def test_6c_a_pool_that_is_already_being_created_is_creating() -> None:
     assert reason(status_of(Absent(), outcome=errors.Underway())) == "False/Creating"
 
 
-@pytest.mark.parametrize("error", [denied.SkuNotAvailable(), denied.SpotRefused()])
+@pytest.mark.parametrize("error", [errors.SkuNotAvailable(), errors.SpotRefused()])
 def test_6e_a_refusal_is_final_for_the_machine(error) -> None:
     first = sync(Absent(), outcome=error)
     assert reason(first.status, "Stalled") == f"True/{error.reason}"
@@ -346,11 +347,11 @@ def test_6e_a_refusal_is_final_for_the_machine(error) -> None:
 
 
 DENIED = [
-    denied.SkuNotAvailable(),
-    denied.InvalidRequest(),
-    denied.SettingRefused("KAITO_POOL_ZONES"),
-    denied.Forbidden(),
-    denied.QuotaIsZero(),
+    errors.SkuNotAvailable(),
+    errors.InvalidRequest(),
+    errors.SettingRefused(setting="KAITO_POOL_ZONES"),
+    errors.Forbidden(),
+    errors.QuotaIsZero(),
 ]
 
 
@@ -373,14 +374,14 @@ def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error, change) -> None
 
 @pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
 def test_6d_no_change_overtakes_a_server_that_asked_for_time(error) -> None:
-    first = sync(Absent(), outcome=denied.QuotaExceeded(), digest="one")
+    first = sync(Absent(), outcome=errors.QuotaExceeded(), digest="one")
     second = sync(Absent(), outcome=error, status=first.status, digest="two")
     assert isinstance(sync(Absent(), status=second.status, digest="three"), Answer)
 
 
 @pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
 def test_6d_a_delay_is_no_news_where_there_is_a_reason(error) -> None:
-    first = sync(Absent(), outcome=denied.QuotaExceeded("c", "d"))
+    first = sync(Absent(), outcome=errors.QuotaExceeded("c", "d"))
     second = sync(Absent(), outcome=error, status=first.status)
     assert second.status["conditions"] == first.status["conditions"]
     assert second.status["lastError"] == first.status["lastError"]
@@ -391,17 +392,19 @@ def test_6d_a_delay_is_no_news_where_there_is_a_reason(error) -> None:
     [
         (errors.Busy(), [30, 60, 120, 240, 300, 300]),
         (errors.Throttled(retry_after=100), [100, 100, 120, 240, 300]),
-        (denied.QuotaExceeded(), [600, 1200, 1800, 1800]),
-        (denied.InvalidRequest(), [3600, 7200, 14400, 21600, 21600]),
-        (denied.InsufficientCapacity(), [3600, 3600]),
-        (denied.SkuShortage(), [7200, 14400, 21600]),
-        (denied.Forbidden(), [300, 600, 1200, 2400, 3600, 3600]),
+        (errors.QuotaExceeded(), [600, 1200, 1800, 1800]),
+        (errors.InvalidRequest(), [3600, 7200, 14400, 21600, 21600]),
+        (errors.InsufficientCapacity(), [3600, 3600]),
+        (aks.SkuShortage(), [7200, 14400, 21600]),
+        (errors.Forbidden(), [300, 600, 1200, 2400, 3600, 3600]),
     ],
 )
 def test_6c_6f_the_same_trouble_again_is_asked_for_less_and_less_often(error, waits) -> None:
     status, now, found = {}, NOW, []
     for _ in waits:
-        step = decide(replace(seen(Absent(), outcome=error, status=status), sizes=NO_ADVICE), now)
+        step = decide(
+            replace(seen(Absent(), outcome=error, status=status), availability=NO_ADVICE), now
+        )
         found.append(
             int((parse_timestamp(step.status["attempt"]["retryAfter"]) - now).total_seconds())
         )
@@ -410,15 +413,15 @@ def test_6c_6f_the_same_trouble_again_is_asked_for_less_and_less_often(error, wa
 
 
 def test_6f_another_trouble_begins_anew() -> None:
-    first = sync(Absent(), outcome=denied.QuotaExceeded())
-    second = sync(Absent(), outcome=denied.QuotaExceeded(), status=first.status)
-    third = sync(Absent(), outcome=denied.SubnetFull(), status=second.status)
+    first = sync(Absent(), outcome=errors.QuotaExceeded())
+    second = sync(Absent(), outcome=errors.QuotaExceeded(), status=first.status)
+    third = sync(Absent(), outcome=errors.SubnetFull(), status=second.status)
     assert third.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=600))
 
 
 def test_6e_the_same_annotation_is_tried_once() -> None:
     meta = {"annotations": {"kaito.sh/retry": "now"}}
-    first = sync(Absent(), outcome=denied.SkuNotAvailable(), metadata=meta)
+    first = sync(Absent(), outcome=errors.SkuNotAvailable(), metadata=meta)
     assert isinstance(sync(Absent(), status=first.status, metadata=meta), Answer)
 
 
@@ -490,9 +493,9 @@ def test_8_an_etag_that_never_matches_is_asked_for_less_and_less_often_and_then_
 @pytest.mark.parametrize(
     ("error", "expected", "wait"),
     [
-        (denied.InsufficientCapacity("AllocationFailed"), "InsufficientCapacity", 3600),
+        (errors.InsufficientCapacity("AllocationFailed"), "InsufficientCapacity", 3600),
         (None, "PoolFailed", 600),
-        (denied.SkuNotAvailable(), "SkuNotAvailable", 600),
+        (errors.SkuNotAvailable(), "SkuNotAvailable", 600),
     ],
 )
 def test_8_the_owner_reads_why_it_failed(error, expected, wait) -> None:
@@ -515,7 +518,7 @@ def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error) -> None:
 
 
 @pytest.mark.parametrize(
-    "why", [denied.SetupFailed("VMExtensionProvisioningError", "exit status=1"), denied.NoDriver()]
+    "why", [errors.SetupFailed("VMExtensionProvisioningError", "exit status=1"), aks.NoDriver()]
 )
 def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(why) -> None:
     status = {}
@@ -540,7 +543,7 @@ def test_8_a_deletion_that_failed_is_asked_for_again_after_a_while_and_is_not_an
     None
 ):
     made = NOW - timedelta(minutes=20)
-    pool = Ours("Failed", "e1", denied.SetupFailed(), created=made)
+    pool = Ours("Failed", "e1", errors.SetupFailed(), created=made)
     first = sync(pool, outcome=Deleted(), status=pool_hint("Failed"))
     found = sync(pool, status=first.status)
     assert reason(found.status, "ProviderTrouble") == "True/DeletionFailed"
@@ -554,7 +557,7 @@ def test_8_a_deletion_that_failed_is_asked_for_again_after_a_while_and_is_not_an
 
 def test_13_a_node_that_came_ends_the_count() -> None:
     first = sync(
-        Ours("Failed", "e1", denied.SetupFailed()), outcome=Deleted(), status=pool_hint("Failed")
+        Ours("Failed", "e1", errors.SetupFailed()), outcome=Deleted(), status=pool_hint("Failed")
     )
     ready = sync(Ours("Succeeded"), nodes=[node()], status=first.status)
     assert "inARow" not in ready.status.get("attempt", {})

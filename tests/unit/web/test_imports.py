@@ -23,7 +23,7 @@ def test_the_shell_loads_no_cloud_code() -> None:
 
 def test_the_machine_hook_loads_no_credentials_for_a_stand_in() -> None:
     loaded = modules_after(
-        "from kaito_hooks.settings import MachineSettings as S;"
+        "from kaito_hooks.providers.aks.settings import AksSettings as S;"
         "from kaito_hooks.providers.aks.provider import AksProvider as P;"
         "P(S('s', 'r', 'c', 'i', arm_endpoint='http://127.0.0.1:1'), None)"
     )
@@ -35,15 +35,15 @@ def test_the_machine_hook_loads_no_credentials_for_a_stand_in() -> None:
 )
 def test_a_provider_loads_no_other_cloud(provider, foreign) -> None:
     loaded = modules_after(
-        "from kaito_hooks.web.machine import provider_of;"
-        f"print(type(provider_of('{provider}', None)).__name__)"
+        "from kaito_hooks.providers.table import provider_of; import os;"
+        f"print(type(provider_of('{provider}', os.environ, None)).__name__)"
     )
     assert not foreign & loaded
 
 
 def test_karpenters_provider_loads_no_typed_api_with_its_hundred_megabytes_of_models() -> None:
     loaded = modules_after(
-        "from kaito_hooks.web.machine import provider_of; provider_of('karpenter', None)"
+        "from kaito_hooks.providers.table import provider_of; provider_of('karpenter', {}, None)"
     )
     assert "kubernetes.client.api.custom_objects_api" in loaded
     assert "kubernetes.client.api.core_v1_api" not in loaded

@@ -3,15 +3,16 @@ from pathlib import Path
 import pytest
 
 from kaito_hooks.errors import InvalidSettings
+from kaito_hooks.providers.aks.settings import AksSettings, is_loopback
+from kaito_hooks.providers.karpenter.settings import KarpenterSettings
+from kaito_hooks.providers.table import PROVIDERS as TABLE
 from kaito_hooks.settings import (
     DEFAULT_COMPUTE_CAPABILITIES,
-    KarpenterSettings,
-    MachineSettings,
-    ProvisionerSettings,
+    MachineHookSettings,
     WorkspaceSettings,
-    is_loopback,
 )
 
+PROVIDERS = tuple(TABLE)
 MACHINE = {
     "ARM_SUBSCRIPTION_ID": "sub",
     "ARM_RESOURCE_GROUP": "rg",
@@ -28,7 +29,7 @@ WORKSPACE = {
 
 
 def test_defaults_need_the_least_that_can_be_said() -> None:
-    machine = MachineSettings.from_environ(MACHINE)
+    machine = AksSettings.from_environ(MACHINE)
     assert machine.arm_endpoint == "https://management.azure.com"
     assert not machine.is_stand_in
     workspace = WorkspaceSettings.from_environ(WORKSPACE)
@@ -44,7 +45,7 @@ def test_a_missing_setting_of_the_machine_hook_is_named(name, value) -> None:
     if value is not None:
         env[name] = value
     with pytest.raises(InvalidSettings, match=name):
-        MachineSettings.from_environ(env)
+        AksSettings.from_environ(env)
 
 
 @pytest.mark.parametrize("name", WORKSPACE)
@@ -86,7 +87,7 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value) -> None
 )
 def test_a_malformed_setting_of_the_machine_hook_is_named(name, value) -> None:
     with pytest.raises(InvalidSettings, match=name):
-        MachineSettings.from_environ({**MACHINE, name: value})
+        AksSettings.from_environ({**MACHINE, name: value})
 
 
 def test_where_the_nodes_go_is_read() -> None:
@@ -94,14 +95,14 @@ def test_where_the_nodes_go_is_read() -> None:
         "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/n"
     )
     env = {**MACHINE, "KAITO_POOL_ZONES": "1, 3", "KAITO_POOL_SUBNET_ID": subnet}
-    settings = MachineSettings.from_environ(env)
+    settings = AksSettings.from_environ(env)
     assert (settings.zones, settings.subnet_id) == (("1", "3"), subnet)
 
 
 def test_a_stand_in_is_an_address_on_this_host() -> None:
     env = {**MACHINE, "ARM_ENDPOINT": "http://127.0.0.1:8080/"}
-    assert MachineSettings.from_environ(env).is_stand_in
-    assert MachineSettings.from_environ(env).identity is None
+    assert AksSettings.from_environ(env).is_stand_in
+    assert AksSettings.from_environ(env).identity is None
     assert is_loopback("http://[::1]:1")
     assert not is_loopback("https://127.0.0.1")
 
@@ -114,20 +115,23 @@ def test_lists_may_be_separated_by_blanks_or_commas(tmp_path: Path) -> None:
 def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("hunter2\n")
-    settings = ProvisionerSettings.from_environ({"KAITO_HOOK_TOKEN_FILE": str(file)})
+    settings = MachineHookSettings.from_environ({"KAITO_HOOK_TOKEN_FILE": str(file)}, PROVIDERS)
     assert settings.hook_token == "hunter2"
     assert "hunter2" not in repr(settings)
 
 
 def test_aks_makes_the_nodes_unless_another_provider_is_named() -> None:
-    assert ProvisionerSettings.from_environ({}).provider == "aks"
+    assert MachineHookSettings.from_environ({}, PROVIDERS).provider == "aks"
     for name in ("aks", "karpenter", "byo"):
-        assert ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": name}).provider == name
+        assert (
+            MachineHookSettings.from_environ({"KAITO_NODE_PROVIDER": name}, PROVIDERS).provider
+            == name
+        )
 
 
 def test_a_provider_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(InvalidSettings, match=r"KAITO_NODE_PROVIDER must be one of aks, .*'gcp'"):
-        ProvisionerSettings.from_environ({"KAITO_NODE_PROVIDER": "gcp"})
+        MachineHookSettings.from_environ({"KAITO_NODE_PROVIDER": "gcp"}, PROVIDERS)
 
 
 def test_karpenter_needs_no_setting_on_aks() -> None:

@@ -114,22 +114,22 @@ def test_how_many_machines_there_should_be(
     what: str, given_: dict[str, Any], machines: int, free: list[str]
 ) -> None:
     planned = plan(**given_)
-    assert len(planned.slots) == machines
-    assert list(planned.free) == free
+    assert len(planned.replicas) == machines
+    assert list(planned.existing) == free
 
 
 def test_a_machine_keeps_its_name_when_its_node_shows_up() -> None:
-    before = plan().slots[0].name
+    before = plan().replicas[0].name
     after = plan(
         machines=[own()], nodes=[node("aks-node-0", {**FREE, "kaito.sh/machine-uid": "m"})]
     )
-    assert [slot.name for slot in after.slots] == [before]
+    assert [replica.name for replica in after.replicas] == [before]
 
 
 def test_a_machine_being_deleted_is_followed_by_another_name() -> None:
     leaving = own(metadata={"deletionTimestamp": "2026-11-02T09:29:00Z"})
-    (slot,) = plan(machines=[leaving]).slots
-    assert slot.name == machine_name(UID, 0, 1)
+    (replica,) = plan(machines=[leaving]).replicas
+    assert replica.name == machine_name(UID, 0, 1)
 
 
 def vain(index: int = 0) -> dict[str, Any]:
@@ -164,25 +164,27 @@ def test_a_machine_that_nobody_makes_a_node_for(
     what: str, given: dict[str, Any], kept: list[int], free: list[str]
 ) -> None:
     planned = plan(**given)
-    assert [slot.index for slot in planned.slots] == kept, what
-    assert planned.free == free, what
+    assert [replica.index for replica in planned.replicas] == kept, what
+    assert planned.existing == free, what
 
 
 def test_a_node_of_ones_own_needs_no_sign_of_a_driver() -> None:
     bare = node("n1", FREE, status={"allocatable": {"cpu": "8"}})
-    assert plan(nodes=[bare]).slots == []
+    assert plan(nodes=[bare]).replicas == []
 
 
 def test_a_machine_that_lost_its_node_is_replaced() -> None:
     lost = own(status={"conditions": [condition("Ready", "False", "NodeLost")]})
     planned = plan(machines=[lost])
-    assert [slot.name for slot in planned.slots] == [machine_name(UID, 0, 1)]
+    assert [replica.name for replica in planned.replicas] == [machine_name(UID, 0, 1)]
     assert planned.replaced == [machine_name(UID, 0, 0)]
 
 
 def test_a_machine_whose_node_is_not_ready_for_a_while_is_kept() -> None:
     shaky = own(status={"conditions": [condition("Ready", "False", "NodeNotReady")]})
-    assert [slot.name for slot in plan(machines=[shaky]).slots] == [machine_name(UID, 0, 0)]
+    assert [replica.name for replica in plan(machines=[shaky]).replicas] == [
+        machine_name(UID, 0, 0)
+    ]
 
 
 def test_a_machine_that_still_waits_for_quota_is_never_replaced() -> None:
@@ -194,7 +196,9 @@ def test_a_machine_that_still_waits_for_quota_is_never_replaced() -> None:
             ],
         }
     )
-    assert [slot.name for slot in plan(machines=[waiting]).slots] == [machine_name(UID, 0, 0)]
+    assert [replica.name for replica in plan(machines=[waiting]).replicas] == [
+        machine_name(UID, 0, 0)
+    ]
 
 
 def test_names_of_machines_are_legal_names_of_agent_pools() -> None:
@@ -227,15 +231,15 @@ def test_a_machine_that_exists_and_is_needed_is_always_kept(
 ) -> None:
     machines = [own(index) for index in sorted(made)]
     planned = plan(count, machines, nodes, in_use)
-    names = [slot.name for slot in planned.slots]
+    names = [replica.name for replica in planned.replicas]
     assert {item["metadata"]["name"] for item in machines[:count]} <= set(names)
-    assert len(planned.slots) + len(planned.free) == count
+    assert len(planned.replicas) + len(planned.existing) == count
     assert len(names) == len(set(names))
     assert not {
         item["metadata"]["name"]
         for item in nodes
         if "kaito.sh/machine-uid" in item["metadata"]["labels"]
-    } & set(planned.free)
+    } & set(planned.existing)
 
 
 def test_machine_of_an_unready_provider_is_not_ready() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from kaito_hooks.kube.quantities import GIB, binary, cores
 from kaito_hooks.presets import InstanceType
+from kaito_hooks.presets.allocatable import allocatable
 from kaito_hooks.workspace.children import resources, training_config
-from kaito_hooks.workspace.children.allocatable import allocatable
 from kaito_laptop.core import quantities
 
 from tests.harness.all_pods import PRESETS, UNLISTED, cases, effective, fits, pod_specs
@@ -145,7 +145,7 @@ def test_memory_follows_the_number_type_that_the_user_wrote(
     found = fits(PRESETS.presets["falcon-7b"], "Standard_NC24ads_A100_v4", "lora")
     assert found
     config = {**training_config.default_config("lora"), **sections}
-    figures = resources.of_tuning(found[1], config, [])
+    figures = resources.of_tuning(found.fit, config, [])
     assert (figures.memory, figures.memory_limit) == (memory * GIB, (memory + 20) * GIB), case
 
 

@@ -37,7 +37,7 @@ _LINK = re.compile(
     r"https?://(?P<place>aka\.ms|(?:learn|docs)\.microsoft\.com)/(?P<path>[\w./~-]*[\w~-])(?:[?#]\S*)?"
 )
 """Azure's own pages on an error; a query is not kept."""
-_TELLTALE = re.compile(
+_REDACTED = re.compile(
     r"https?://\S+"  # may carry a token, and says nothing to the owner
     r"|\beyJ[\w.-]{8,}"  # JSON web token
     r"|(?i:bearer)\s+\S+"
@@ -55,7 +55,7 @@ def causes_in(error: object, depth: int = 0) -> Iterator[Cause]:
     found = mapping(error)
     code, message = text(found.get("code")), text(found.get("message"))
     if code or message:
-        yield code, scrub(message)
+        yield code, redact(message)
     if depth >= _DEPTH:
         return
     yield from _quoted(message[:_LONGEST], depth)
@@ -65,7 +65,7 @@ def causes_in(error: object, depth: int = 0) -> Iterator[Cause]:
         yield from causes_in(found["innererror"], depth + 1)
 
 
-def scrub(said: str) -> str:
+def redact(message: str) -> str:
     """One line without tokens, addresses but Azure's own pages, and numbers that differ from answer to answer."""
     pages: list[str] = []
 
@@ -73,14 +73,14 @@ def scrub(said: str) -> str:
         pages.append(f"https://{match['place']}/{match['path']}")
         return f"\x00{len(pages) - 1}\x00"
 
-    shown = _TELLTALE.sub("…", _LINK.sub(keep, said[:4000].replace("\x00", "")))
+    shown = _REDACTED.sub("…", _LINK.sub(keep, message[:4000].replace("\x00", "")))
     shown = re.sub("\x00(\\d+)\x00", lambda match: pages[int(match[1])], shown)
     return " ".join(shown.split())
 
 
-def ids_in(said: str) -> list[str]:
+def ids_in(message: str) -> list[str]:
     """By which Azure's support finds the request: for the log, since they differ from answer to answer."""
-    return list(dict.fromkeys(match["id"] for match in _ID.finditer(said[:_LONGEST])))
+    return list(dict.fromkeys(match["id"] for match in _ID.finditer(message[:_LONGEST])))
 
 
 def _quoted(message: str, depth: int) -> Iterator[Cause]:
@@ -98,13 +98,13 @@ def _quoted(message: str, depth: int) -> Iterator[Cause]:
         at = end
     for form in (_GO, _LABELLED, _PAIR):
         for match in form.finditer(message):
-            found.append((match.start(), _in_words(match, message, depth)))
+            found.append((match.start(), _in_sentence(match, message, depth)))
     for _, causes in sorted(found, key=lambda item: item[0]):
         yield from causes
 
 
-def _in_words(match: re.Match[str], message: str, depth: int) -> Iterator[Cause]:
-    said = match.groupdict().get("message")
-    yield match["code"], scrub(message if said is None else said)
-    if said and depth < _DEPTH:
-        yield from _quoted(said, depth + 1)
+def _in_sentence(match: re.Match[str], message: str, depth: int) -> Iterator[Cause]:
+    quoted = match.groupdict().get("message")
+    yield match["code"], redact(message if quoted is None else quoted)
+    if quoted and depth < _DEPTH:
+        yield from _quoted(quoted, depth + 1)

@@ -1,7 +1,7 @@
 """The way to ARM: Azure's own client, told to ask once, soon, and nobody else.
 
 By default it tries four times, sleeps as long as a server says, waits 300 seconds for an answer and
-follows links to any host with our token (aks.md 0.8 to 0.10).
+follows links to any host with our token.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.containerservice import ContainerServiceClient
 
 from kaito_hooks.kube.objects import text
-from kaito_hooks.machine.errors import (
+from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.providers.aks.errors import (
     CredentialUnavailable,
-    ProviderError,
     Unanswered,
     Unreachable,
     Unreadable,
 )
 from kaito_hooks.providers.aks.identity import NoToken, StandInToken, credential_of
-from kaito_hooks.providers.aks.replies import Reply
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.responses import Response
+from kaito_hooks.providers.aks.settings import AksSettings
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 4
@@ -50,7 +50,7 @@ class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
     Besides, the sizes and the quota of the region may be read.
     """
 
-    def __init__(self, settings: MachineSettings) -> None:
+    def __init__(self, settings: AksSettings) -> None:
         super().__init__()
         self._origin = urlsplit(settings.arm_endpoint)[:2]
         self._path = cluster_path(settings).lower()
@@ -74,7 +74,7 @@ class OurClusterOnly(SansIOHTTPPolicy[Any, Any]):
 
 
 def build(
-    settings: MachineSettings, transport: HttpTransport[Any, Any] | None = None
+    settings: AksSettings, transport: HttpTransport[Any, Any] | None = None
 ) -> tuple[ContainerServiceClient, Callable[[], str]]:
     """The client, and what keeps it from getting a token, in a few words.
 
@@ -101,10 +101,10 @@ def build(
         return ContainerServiceClient(stand_in, settings.subscription_id, **options), lambda: ""
     credential = credential_of(settings, CONNECT_SECONDS, READ_SECONDS)
     client = ContainerServiceClient(credential, settings.subscription_id, **options)
-    return client, lambda: credential.trouble(options["credential_scopes"][0])
+    return client, lambda: credential.unavailable_reason(options["credential_scopes"][0])
 
 
-def cluster_path(settings: MachineSettings) -> str:
+def cluster_path(settings: AksSettings) -> str:
     """Where ARM has the cluster."""
     return (
         f"/subscriptions/{settings.subscription_id}"
@@ -113,49 +113,49 @@ def cluster_path(settings: MachineSettings) -> str:
     )
 
 
-def pools_path(settings: MachineSettings) -> str:
+def pools_path(settings: AksSettings) -> str:
     """Where ARM has its agent pools."""
     return f"{cluster_path(settings)}/agentPools"
 
 
-def ask(operation: Callable[..., Any], *args: Any, **options: Any) -> Reply:
-    """Send one request and return the raw reply, whatever the library thinks of it.
+def send(operation: Callable[..., Any], *args: Any, **options: Any) -> Response:
+    """Send one request and return the raw response, whatever the library thinks of it.
 
     Raise `ProviderError` when there is none.
     """
-    replies: list[Reply] = []
+    responses: list[Response] = []
 
     def keep(response: PipelineResponse[Any, Any]) -> None:
         http = response.http_response
         headers = {str(key).lower(): str(value) for key, value in http.headers.items()}
-        replies.append(Reply(http.status_code, headers, bytes(http.read())))
+        responses.append(Response(http.status_code, headers, bytes(http.read())))
 
-    trouble: Exception | None = None
+    failure: Exception | None = None
     try:
         operation(*args, raw_response_hook=keep, **options)
-    except Exception as error:  # What the library may raise is an open list; the reply decides.
-        trouble = error
-    if not replies:
-        raise _trouble(trouble)
-    return replies[-1]
+    except Exception as error:
+        failure = error
+    if not responses:
+        raise _error(failure)
+    return responses[-1]
 
 
-def ask_pages(client: ContainerServiceClient, path: str) -> list[Reply]:
-    """Send one request per page; raise `ProviderError` unless the last reply is the last page.
+def send_pages(client: ContainerServiceClient, path: str) -> list[Response]:
+    """Send one request per page; raise `ProviderError` unless the last response is the last page.
 
     The client's own list makes an object of each value, which for a hundred pools takes a tenth of a second.
     """
-    link, replies = f"{path}?api-version={API_VERSION}", list[Reply]()
+    link, responses = f"{path}?api-version={API_VERSION}", list[Response]()
     while link:
-        if len(replies) == MOST_PAGES:
+        if len(responses) == MOST_PAGES:
             raise Unreadable(detail="the list has no end")
-        replies.append(ask(client.send_request, HttpRequest("GET", link)))
-        link = text(replies[-1].json.get("nextLink")) if replies[-1].status == 200 else ""
-    return replies
+        responses.append(send(client.send_request, HttpRequest("GET", link)))
+        link = text(responses[-1].json.get("nextLink")) if responses[-1].status == 200 else ""
+    return responses
 
 
-def _trouble(error: Exception | None) -> ProviderError:
-    """What it means that there is no reply: only what was never sent is known not to have happened."""
+def _error(error: Exception | None) -> ProviderError:
+    """What it means that there is no response: only what was never sent is known not to have happened."""
     match error:
         case NoToken():
             return CredentialUnavailable(error.code)

@@ -10,52 +10,52 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kaito_hooks.machine import denied, errors
 from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.providers.aks import errors
 
 Kind = type[ProviderError]
 
 BY_CODE: dict[str, Kind] = {
     # Quota: RP's own check of the PUT (SupportArticles), and Compute's inside a failed pool (KPA pkg/fake).
-    "errcode_insufficientvcpuquota": denied.QuotaExceeded,
-    "insufficientvcpuquota": denied.QuotaExceeded,
-    "quotaexceeded": denied.QuotaExceeded,
+    "errcode_insufficientvcpuquota": errors.QuotaExceeded,
+    "insufficientvcpuquota": errors.QuotaExceeded,
+    "quotaexceeded": errors.QuotaExceeded,
     # Sizes: KPA pkg/providers/instance/offerings; "Gen2": Compute's answer to an image that the size can't boot.
-    "vmsizenotsupported": denied.SkuNotAvailable,
-    "notavailableforsubscription": denied.SkuNotAvailable,
-    "unsupportedgen2vmsize": denied.SkuNotAvailable,
+    "vmsizenotsupported": errors.SkuNotAvailable,
+    "notavailableforsubscription": errors.SkuNotAvailable,
+    "unsupportedgen2vmsize": errors.SkuNotAvailable,
     # Capacity: KPA pkg/providers/instance/offerings; SupportArticles, zonalallocation-allocationfailed-error.
-    "allocationfailed": denied.InsufficientCapacity,
-    "zonalallocationfailed": denied.InsufficientCapacity,
-    "overconstrainedallocationrequest": denied.InsufficientCapacity,
-    "overconstrainedzonalallocationrequest": denied.InsufficientCapacity,
-    "skunotavailable": denied.SkuShortage,  # A restriction where the words say so, below.
+    "allocationfailed": errors.InsufficientCapacity,
+    "zonalallocationfailed": errors.InsufficientCapacity,
+    "overconstrainedallocationrequest": errors.InsufficientCapacity,
+    "overconstrainedzonalallocationrequest": errors.InsufficientCapacity,
+    "skunotavailable": errors.SkuShortage,  # A restriction where the words say so, below.
     # Subnets: SupportArticles, error-code-subnetisfull; "sync" and "async" form.
-    "insufficientsubnetsize": denied.SubnetFull,
-    "subnetisfull": denied.SubnetFull,
+    "insufficientsubnetsize": errors.SubnetFull,
+    "subnetisfull": errors.SubnetFull,
     # Number of pools: RP; the first is met in practice (public benchmarks of 100 pools).
-    "maxagentpoolcountreached": denied.PoolLimit,
-    "agentpoolmaxcountexceeded": denied.PoolLimit,
+    "maxagentpoolcountreached": errors.PoolLimit,
+    "agentpoolmaxcountexceeded": errors.PoolLimit,
     # Versions: SupportArticles, aks-upgrade-blocked; Azure PowerShell's tests.
-    "agentpoolk8sversionnotsupported": denied.ClusterOutdated,
-    "k8sversionnotsupported": denied.ClusterOutdated,
-    "nodepoolmcversionincompatible": denied.ClusterOutdated,
+    "agentpoolk8sversionnotsupported": errors.ClusterOutdated,
+    "k8sversionnotsupported": errors.ClusterOutdated,
+    "nodepoolmcversionincompatible": errors.ClusterOutdated,
     # Somebody's will. ARM's lock: azure.datafactory.devops#183; RP's own look at locks: Azure/AKS#3291.
-    "scopelocked": denied.Locked,
-    "resourcelocked": denied.Locked,
-    "resourcegrouplocked": denied.Locked,
-    "checkresourcegrouplevellockserror": denied.Locked,
-    "readonlydisabledsubscription": denied.SubscriptionDisabled,  # microsoft/vscode-azureappservice#1646
-    "requestdisallowedbypolicy": denied.PolicyForbids,
-    "policyviolation": denied.PolicyForbids,
-    "appendpoliciesfieldsexist": denied.PolicyForbids,  # With 409.
-    "authorizationfailed": denied.Forbidden,
-    "linkedauthorizationfailed": denied.Forbidden,
-    "denyassignmentauthorizationfailed": denied.Forbidden,
+    "scopelocked": errors.Locked,
+    "resourcelocked": errors.Locked,
+    "resourcegrouplocked": errors.Locked,
+    "checkresourcegrouplevellockserror": errors.Locked,
+    "readonlydisabledsubscription": errors.SubscriptionDisabled,  # microsoft/vscode-azureappservice#1646
+    "requestdisallowedbypolicy": errors.PolicyForbids,
+    "policyviolation": errors.PolicyForbids,
+    "appendpoliciesfieldsexist": errors.PolicyForbids,  # With 409.
+    "authorizationfailed": errors.Forbidden,
+    "linkedauthorizationfailed": errors.Forbidden,
+    "denyassignmentauthorizationfailed": errors.Forbidden,
     # Set-up of the virtual machine: Azure/AKS#1918, terraform-provider-azurerm#9342, Azure/AKS#1352.
-    "vmextensionprovisioningerror": denied.SetupFailed,
-    "vmextensionprovisioningtimeout": denied.SetupFailed,
-    "nodesnotready": denied.SetupFailed,  # Azure/AKS#989, #1746
+    "vmextensionprovisioningerror": errors.SetupFailed,
+    "vmextensionprovisioningtimeout": errors.SetupFailed,
+    "nodesnotready": errors.SetupFailed,  # Azure/AKS#989, #1746
     # Requests: SupportArticles, throttled-error; ARM's own limits.
     "throttled": errors.Throttled,
     "toomanyrequests": errors.Throttled,
@@ -81,7 +81,7 @@ _ANY = re.compile("")
 _AMBIGUOUS = re.compile("operationnotallowed")
 _NO_OUTBOUND = r"OutboundConnFail|K8SAPIServer\w*Fail|unable to (?:establish|resolve)"
 
-BY_WORDS: Sequence[tuple[re.Pattern[str], re.Pattern[str], Kind]] = tuple(
+BY_MESSAGE: Sequence[tuple[re.Pattern[str], re.Pattern[str], Kind]] = tuple(
     (code, re.compile(words, re.IGNORECASE), kind)
     for code, words, kind in (
         # One code for what is busy, for quota, for the last system pool and for Compute's own throttling.
@@ -92,23 +92,23 @@ BY_WORDS: Sequence[tuple[re.Pattern[str], re.Pattern[str], Kind]] = tuple(
             r"in[- ]progress|deletion (?:was|has) (?:issued|started)|cannot be performed|another .*operation",
             errors.Busy,
         ),
-        (_AMBIGUOUS, r"\bquota\b|LowPriorityCores", denied.QuotaExceeded),
+        (_AMBIGUOUS, r"\bquota\b|LowPriorityCores", errors.QuotaExceeded),
         # RP's checks of sizes come as BadRequest: dotnet/core#7603, Azure/AKS#2413, KPA pkg/fake.
         (
             _ANY,
             r"is not allowed in your subscription|is not supported for subscription|NotAvailableForSubscription"
             r"|Virtual Machine size: .{0,80} is not supported|restricted by AKS|cannot boot Hypervisor Generation",
-            denied.SkuNotAvailable,
+            errors.SkuNotAvailable,
         ),
-        (_ANY, r"is locked, please remove (?:the )?lock", denied.Locked),  # Azure/AKS#3291
+        (_ANY, r"is locked, please remove (?:the )?lock", errors.Locked),  # Azure/AKS#3291
         # AgentBaker's cse_helpers.sh: 50 to 53 no way out or to the API server, 83 to 87 the GPU's driver.
-        (_ANY, r"exit status=8[3-7]\b|VMExtensionError_\w*GPU", denied.NoDriver),
-        (_ANY, rf"exit status=5[0-3]\b|{_NO_OUTBOUND}", denied.NoOutbound),
-        (_ANY, r"vmssCSE|VMExtensionError_|exit status=\d", denied.SetupFailed),
+        (_ANY, r"exit status=8[3-7]\b|VMExtensionError_\w*GPU", errors.NoDriver),
+        (_ANY, rf"exit status=5[0-3]\b|{_NO_OUTBOUND}", errors.NoOutbound),
+        (_ANY, r"vmssCSE|VMExtensionError_|exit status=\d", errors.SetupFailed),
         (
             _ANY,
             r"\bnode ?pools?\b.{0,60}\bmaximum\b|limit of \d+ (?:agent|node) ?pools",
-            denied.PoolLimit,
+            errors.PoolLimit,
         ),
     )
 )
@@ -117,7 +117,7 @@ BY_WORDS: Sequence[tuple[re.Pattern[str], re.Pattern[str], Kind]] = tuple(
 NO_QUOTA = re.compile(r"Current Limit: 0\b", re.IGNORECASE)
 """Nothing will come free by itself (KPA)."""
 
-BUSY_WORDS = re.compile(r"in[- ]progress|another .*operation", re.IGNORECASE)
+BUSY_MESSAGE = re.compile(r"in[- ]progress|another .*operation", re.IGNORECASE)
 """In a 409 whose code is not known."""
 
 NO_POOL = frozenset({"notfound", "agentpoolnotfound"})
@@ -131,11 +131,15 @@ OF_A_POOL = re.compile(r"managedClusters/[^/']+/agentPools/", re.IGNORECASE)
 def meaning(code: str, message: str) -> Kind | None:
     """What a code with its sentence means; None for one that says nothing by itself."""
     lower = code.lower()
-    said = f"{code} {message}"
+    text = f"{code} {message}"
     kind = next(
-        (kind for codes, words, kind in BY_WORDS if codes.match(lower) and words.search(said)),
+        (
+            kind
+            for codes, pattern, kind in BY_MESSAGE
+            if codes.match(lower) and pattern.search(text)
+        ),
         None,
     ) or BY_CODE.get(lower)
-    if kind is denied.QuotaExceeded and NO_QUOTA.search(message):
-        return denied.QuotaIsZero
+    if kind is errors.QuotaExceeded and NO_QUOTA.search(message):
+        return errors.QuotaIsZero
     return kind

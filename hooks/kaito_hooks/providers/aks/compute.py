@@ -15,17 +15,25 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.containerservice import ContainerServiceClient
 
 from kaito_hooks.kube.objects import get_in, mapping, number, sequence, text
-from kaito_hooks.machine.catalog import Quota, Quotas, Size, Sizes
-from kaito_hooks.machine.errors import ProviderError, Unreadable
-from kaito_hooks.machine.provider import Unknown
+from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.machine.provider import Availability, Unknown
 from kaito_hooks.providers.aks import client as arm
 from kaito_hooks.providers.aks import faults
-from kaito_hooks.providers.aks.replies import Reply
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.catalog import (
+    Quota,
+    Quotas,
+    Size,
+    Sizes,
+    exceeded_quota,
+    unavailable_size,
+)
+from kaito_hooks.providers.aks.errors import Unreadable
+from kaito_hooks.providers.aks.responses import Response
+from kaito_hooks.providers.aks.settings import AksSettings
 
 SIZES_AGE = timedelta(hours=1)
 QUOTAS_AGE = timedelta(seconds=30)
-TROUBLE_AGE = timedelta(minutes=1)
+UNKNOWN_AGE = timedelta(minutes=1)
 """A question that got no answer is not asked again for so long."""
 SKUS_API, USAGES_API = "2021-07-01", "2024-07-01"
 
@@ -36,13 +44,26 @@ class Compute:
     """What may be asked of Microsoft.Compute, with its answers kept for a while."""
 
     def __init__(
-        self, settings: MachineSettings, client: ContainerServiceClient, now: Callable[[], datetime]
+        self, settings: AksSettings, client: ContainerServiceClient, now: Callable[[], datetime]
     ) -> None:
         self._settings = settings
         self._client = client
         self._now = now
-        self._sizes: _Kept[Sizes] = _Kept(now, SIZES_AGE)
-        self._quotas: _Kept[Quotas] = _Kept(now, QUOTAS_AGE)
+        self._sizes: _Cached[Sizes] = _Cached(now, SIZES_AGE)
+        self._quotas: _Cached[Quotas] = _Cached(now, QUOTAS_AGE)
+
+    def availability(self, size: str, is_spot: bool) -> Availability | Unknown:
+        """Whether the region offers the size, then whether there is quota for it: one request at most."""
+        sizes = self.sizes()
+        if isinstance(sizes, Unknown):
+            return sizes
+        if sizes.is_fresh:
+            return Availability(is_complete=False)
+        error = unavailable_size(sizes, size)
+        quotas = None if error else self.quotas()
+        if quotas is not None and not isinstance(quotas, Unknown):
+            error = exceeded_quota(sizes, quotas, size, is_spot)
+        return Availability(error)
 
     def sizes(self) -> Sizes | Unknown:
         """Of the region; fresh only in the call that asked for them."""
@@ -91,17 +112,17 @@ class Compute:
         )
         request = HttpRequest("GET", url, params=dict(query))
         try:
-            reply: Reply = arm.ask(
+            response: Response = arm.send(
                 self._client.send_request, request, read_timeout=arm.CHANGE_SECONDS
             )
         except ProviderError as error:
             return Unknown(error)
-        if reply.status != 200:
-            return Unknown(faults.of_reply(reply, self._now()))
-        return reply.json
+        if response.status != 200:
+            return Unknown(faults.of_response(response, self._now()))
+        return response.json
 
 
-class _Kept(Generic[T]):
+class _Cached(Generic[T]):
     """One answer, until it is too old; who comes meanwhile waits and uses it."""
 
     def __init__(self, now: Callable[[], datetime], age: timedelta) -> None:
@@ -115,7 +136,7 @@ class _Kept(Generic[T]):
             now = self._now()
             if self._found is not None:
                 at, found = self._found
-                age = TROUBLE_AGE if isinstance(found, Unknown) else self._age
+                age = UNKNOWN_AGE if isinstance(found, Unknown) else self._age
                 if timedelta(0) <= now - at < age:
                     return found, False
             self._found = (now, read())

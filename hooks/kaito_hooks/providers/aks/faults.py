@@ -1,31 +1,32 @@
-"""Which trouble an answer of AKS is: by its causes, wherever they stand, and by the status.
+"""Which error an answer of AKS is: by its causes, wherever they stand, and by the status.
 
-Never by the exception of the library, whose classes follow the request's headers (aks.md 0.6).
+Never by the exception of the library, whose classes follow the request's headers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from kaito_hooks.kube.objects import mapping, text
-from kaito_hooks.machine import denied, errors
-from kaito_hooks.machine.errors import ProviderError
-from kaito_hooks.providers.aks import codes
+from kaito_hooks.machine.errors import Delay, ProviderError, Retryable, Terminal
+from kaito_hooks.providers.aks import codes, errors
 from kaito_hooks.providers.aks.causes import Cause, causes_in, ids_in
-from kaito_hooks.providers.aks.replies import Reply
+from kaito_hooks.providers.aks.responses import Response
 
 
-def of_reply(reply: Reply, now: datetime) -> ProviderError:
-    """The trouble that an answer stands for."""
-    causes = list(reply.causes())
+def of_response(response: Response, now: datetime) -> ProviderError:
+    """The error that an answer stands for."""
+    causes = list(response.causes())
     code, message = next(iter(causes), ("", ""))
-    kind = _by_status(reply.status) or _innermost(causes)
+    kind = _by_status(response.status) or _innermost(causes)
     if kind is not None:
         code, message = _telling(causes, kind) or (code, message)
     else:
-        kind = _rest(reply.status, code, message)
-    return kind(code or f"HTTP {reply.status}", message, reply.retry_after(now), reply.ids())
+        kind = _rest(response.status, code, message)
+    return kind(
+        code or f"HTTP {response.status}", message, response.retry_after(now), response.ids()
+    )
 
 
 def of_pool(error: object, is_spot: bool = False) -> ProviderError | None:
@@ -35,28 +36,28 @@ def of_pool(error: object, is_spot: bool = False) -> ProviderError | None:
     if not causes:
         return None
     kind = _innermost(causes)
-    if kind is None or not issubclass(kind, denied.Denied):
-        kind = denied.PoolFailed
+    if kind is None or not issubclass(kind, Terminal | Retryable) or issubclass(kind, Delay):
+        kind = errors.PoolFailed
     code, message = _telling(causes, kind) or causes[0]
-    if is_spot and issubclass(kind, denied.InsufficientCapacity):
-        kind = denied.SpotShortage
+    if is_spot and issubclass(kind, errors.InsufficientCapacity):
+        kind = errors.SpotShortage
     return kind(code, message, ids=ids_in(text(mapping(whole).get("message"))))
 
 
-def known_cause(reply: Reply) -> bool:
+def known_cause(response: Response) -> bool:
     """Whether the answer names a cause that is known, whatever its status."""
-    return _innermost(list(reply.causes())) is not None
+    return _innermost(list(response.causes())) is not None
 
 
-def says_no_pool(reply: Reply) -> bool:
+def says_no_pool(response: Response) -> bool:
     """A 404 of a proxy, or of a missing cluster, says nothing about the pool."""
-    if reply.status != 404:
+    if response.status != 404:
         return False
-    code, message = next(iter(reply.causes()), ("", ""))
+    code, message = next(iter(response.causes()), ("", ""))
     if code.lower() == "resourcenotfound":
         return bool(codes.OF_A_POOL.search(message))
-    said = f"{message} {text(reply.json.get('subcode'))}"
-    return code.lower() in codes.NO_POOL and not codes.OF_THE_CLUSTER.search(said)
+    sentence = f"{message} {text(response.json.get('subcode'))}"
+    return code.lower() in codes.NO_POOL and not codes.OF_THE_CLUSTER.search(sentence)
 
 
 def _by_status(status: int) -> type[ProviderError] | None:
@@ -88,16 +89,16 @@ def _telling(causes: Sequence[Cause], kind: type[ProviderError]) -> Cause | None
 
 def _rest(status: int, code: str, message: str) -> type[ProviderError]:
     """What only the status tells; without a code it was not ARM that answered."""
-    if status == 412:
-        return errors.EtagMismatch
-    if not code:
+    if status != 412 and not code:
         return errors.Unreadable
-    if status == 403:
-        return denied.Forbidden
-    if status == 409 and (code == "Conflict" or codes.BUSY_WORDS.search(message)):
+    if status == 409 and (code == "Conflict" or codes.BUSY_MESSAGE.search(message)):
         return errors.Busy
-    if status == 404:
-        return errors.ConfigError
-    if 400 <= status < 500:
-        return denied.InvalidRequest
-    return errors.Unreadable
+    found = _BY_STATUS_ALONE.get(status)
+    return found or (errors.InvalidRequest if 400 <= status < 500 else errors.Unreadable)
+
+
+_BY_STATUS_ALONE: Mapping[int, type[ProviderError]] = {
+    403: errors.Forbidden,
+    404: errors.ConfigError,
+    412: errors.EtagMismatch,
+}

@@ -8,14 +8,14 @@ from azure.core.credentials import AccessToken
 from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 
 STAND_IN_TOKEN = "stand-in"
 """No secret: a stand-in wants to see a bearer token, as ARM does."""
 
 
 class NoToken(Exception):
-    """No token can be had; `code` is the kind of trouble, never its text."""
+    """There is no token; `code` is the kind of error, never its text."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -44,12 +44,12 @@ class Identity:
         """Return a token; raise `NoToken`."""
         try:
             token: AccessToken = self._credential.get_token(*scopes, **options)
-        except Exception as error:  # A missing file, an unreachable authority, a refusal.
+        except Exception as error:
             raise NoToken(type(error).__name__) from None
         return token
 
-    def trouble(self, scope: str) -> str:
-        """What keeps a token from being had, in a few words."""
+    def unavailable_reason(self, scope: str) -> str:
+        """Why there is no token, in a few words."""
         try:
             self.get_token(scope)
         except NoToken as error:
@@ -57,7 +57,7 @@ class Identity:
         return ""
 
 
-def credential_of(settings: MachineSettings, connect_seconds: int, read_seconds: int) -> Identity:
+def credential_of(settings: AksSettings, connect_seconds: int, read_seconds: int) -> Identity:
     """The identity that the settings name, and no other: never the node's own."""
     from azure.identity import WorkloadIdentityCredential  # 0.3 s, and not for a stand-in.
 

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kaito_hooks.api import labels as keys
-from kaito_hooks.api.node_labels import accepted
+from kaito_hooks.api.nodes import accepted
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.objects import get_in, mapping, text
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine.api import MACHINE_TYPE
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
+from kaito_hooks.providers.aks.conventions import AKS
 from kaito_hooks.providers.aks.faults import of_pool
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.settings import AksSettings
 
 # Names of tags may not contain a slash.
 UID_TAG = "kaito.sh_machine-uid"
@@ -27,7 +27,7 @@ _LABEL_LAYOUT = "%Y-%m-%dT%H-%M-%SZ"
 """A label's value may not contain a colon."""
 
 
-def put_body(request: PoolRequest, settings: MachineSettings, max_surge: int = 0) -> dict[str, Any]:
+def put_body(request: PoolRequest, settings: AksSettings, max_surge: int = 0) -> dict[str, Any]:
     """The pool to create: one node, not scaled by anyone, marked as the Machine's."""
     created = request.created.astimezone(UTC)
     properties: dict[str, Any] = {
@@ -39,7 +39,7 @@ def put_body(request: PoolRequest, settings: MachineSettings, max_surge: int = 0
         "osType": "Linux",
         "osSKU": settings.os_sku,
         "nodeLabels": {
-            **accepted(request.labels),
+            **accepted(request.labels, (AKS,)),
             CREATED_LABEL: created.strftime(_LABEL_LAYOUT),
         },
         "nodeTaints": [_taint(taint) for taint in request.taints],
@@ -54,7 +54,7 @@ def put_body(request: PoolRequest, settings: MachineSettings, max_surge: int = 0
     if disk_gib:
         properties["osDiskSizeGB"] = disk_gib
     gpu_profile = _gpu_profile(settings)
-    if gpu_profile and request.labels.get(MACHINE_TYPE) == "gpu":
+    if gpu_profile and request.labels.get(keys.MACHINE_TYPE) == "gpu":
         properties["gpuProfile"] = gpu_profile
     if settings.subnet_id:
         properties["vnetSubnetID"] = settings.subnet_id
@@ -74,7 +74,7 @@ def put_body(request: PoolRequest, settings: MachineSettings, max_surge: int = 0
     return {"properties": properties}
 
 
-def _gpu_profile(settings: MachineSettings) -> dict[str, Any]:
+def _gpu_profile(settings: AksSettings) -> dict[str, Any]:
     """What differs from AKS' own choice: the driver is installed, the device plugin is not."""
     profile: dict[str, Any] = {}
     if settings.gpu_driver != "Install":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,20 +14,10 @@ from azure.core.pipeline.transport import HttpTransport
 
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import get_in, mapping, sequence, text
-from kaito_hooks.machine.catalog import Quotas, Sizes, quota_trouble
-from kaito_hooks.machine.errors import (
-    AlreadyExists,
-    Busy,
-    EtagMismatch,
-    ProviderError,
-    Throttled,
-    Unanswered,
-    Underway,
-    Unreadable,
-)
+from kaito_hooks.machine.errors import ProviderError, Throttled
 from kaito_hooks.machine.provider import (
     Absent,
-    AzureCluster,
+    Availability,
     Foreign,
     ListedPool,
     Listing,
@@ -35,65 +25,84 @@ from kaito_hooks.machine.provider import (
     Pool,
     PoolRef,
     PoolRequest,
+    Profile,
     Unknown,
 )
 from kaito_hooks.providers.aks import client as arm
 from kaito_hooks.providers.aks import faults, pools, refusals
+from kaito_hooks.providers.aks.catalog import exceeded_quota
+from kaito_hooks.providers.aks.cluster import ManagedCluster
 from kaito_hooks.providers.aks.compute import Compute
-from kaito_hooks.providers.aks.pace import Pace, PutPace
-from kaito_hooks.providers.aks.replies import Reply
-from kaito_hooks.settings import MachineSettings
+from kaito_hooks.providers.aks.errors import (
+    FOUND_OUT,
+    AlreadyExists,
+    Busy,
+    EtagMismatch,
+    Unanswered,
+    Underway,
+    Unreadable,
+)
+from kaito_hooks.providers.aks.rate_limiter import PutRateLimiter, RateLimiter
+from kaito_hooks.providers.aks.responses import Response
+from kaito_hooks.providers.aks.settings import AksSettings
 
 LIST_AGE = timedelta(seconds=10)
 """All Machines share one list that old: AKS allows one read a second per subscription."""
 
 
+def create(environ: Mapping[str, str], now: Callable[[], datetime]) -> AksProvider:
+    """The provider as the environment says; raise `InvalidSettings`."""
+    return AksProvider(AksSettings.from_environ(environ), now)
+
+
 class AksProvider:
     """Implements `kaito_hooks.machine.provider.Provider`."""
 
+    profile = Profile("Azure", "agent pool", FOUND_OUT)
+
     def __init__(
         self,
-        settings: MachineSettings,
+        settings: AksSettings,
         now: Callable[[], datetime],
         transport: HttpTransport[Any, Any] | None = None,
     ) -> None:
         self._settings = settings
         self._now = now
-        self._client, self._trouble = arm.build(settings, transport)
-        self._pace, self._cluster_pace, self._put_pace = Pace(now), Pace(now), PutPace(now)
+        self._client, self._unavailable_reason = arm.build(settings, transport)
+        self._limiter, self._cluster_limiter, self._put_limiter = (
+            RateLimiter(now),
+            RateLimiter(now),
+            PutRateLimiter(now),
+        )
         self._compute = Compute(settings, self._client, now)
         self._scope = (settings.resource_group, settings.cluster_name)
         self._lock = threading.Lock()
         self._listed: tuple[datetime, Listing | Unknown] | None = None
 
-    def trouble(self) -> str:
-        """What keeps a token from being had."""
-        return self._trouble()
+    def unavailable_reason(self) -> str:
+        """Why there is no token."""
+        return self._unavailable_reason()
 
-    def sizes(self) -> Sizes | Unknown:
+    def availability(self, size: str, is_spot: bool) -> Availability | Unknown:
         """From Microsoft.Compute."""
-        return self._compute.sizes()
+        return self._compute.availability(size, is_spot)
 
-    def quotas(self) -> Quotas | Unknown:
-        """From Microsoft.Compute."""
-        return self._compute.quotas()
-
-    def cluster(self) -> AzureCluster | Unknown:
+    def cluster(self) -> ManagedCluster | Unknown:
         """The managed cluster, now."""
         try:
-            self._cluster_pace.take(1)
-            reply = arm.ask(self._client.managed_clusters.get, *self._scope)
+            self._cluster_limiter.take(1)
+            response = arm.send(self._client.managed_clusters.get, *self._scope)
         except ProviderError as error:
             return Unknown(error)
-        if reply.status != 200:
-            return Unknown(faults.of_reply(reply, self._now()))
-        if text(reply.json.get("id")).lower() != arm.cluster_path(self._settings).lower():
+        if response.status != 200:
+            return Unknown(faults.of_response(response, self._now()))
+        if text(response.json.get("id")).lower() != arm.cluster_path(self._settings).lower():
             return Unknown(Unreadable(detail="The answer is another cluster, or none."))
-        properties = mapping(reply.json.get("properties"))
+        properties = mapping(response.json.get("properties"))
         state = text(properties.get("provisioningState"))
         if not state:
             return Unknown(Unreadable(detail="The cluster does not say its state."))
-        return AzureCluster(
+        return ManagedCluster(
             state=state,
             power=text(get_in(properties, "powerState", "code")),
             node_group=text(properties.get("nodeResourceGroup")),
@@ -131,30 +140,30 @@ class AksProvider:
 
     def create(self, request: PoolRequest) -> str:
         """PUT that must not find a pool: without the condition it would change one."""
-        self._put_pace.take(request.ref.name)
-        self._pace.correct(-1)  # A PUT has a limit of its own, for each pool.
+        self._put_limiter.take(request.ref.name)
+        self._limiter.correct(-1)  # A PUT has a limit of its own, for each pool.
         body = json.dumps(
             pools.put_body(request, self._settings, self._max_surge(request))
         ).encode()
-        reply = self._change(
+        response = self._change(
             self._client.agent_pools.begin_create_or_update,
             request.ref.name,
             body,
             match_condition=MatchConditions.IfMissing,
         )
-        if reply.is_success:
-            return text(mapping(reply.json.get("properties")).get("provisioningState"))
+        if response.is_success:
+            return text(mapping(response.json.get("properties")).get("provisioningState"))
         # AKS has wrapped a refusal in PreconditionFailed (MicrosoftDocs/azure-docs#62378).
-        if reply.status == 412 and not faults.known_cause(reply):
+        if response.status == 412 and not faults.known_cause(response):
             raise AlreadyExists()
-        raise refusals.of_put(reply, self._now(), request, self._settings)
+        raise refusals.of_put(response, self._now(), request, self._settings)
 
     def _max_surge(self, request: PoolRequest) -> int:
         """As the setting says where the quota, if it is known, has room for the node that is added."""
         sizes, quotas = self._compute.known()
         if not self._settings.max_surge or sizes is None or quotas is None:
             return self._settings.max_surge
-        return int(quota_trouble(sizes, quotas, request.size, False, nodes=2) is None)
+        return int(exceeded_quota(sizes, quotas, request.size, False, nodes=2) is None)
 
     def delete(self, ref: PoolRef, etag: str) -> None:
         """DELETE; pods of a Workspace need no more than the end of their Machine."""
@@ -162,18 +171,18 @@ class AksProvider:
         if etag:
             condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
         before = self._listed
-        reply = self._change(
+        response = self._change(
             self._client.agent_pools.begin_delete,
             ref.name,
             ignore_pod_disruption_budget=True,
             **condition,
         )
-        if reply.is_success or faults.says_no_pool(reply):
+        if response.is_success or faults.says_no_pool(response):
             self._remember(before, ref)
             return
-        if reply.status == 412 and not faults.known_cause(reply):
+        if response.status == 412 and not faults.known_cause(response):
             raise EtagMismatch()
-        error = faults.of_reply(reply, self._now())
+        error = faults.of_response(response, self._now())
         if isinstance(error, Underway):  # Only to a PUT of the same pool is that good news.
             raise Busy(error.code, error.detail, error.retry_after, error.ids)
         raise error
@@ -193,17 +202,17 @@ class AksProvider:
 
     def _read(self, ref: PoolRef) -> Pool:
         try:
-            self._pace.take(2)
-            reply = arm.ask(self._client.agent_pools.get, *self._scope, ref.name)
+            self._limiter.take(2)
+            response = arm.send(self._client.agent_pools.get, *self._scope, ref.name)
         except ProviderError as error:
             return Unknown(error)
-        if faults.says_no_pool(reply):
+        if faults.says_no_pool(response):
             return Absent()
-        if reply.status != 200:
-            return Unknown(faults.of_reply(reply, self._now()))
-        pool = pools.read_listed(reply.json)
+        if response.status != 200:
+            return Unknown(faults.of_response(response, self._now()))
+        pool = pools.read_listed(response.json)
         if pool is None or pool.name.lower() != ref.name.lower():
-            return Unknown(Unreadable(detail="The answer is no agent pool."))
+            return Unknown(Unreadable(detail="The answer is not an agent pool."))
         return _whose(ref, pool)
 
     def _recent_list(self) -> Listing | Unknown:
@@ -211,7 +220,7 @@ class AksProvider:
             now = self._now()
             if self._listed is None or not timedelta(0) <= now - self._listed[0] < LIST_AGE:
                 try:
-                    self._pace.take(1)
+                    self._limiter.take(1)
                     self._listed = (now, self._list())
                 except Throttled as error:
                     return Unknown(error)
@@ -219,25 +228,25 @@ class AksProvider:
 
     def _list(self) -> Listing | Unknown:
         try:
-            replies = arm.ask_pages(self._client, arm.pools_path(self._settings))
+            responses = arm.send_pages(self._client, arm.pools_path(self._settings))
         except ProviderError as error:
             return Unknown(error)
-        self._pace.correct(len(replies) - 1)
+        self._limiter.correct(len(responses) - 1)
         found: list[ListedPool] = []
-        for reply in replies:
-            if reply.status != 200:
-                return Unknown(faults.of_reply(reply, self._now()))
-            for item in sequence(reply.json.get("value", [None])):
+        for response in responses:
+            if response.status != 200:
+                return Unknown(faults.of_response(response, self._now()))
+            for item in sequence(response.json.get("value", [None])):
                 pool = pools.read_listed(mapping(item))
                 if pool is None:
                     return Unknown(Unreadable(detail="The list of agent pools can't be read."))
                 found.append(pool)
         return Listing(tuple(found))
 
-    def _change(self, operation: Callable[..., Any], *args: Any, **options: Any) -> Reply:
+    def _change(self, operation: Callable[..., Any], *args: Any, **options: Any) -> Response:
         """One request that changes something; the list is old from then on."""
         try:
-            reply = arm.ask(
+            response = arm.send(
                 operation,
                 *self._scope,
                 *args,
@@ -250,7 +259,7 @@ class AksProvider:
         finally:
             with self._lock:
                 self._listed = None
-        return reply
+        return response
 
 
 def _in_list(ref: PoolRef, listing: Listing | Unknown) -> Pool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kaito_hooks.api import labels as keys
-from kaito_hooks.api.node_labels import accepted
+from kaito_hooks.api.nodes import accepted
 from kaito_hooks.kube.conditions import Condition, find
 from kaito_hooks.kube.objects import (
     Manifest,
@@ -22,11 +22,11 @@ from kaito_hooks.kube.objects import (
 )
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine import reasons
-from kaito_hooks.machine.api import CAPACITY_TYPE, INSTANCE_TYPE, MACHINE_TYPE
 from kaito_hooks.machine.nodes import GPU
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
-from kaito_hooks.providers.karpenter.words import words_of
-from kaito_hooks.settings import KarpenterSettings
+from kaito_hooks.providers.aks.conventions import AKS
+from kaito_hooks.providers.karpenter.messages import message_of
+from kaito_hooks.providers.karpenter.settings import KarpenterSettings
 
 GROUP, VERSION, PLURAL = "karpenter.sh", "v1", "nodeclaims"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -37,7 +37,7 @@ MACHINE = "kaito.sh/machine"
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 DRAIN_LIMIT = "10m"
 """After that a budget of someone else's pods does not keep a paid node alive."""
-PHASES = {
+CONDITIONS = {
     "Launched": reasons.LAUNCHED,
     "Registered": reasons.REGISTERED,
     "Initialized": reasons.INITIALIZED,
@@ -57,16 +57,16 @@ def body(request: PoolRequest, settings: KarpenterSettings) -> Manifest:
             "name": settings.node_class_name,
         },
         "requirements": [
-            _one_of(INSTANCE_TYPE, request.size),
+            _one_of(keys.INSTANCE_TYPE, request.size),
             _one_of("kubernetes.io/os", "linux"),
-            _one_of(CAPACITY_TYPE, kind),
+            _one_of(keys.CAPACITY_TYPE, kind),
         ],
         "expireAfter": "Never",
         "terminationGracePeriod": DRAIN_LIMIT,
     }
     if request.taints:
         spec["taints"] = [_taint(taint) for taint in request.taints]
-    if request.labels.get(MACHINE_TYPE) == "gpu":
+    if request.labels.get(keys.MACHINE_TYPE) == "gpu":
         # The disk is the node class's: an amount that no size offers would find no size.
         spec["resources"] = {"requests": {GPU: "1"}}
     return {
@@ -91,7 +91,7 @@ def read_claim(claim: Mapping[str, Any]) -> ListedPool | None:
         state=_state(claim),
         etag=f"{uid(claim)}/{version}",
         created=parse_timestamp(metadata(claim).get("creationTimestamp")),
-        phases=tuple(_phase(claim, ours, theirs) for theirs, ours in PHASES.items()),
+        conditions=tuple(_condition(claim, ours, theirs) for theirs, ours in CONDITIONS.items()),
     )
     owner = labels.get(keys.MACHINE_UID, "")
     return ListedPool(name(claim), seen, (owner,) if owner else (), labels.get(INSTALL, ""))
@@ -110,19 +110,19 @@ def _state(claim: Mapping[str, Any]) -> str:
     return "Succeeded" if launched.get("status") == "True" else "Creating"
 
 
-def _phase(claim: Mapping[str, Any], ours: str, theirs: str) -> Condition:
+def _condition(claim: Mapping[str, Any], ours: str, theirs: str) -> Condition:
     found = find(get_in(claim, "status", "conditions"), theirs)
     reason = text(found.get("reason")) or NOT_LOOKED_AT
-    words = words_of(reason, text(found.get("message")), _size(claim))
+    message = message_of(reason, text(found.get("message")), _size(claim))
     for status in ("True", "False"):
         if found.get("status") == status:
-            return Condition(ours, "True" if status == "True" else "False", reason, words)
-    return Condition(ours, "Unknown", reason, words)
+            return Condition(ours, "True" if status == "True" else "False", reason, message)
+    return Condition(ours, "Unknown", reason, message)
 
 
 def _size(claim: Mapping[str, Any]) -> str:
     for item in sequence(get_in(claim, "spec", "requirements")):
-        if mapping(item).get("key") == INSTANCE_TYPE:
+        if mapping(item).get("key") == keys.INSTANCE_TYPE:
             return next(map(text, sequence(mapping(item).get("values"))), "")
     return ""
 
@@ -130,7 +130,9 @@ def _size(claim: Mapping[str, Any]) -> str:
 def _labels(labels: Mapping[str, str]) -> Mapping[str, str]:
     """Karpenter keeps its own prefix to itself."""
     return {
-        key: value for key, value in accepted(labels).items() if not key.startswith("karpenter.sh/")
+        key: value
+        for key, value in accepted(labels, (AKS,)).items()
+        if not key.startswith("karpenter.sh/")
     }
 
 

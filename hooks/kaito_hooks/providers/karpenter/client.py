@@ -59,5 +59,5 @@ def _ask(operation: Callable[..., Any], seconds: float, *args: Any, **options: A
     except ValueError as error:
         raise faults.ApiUnreadable(type(error).__name__) from None
     if not isinstance(found, dict):
-        raise faults.ApiUnreadable(detail="The answer is no object.")
+        raise faults.ApiUnreadable(detail="The answer is not an object.")
     return found

@@ -1,14 +1,15 @@
-"""Which trouble an answer of the API server is, and what the owner can do about it."""
+"""Which error an answer of the API server is, and what the owner can do about it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import ClassVar
 
 from kubernetes import client as kube
 
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, text
-from kaito_hooks.machine import denied, errors
+from kaito_hooks.machine import errors
 from kaito_hooks.machine.errors import ProviderError
 
 
@@ -18,13 +19,13 @@ class OfKubernetes:
     speaker: ClassVar[str] = "Kubernetes"
 
 
-class Rejected(OfKubernetes, denied.InvalidRequest):
+class Rejected(OfKubernetes, errors.InvalidRequest):
     """The NodeClaim breaks a rule of its kind, or an admission webhook's."""
 
     remedy = "The NodeClaim is not accepted as described: change the Workspace's `resource`."
 
 
-class NoRight(OfKubernetes, denied.Forbidden):
+class NoRight(OfKubernetes, errors.Forbidden):
     """RBAC or a policy."""
 
     remedy = (
@@ -54,60 +55,60 @@ class NotAccepted(OfKubernetes, errors.Unauthorized):
     remedy = "The API server does not accept the node provisioner's token; look at its log."
 
 
-class SlowDown(OfKubernetes, errors.Throttled):
+class ApiThrottled(OfKubernetes, errors.Throttled):
     """429."""
 
-    remedy = "The API server asks for fewer requests; it is tried again by itself."
+    remedy = "The API server asks for fewer requests; retrying."
 
 
 class ClaimAppeared(OfKubernetes, errors.AlreadyExists):
     """A NodeClaim of that name appeared since it was looked for."""
 
-    remedy = "A NodeClaim of that name has just appeared; it is looked at again."
+    remedy = "A NodeClaim of that name has just appeared; it is read again."
 
 
 class ClaimChanged(OfKubernetes, errors.EtagMismatch):
     """It changed between reading and deleting it, as Karpenter writes its status."""
 
-    remedy = "The NodeClaim changed while it was to be deleted; it is looked at again."
+    remedy = "The NodeClaim changed while it was to be deleted; it is read again."
 
 
 class ApiUnreachable(OfKubernetes, errors.Unreachable):
     """No request was sent."""
 
-    remedy = "The API server can't be reached; it is tried again by itself."
+    remedy = "The node provisioner does not reach the API server; retrying."
 
 
 class ApiUnanswered(OfKubernetes, errors.Unanswered):
     """A request was sent and nobody knows whether it was carried out."""
 
-    remedy = "The API server gave no clear answer; the NodeClaim is looked at again."
+    remedy = "The API server gave no clear answer; the NodeClaim is read again."
 
 
 class ApiUnreadable(OfKubernetes, errors.Unreadable):
     """Something answered that is no API server."""
 
-    remedy = "What answered is not the API server, perhaps a proxy; it is tried again by itself."
+    remedy = "The answer did not come from the API server, perhaps from a proxy; retrying."
 
 
-class NoCapacity(denied.InsufficientCapacity):
+class NoCapacity(errors.InsufficientCapacity):
     """Karpenter found no such machine and took the NodeClaim back."""
 
     speaker = "Karpenter"
     wait_seconds = 600
     remedy = (
-        "Karpenter finds no free {size} at the moment: it is tried again every ten minutes; "
-        "another `resource.instanceType` or `resource.spot: never` may be had at once."
+        "Karpenter finds no free {size} at the moment: retrying every ten minutes; "
+        "another `resource.instanceType` or `resource.spot: never` may be available at once."
     )
 
 
-class NodeClassNotReady(denied.PoolFailed):
+class NodeClassNotReady(errors.PoolFailed):
     """Karpenter took the NodeClaim back because of its node class."""
 
     speaker = "Karpenter"
     remedy = (
         "The node class of the node provisioner is not ready: look at its conditions, or set "
-        "KAITO_NODE_CLASS_NAME to another; it is tried again by itself."
+        "KAITO_NODE_CLASS_NAME to another; retrying."
     )
 
 
@@ -116,6 +117,12 @@ GIVEN_UP: dict[str, type[ProviderError]] = {
     "NodeClassNotReady": NodeClassNotReady,
 }
 """By the reason of the event that Karpenter leaves when it deletes a NodeClaim that it can't launch."""
+
+FOUND_OUT: Mapping[type[ProviderError], type[ProviderError]] = {
+    errors.EtagMismatch: ClaimChanged,
+    errors.Unreadable: ApiUnreadable,
+}
+"""Ours, for what the decisions find out themselves."""
 
 NO_SUCH_GROUP = "404 page not found"
 """The API server's own words for a group of which it knows no kind."""
@@ -128,7 +135,7 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     404: NotInstalled,
     409: ClaimChanged,
     422: Rejected,
-    429: SlowDown,
+    429: ApiThrottled,
 }
 
 
@@ -137,7 +144,7 @@ class NoSuchClaim(Exception):
 
 
 def of_answer(error: kube.ApiException) -> ProviderError | NoSuchClaim:
-    """The trouble that a refusal stands for; a 404 counts only when it names what is missing."""
+    """The error that a refusal stands for; a 404 counts only when it names what is missing."""
     said = _status_object(error.body)
     status, reason = error.status or 0, text(said.get("reason"))
     details = mapping(get_in(said, "details"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from kubernetes import client as kube
@@ -10,26 +10,30 @@ from kubernetes import client as kube
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import Manifest, get_in, mapping, metadata, sequence, text
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine.errors import EtagMismatch, ProviderError, Unreadable
+from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import (
     Absent,
+    Availability,
     Foreign,
     ListedPool,
     Listing,
     Pool,
     PoolRef,
     PoolRequest,
+    Profile,
     Unknown,
 )
 from kaito_hooks.providers.karpenter import claims, client
 from kaito_hooks.providers.karpenter.faults import (
+    FOUND_OUT,
     GIVEN_UP,
     ApiUnanswered,
     ApiUnreadable,
+    ClaimChanged,
     NoSuchClaim,
     NoToken,
 )
-from kaito_hooks.settings import KarpenterSettings
+from kaito_hooks.providers.karpenter.settings import KarpenterSettings
 
 PAGE = 500
 MOST_PAGES = 20
@@ -40,8 +44,15 @@ _EVENTS = ("events.k8s.io", "v1", "default", "events")
 """Events about objects without a namespace are in `default`."""
 
 
+def create(environ: Mapping[str, str], now: Callable[[], datetime]) -> KarpenterProvider:
+    """The provider as the environment says; raise `InvalidSettings`."""
+    return KarpenterProvider(KarpenterSettings.from_environ(environ), now)
+
+
 class KarpenterProvider:
     """Implements `kaito_hooks.machine.provider.Provider`."""
+
+    profile = Profile("Karpenter", "NodeClaim", FOUND_OUT)
 
     def __init__(
         self,
@@ -52,23 +63,19 @@ class KarpenterProvider:
         """Without a connection it is the one of the pod's service account."""
         self._settings = settings
         self._now = now
-        self._trouble = ""
+        self._unavailable_reason = ""
         if connection is None:
-            connection, self._trouble = client.build()
+            connection, self._unavailable_reason = client.build()
         # The typed APIs would load a hundred megabytes of models.
         self._objects = kube.CustomObjectsApi(connection)
 
-    def trouble(self) -> str:
-        """What keeps a token from being had."""
-        return self._trouble
+    def unavailable_reason(self) -> str:
+        """Why there is no token."""
+        return self._unavailable_reason
 
-    def sizes(self) -> Unknown:
-        """Karpenter itself looks for them."""
-        return Unknown(Unreadable())
-
-    def quotas(self) -> Unknown:
-        """Likewise."""
-        return Unknown(Unreadable())
+    def availability(self, size: str, is_spot: bool) -> Availability:
+        """Karpenter itself looks for it."""
+        return Availability()
 
     def operation(self) -> str:
         """Karpenter has no operation of the whole cluster."""
@@ -87,7 +94,7 @@ class KarpenterProvider:
         except ProviderError as error:
             return Unknown(error)
         if ref.uid not in found.uids or not ref.uid:
-            return Foreign("A NodeClaim")
+            return Foreign()
         return found.seen
 
     def list(self) -> Listing | Unknown:
@@ -134,7 +141,7 @@ class KarpenterProvider:
         """Of the NodeClaim, whose owner is looked at once more."""
         found = self._read(ref.name)
         if ref.uid not in found.uids:
-            raise EtagMismatch()
+            raise ClaimChanged()
         return found.seen.etag.partition("/")[0]
 
     def _read(self, name: str) -> ListedPool:
@@ -151,7 +158,7 @@ class KarpenterProvider:
         page = client.ask(self._objects.list_cluster_custom_object, *_KIND, limit=PAGE, **more)
         is_list = page.get("kind") == "NodeClaimList" and isinstance(page.get("items"), list)
         if not is_list or not metadata(page).get("resourceVersion"):
-            raise ApiUnreadable(detail="The answer is no list of NodeClaims.")
+            raise ApiUnreadable(detail="The answer is not a list of NodeClaims.")
         return page
 
     def _why_given_up(self, name: str) -> ProviderError | None:
@@ -166,17 +173,17 @@ class KarpenterProvider:
             kind = GIVEN_UP.get(text(event.get("reason")))
             last = parse_timestamp(event.get("deprecatedLastTimestamp") or event.get("eventTime"))
             if kind and last and abs(self._now() - last) <= EVENT_AGE:
-                said = text(event.get("note"))
-                return kind(detail=said.partition(" event: ")[2] or said)
+                note = text(event.get("note"))
+                return kind(detail=note.partition(" event: ")[2] or note)
         return None
 
     def _need_token(self) -> None:
-        if self._trouble:
-            raise NoToken(detail=self._trouble)
+        if self._unavailable_reason:
+            raise NoToken(detail=self._unavailable_reason)
 
 
 def _listed(item: object) -> ListedPool:
     listed = claims.read_claim(mapping(item))
     if listed is None or get_in(item, "kind") not in (None, "NodeClaim"):
-        raise ApiUnreadable(detail="The answer is no NodeClaim.")
+        raise ApiUnreadable(detail="The answer is not a NodeClaim.")
     return listed

@@ -4,23 +4,27 @@ of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kaito_contract import references
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import Manifest, mapping
-from kaito_hooks.workspace.api import Tuning, Workspace
+from kaito_hooks.workspace.adapters import Adapter
+from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.children import resources, training_config, volumes
-from kaito_hooks.workspace.children.tuning import Adapter
 from kaito_hooks.workspace.children.volumes import WEIGHTS
-from kaito_hooks.workspace.children.workload import child, push_credentials, weights_container
-from kaito_hooks.workspace.context import Images
-from kaito_hooks.workspace.fit import Fit
+from kaito_hooks.workspace.children.workload import (
+    child,
+    credentials_arguments,
+    push_credentials,
+    weights_container,
+)
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
+from kaito_hooks.workspace.request import RequestContext
 
-COMPONENT = "inference"
 HTTP_PORT = 5000
+EVERYWHERE = "0.0.0.0"
 TORCH_PORT = 29500
 PROBE_SECONDS = 5
 """Between two probes; loading is given the preset's `readySeconds`."""
@@ -28,10 +32,10 @@ PROBE_SECONDS = 5
 
 def service(workspace: Workspace) -> Manifest:
     """Kaito's Service: 80 to the server, 29500 to torch's rendezvous. Selects serving pods, never the trainer."""
-    manifest = child("v1", "Service", workspace, workspace.name, COMPONENT)
+    manifest = child(workspace, "Service", workspace.name, labels.INFERENCE)
     manifest["spec"] = {
         "type": "LoadBalancer" if workspace.load_balancer else "ClusterIP",
-        "selector": {labels.COMPONENT: COMPONENT, labels.WORKSPACE: workspace.name},
+        "selector": _selector(workspace),
         "ports": [
             {"name": "http", "port": 80, "protocol": "TCP", "targetPort": HTTP_PORT},
             {"name": "torch", "port": TORCH_PORT, "protocol": "TCP", "targetPort": TORCH_PORT},
@@ -40,37 +44,26 @@ def service(workspace: Workspace) -> Manifest:
     return manifest
 
 
-def preset_deployment(workspace: Workspace, fit: Fit, nodes: Nodes, images: Images) -> Manifest:
+def preset_deployment(request: RequestContext, nodes: Nodes) -> Manifest:
     """Serves the base model."""
-    arguments = dict(fit.preset.arguments)
-    if workspace.preset.private:
-        return _private_deployment(workspace, fit, nodes, arguments)
-    return _deployment(workspace, fit, nodes, images, arguments, None, None)
+    arguments = dict(request.fit.preset.arguments)
+    if request.workspace.preset.private:
+        return _private_deployment(request, nodes, arguments)
+    return _deployment(request, nodes, arguments, None)
 
 
 def tuned_deployment(
-    workspace: Workspace,
-    tuning: Tuning,
-    fit: Fit,
-    nodes: Nodes,
-    images: Images,
-    adapter: Adapter,
-    config: training_config.Config,
+    request: RequestContext, nodes: Nodes, adapter: Adapter, config: training_config.Config
 ) -> Manifest:
     """Serves the base model as it was tuned on, with the adapter of that digest."""
-    arguments = {**fit.preset.arguments, **training_config.serving_arguments(config)}
-    return _deployment(workspace, fit, nodes, images, arguments, adapter, tuning)
+    arguments = {**request.fit.preset.arguments, **training_config.serving_arguments(config)}
+    return _deployment(request, nodes, arguments, adapter)
 
 
 def _deployment(
-    workspace: Workspace,
-    fit: Fit,
-    nodes: Nodes,
-    images: Images,
-    arguments: Mapping[str, str],
-    adapter: Adapter | None,
-    tuning: Tuning | None,
+    request: RequestContext, nodes: Nodes, arguments: Mapping[str, str], adapter: Adapter | None
 ) -> Manifest:
+    workspace, fit, images = request.workspace, request.fit, request.images
     scratch, shared = volumes.scratch(), volumes.shared_memory()
     weights, adapters = volumes.weights(fit.preset), volumes.adapters()
     folders = [scratch, shared, weights, *([adapters] if adapter else [])]
@@ -79,22 +72,20 @@ def _deployment(
     command_line = ["--weights", WEIGHTS]
     env: dict[str, str] = {}
     mounts = list(folders)
-    notes: dict[str, str] = {}
-    if adapter and tuning:
-        push = push_credentials(tuning)
-        init.append(
-            _adapter_container(workspace, images, adapter, [scratch, adapters, push], push, figures)
-        )
+    annotations: dict[str, str] = {}
+    if adapter and workspace.tuning:
+        push = push_credentials(workspace.tuning)
+        init.append(_adapter_container(request, adapter, [scratch, adapters, push], figures))
         folders.append(push)
         command_line += ["--adapters", adapters.path]
         env["KAITO_ADAPTER_DIGEST"] = adapter.digest
-        notes = {
+        annotations = {
             labels.ADAPTER_DIGEST: adapter.digest,
             labels.ADAPTER_IMAGE: adapter.image,
             labels.TUNING_HASH: adapter.hash,
         }
-    command_line += ["--host", "0.0.0.0", "--port", str(HTTP_PORT), *_flags(arguments)]
-    main = pods.container(
+    command_line += ["--host", EVERYWHERE, "--port", str(HTTP_PORT), *_flags(arguments)]
+    main = pods.Container(
         workspace.name,
         images.inference,
         ["python", "-m", "kaito_runtime.serve"],
@@ -102,16 +93,16 @@ def _deployment(
         mounts,
         figures.of_container(fit.gpus),
         env,
-    )
+    ).to_manifest()
     _probe(main, fit.preset.ready_seconds, ready_path="/readyz")
-    spec = pods.pod_spec(init, main, folders)
-    return _roll(workspace, nodes, spec, notes)
+    return _roll(request, nodes, pods.pod_spec(init, main, folders), annotations)
 
 
 def _private_deployment(
-    workspace: Workspace, fit: Fit, nodes: Nodes, arguments: Mapping[str, str]
+    request: RequestContext, nodes: Nodes, arguments: Mapping[str, str]
 ) -> Manifest:
     """The user's image with Kaito's command (pkg/inference of v0.3.0)."""
+    workspace, fit = request.workspace, request.fit
     folders = [volumes.scratch(), volumes.shared_memory()]
     run = " ".join(_flags(arguments))
     command = (
@@ -122,41 +113,38 @@ def _private_deployment(
         else "accelerate launch --num_processes=1 --num_machines=1 --machine_rank=0 --gpu_ids=all "
         f"inference_api.py {run}"
     )
-    main = pods.container(
+    main = pods.Container(
         workspace.name,
         workspace.preset.image,
         ["/bin/sh", "-c", command],
         [],
         folders,
         resources.of_serving(fit, arguments, folders).of_container(fit.gpus),
-    )
+    ).to_manifest()
     _probe(main, fit.preset.ready_seconds, ready_path="/healthz")
     spec = pods.pod_spec([], main, folders, workspace.preset.pull_secrets)
-    return _roll(workspace, nodes, spec, {})
+    return _roll(request, nodes, spec, {})
 
 
 def _adapter_container(
-    workspace: Workspace,
-    images: Images,
+    request: RequestContext,
     adapter: Adapter,
-    mounts: list[pods.Volume],
-    push: pods.Volume,
+    mounts: Sequence[pods.Volume],
     figures: resources.Resources,
 ) -> Manifest:
-    return pods.container(
+    """Init container that brings the adapter; the last of the mounts has the credentials."""
+    return pods.Container(
         "adapter",
-        images.transfer,
+        request.images.transfer,
         ["python", "-m", "kaito_runtime.transfer.pull"],
-        ["adapter", "--image", references.with_digest(adapter.image, adapter.digest)]
-        + [
-            "--to",
-            f"/mnt/adapter/{workspace.name}",
-            "--credentials",
-            f"{push.path}/.dockerconfigjson",
+        [
+            *("adapter", "--image", references.with_digest(adapter.image, adapter.digest)),
+            *("--to", f"/mnt/adapter/{request.workspace.name}"),
+            *credentials_arguments(mounts[-1:]),
         ],
         mounts,
         figures.of_container(),
-    )
+    ).to_manifest()
 
 
 def _flags(arguments: Mapping[str, str]) -> list[str]:
@@ -175,15 +163,17 @@ def _probe(main: Manifest, ready_seconds: int, ready_path: str) -> None:
     main["livenessProbe"] = {"httpGet": {"path": "/healthz", "port": "http"}, "failureThreshold": 6}
 
 
-def _roll(workspace: Workspace, nodes: Nodes, spec: Manifest, notes: Mapping[str, str]) -> Manifest:
+def _roll(
+    request: RequestContext, nodes: Nodes, spec: Manifest, annotations: Mapping[str, str]
+) -> Manifest:
     """The Deployment; one GPU has room for one pod, so none is made before the old one is gone."""
+    workspace = request.workspace
     spec["affinity"] = affinity(workspace, nodes)
-    spec["tolerations"] = tolerations(workspace)
-    manifest = child("apps/v1", "Deployment", workspace, workspace.name, COMPONENT, notes)
-    selector = {labels.COMPONENT: COMPONENT, labels.WORKSPACE: workspace.name}
+    spec["tolerations"] = tolerations(workspace, request.context.conventions)
+    manifest = child(workspace, "Deployment", workspace.name, labels.INFERENCE, annotations)
     manifest["spec"] = {
         "replicas": workspace.count,
-        "selector": {"matchLabels": selector},
+        "selector": {"matchLabels": _selector(workspace)},
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
@@ -191,6 +181,10 @@ def _roll(workspace: Workspace, nodes: Nodes, spec: Manifest, notes: Mapping[str
         "template": {"metadata": {"labels": manifest["metadata"]["labels"]}, "spec": spec},
     }
     return with_spec_hash(manifest)
+
+
+def _selector(workspace: Workspace) -> dict[str, str]:
+    return {labels.COMPONENT: labels.INFERENCE, labels.WORKSPACE: workspace.name}
 
 
 def with_replicas(deployment: Manifest, replicas: int) -> Manifest:
@@ -203,8 +197,8 @@ def with_replicas(deployment: Manifest, replicas: int) -> Manifest:
 def with_spec_hash(deployment: Manifest) -> Manifest:
     """The Deployment with the fingerprint of its spec, so that `ready` can be told of this spec."""
     metadata = mapping(deployment.get("metadata"))
-    notes = {
+    annotations = {
         **mapping(metadata.get("annotations")),
         labels.SPEC_HASH: fingerprint(deployment["spec"]),
     }
-    return {**deployment, "metadata": {**metadata, "annotations": notes}}
+    return {**deployment, "metadata": {**metadata, "annotations": annotations}}

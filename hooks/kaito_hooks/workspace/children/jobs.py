@@ -24,12 +24,13 @@ from kaito_hooks.kube.objects import (
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.admission import refusal
+from kaito_hooks.workspace.job_kinds import JobKind
 from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
 
 State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded", "failed"]
 """stale: made from other inputs; leaving: it or its pods are still being deleted."""
 
-_IMAGE_TROUBLE = frozenset(
+_IMAGE_PROBLEMS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 )
 POD_EXPECTED = timedelta(seconds=30)
@@ -40,7 +41,7 @@ AGAIN = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The state of a Job for one fingerprint, with words for the owner of the Workspace."""
+    """The state of a Job for one fingerprint, with a message for the owner of the Workspace."""
 
     state: State
     reason: str = ""
@@ -55,46 +56,34 @@ class Outcome:
         return dict(self.reports).get(container, {})
 
 
-def outcome(
-    observed: Observed,
-    job_name: str,
-    component: str,
-    wanted_hash: str,
-    failed: str,
-    now: datetime,
-    *,
-    awaits: bool = False,
-) -> Outcome:
-    """The Job's state; `failed` is the reason when the pod gives none.
-
-    With `awaits`, a Job that failed for the lack of what somebody will apply is pending, and made again later.
-    """
+def outcome(observed: Observed, kind: JobKind, wanted_hash: str, now: datetime) -> Outcome:
+    """The state of the Job that was made from the wanted inputs."""
+    job_name = kind.name(name(observed.parent))
     job = observed.child("Job", job_name)
-    of_component = observed.pods(component)
+    of_component = observed.pods(kind.component)
     mine = [
         pod for pod in of_component if annotations_of(pod).get(labels.TUNING_HASH) == wanted_hash
     ]
     if job is None:
-        if observed.leaving("Job", job_name) or any(_lives(pod) for pod in of_component):
-            return Outcome("leaving")
-        return Outcome("absent", reports=_reports(mine))
+        is_leaving = observed.leaving("Job", job_name) or any(map(_lives, of_component))
+        return Outcome("leaving") if is_leaving else Outcome("absent", reports=_reports(mine))
     if annotations_of(job).get(labels.TUNING_HASH) != wanted_hash:
         return Outcome("stale")
     if is_complete(job):
         return Outcome("succeeded", reports=_reports(mine))
     if is_failed(job):
-        failure = _failure(job, mine, failed)
-        return _awaiting(job, failure) if awaits and failure.reason in reasons.AWAITED else failure
-    if not mine:
-        return _without_pod(observed, job, now)
-    return _progress(mine, failed)
+        failure = _failure(job, mine, kind)
+        is_awaited = kind.awaits and failure.reason in reasons.AWAITED
+        return _awaiting(job, failure) if is_awaited else failure
+    return _progress(mine, kind.failed) if mine else _without_pod(observed, job, now)
 
 
 def _without_pod(observed: Observed, job: Manifest, now: datetime) -> Outcome:
     """A Job that can't make its pod says so in Events alone, which no hook sees."""
-    words = refusal(observed, job)
-    if words:
-        return Outcome("pending", reasons.POD_REFUSED, f"The API server refuses the pod: {words}")
+    refused = refusal(observed, job)
+    if refused:
+        message = f"The API server refuses the pod: {refused}"
+        return Outcome("pending", reasons.POD_REFUSED, message)
     made = parse_timestamp(get_in(job, "metadata", "creationTimestamp"))
     if made is None or now - made < POD_EXPECTED:
         return Outcome("pending")
@@ -125,24 +114,23 @@ def _reports(of_job: Sequence[Manifest]) -> tuple[tuple[str, Mapping[str, Any]],
     return tuple(sorted(found.items(), key=lambda item: item[0]))
 
 
-def _failure(job: Manifest, of_job: Sequence[Manifest], fallback: str) -> Outcome:
+def _failure(job: Manifest, of_job: Sequence[Manifest], kind: JobKind) -> Outcome:
     for pod in reversed(of_job):
         if pods.outgrown(pod):
             return Outcome("failed", *_outgrown(pod))
         for end in reversed(pods.ended(pod)):
             if end.exit_code != 0:
-                reason, message = explain(end, fallback)
+                reason, message = explain(end, kind.failed)
                 return Outcome("failed", reason, message)
-    said = find(get_in(job, "status", "conditions"), "Failed")
-    if said.get("reason") == "DeadlineExceeded":
+    condition = find(get_in(job, "status", "conditions"), "Failed")
+    if condition.get("reason") == "DeadlineExceeded":
         return Outcome(
             "failed",
-            reasons.TUNING_TIMED_OUT if fallback == reasons.TUNING_FAILED else fallback,
+            kind.timed_out,
             "The Job took longer than its deadline and was stopped",
         )
-    return Outcome(
-        "failed", fallback, text(said.get("message")) or "The Job failed; its pod is gone"
-    )
+    message = text(condition.get("message")) or "The Job failed; its pod is gone"
+    return Outcome("failed", kind.failed, message)
 
 
 def _outgrown(pod: Manifest) -> tuple[str, str]:
@@ -182,24 +170,24 @@ def _progress(of_job: Sequence[Manifest], failed: str) -> Outcome:
     reports = _reports([pod])
     if pods.phase(pod) == "Failed":
         ends = [end for end in pods.ended(pod) if end.exit_code != 0]
-        reason, words = explain(ends[-1], failed) if ends else ("", "")
-        return Outcome("pending", reason, words, reports)
-    trouble = trouble_of(pod)
-    if trouble:
-        return Outcome("pending", *trouble, reports=reports)
+        reason, message = explain(ends[-1], failed) if ends else ("", "")
+        return Outcome("pending", reason, message, reports)
+    problem = problem_of(pod)
+    if problem:
+        return Outcome("pending", *problem, reports=reports)
     started = pods.phase(pod) == "Running" or bool(pods.ended(pod)) or _runs(pod)
     return Outcome("running" if started else "pending", reports=reports)
 
 
-def trouble_of(pod: Manifest) -> tuple[str, str] | None:
+def problem_of(pod: Manifest) -> tuple[str, str] | None:
     """What keeps a pod from starting: no node, no image, a crash; None when nothing does."""
-    words = pods.unschedulable(pod)
-    if words:
-        return reasons.UNSCHEDULABLE, f"No node takes the pod: {words}"
+    unschedulable = pods.unschedulable(pod)
+    if unschedulable:
+        return reasons.UNSCHEDULABLE, f"No node takes the pod: {unschedulable}"
     if pods.outgrown(pod):
         return _outgrown(pod)
     for wait in pods.waiting(pod):
-        if wait.reason in _IMAGE_TROUBLE:
+        if wait.reason in _IMAGE_PROBLEMS:
             return (
                 reasons.IMAGE_PULL_FAILED,
                 f"The image of the container '{wait.container}' can't be pulled: {_tail(wait.message) or wait.reason}",
@@ -210,7 +198,7 @@ def trouble_of(pod: Manifest) -> tuple[str, str] | None:
                     return explain(end, reasons.CONTAINER_CRASHED)
             return (
                 reasons.CONTAINER_CRASHED,
-                f"The container '{wait.container}' ends again and again",
+                f"The container '{wait.container}' is crashing repeatedly",
             )
     return None
 

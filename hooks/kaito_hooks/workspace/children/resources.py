@@ -16,8 +16,8 @@ from kaito_hooks.api.pods import Volume
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.kube.quantities import GIB, binary, cores
 from kaito_hooks.presets import InstanceType, Preset, bits_per_weight
+from kaito_hooks.presets.allocatable import allocatable
 from kaito_hooks.workspace.children import training_config
-from kaito_hooks.workspace.children.allocatable import allocatable
 from kaito_hooks.workspace.children.volumes import SHARED_MEMORY_BYTES, WEIGHTS
 from kaito_hooks.workspace.fit import Fit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kaito_contract import references
 from kaito_contract.sections import FILE
@@ -16,14 +16,15 @@ from kaito_hooks.workspace.children.resources import Resources
 from kaito_hooks.workspace.children.volumes import WEIGHTS
 from kaito_hooks.workspace.context import Images
 
+_API_VERSIONS = {"Secret": "v1", "Service": "v1", "Job": "batch/v1", "Deployment": "apps/v1"}
+
 
 def child(
-    api_version: str,
-    kind: str,
     workspace: Workspace,
+    kind: str,
     child_name: str,
     component: str,
-    notes: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     """The frame of a child: names and labels, and annotations where there are any."""
     metadata: Manifest = {
@@ -38,9 +39,9 @@ def child(
             labels.WORKSPACE: workspace.name,
         },
     }
-    if notes:
-        metadata["annotations"] = dict(notes)
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    return {"apiVersion": _API_VERSIONS[kind], "kind": kind, "metadata": metadata}
 
 
 def config_secret_name(workspace: Workspace) -> str:
@@ -52,8 +53,9 @@ def config_secret(
     workspace: Workspace, wanted_hash: str, config: training_config.Config
 ) -> Manifest:
     """The configuration as it was resolved when these inputs were first seen; an upgrade must not change it."""
-    notes = {labels.TUNING_HASH: wanted_hash}
-    manifest = child("v1", "Secret", workspace, config_secret_name(workspace), "tuning", notes)
+    annotations = {labels.TUNING_HASH: wanted_hash}
+    name = config_secret_name(workspace)
+    manifest = child(workspace, "Secret", name, labels.TUNING, annotations)
     rendered = training_config.dump_config(config).encode()
     manifest["type"] = "Opaque"
     manifest["data"] = {FILE: base64.b64encode(rendered).decode()}
@@ -80,6 +82,13 @@ def push_credentials(tuning: Tuning) -> pods.Volume:
     return pods.docker_config("push-secret", "/mnt/push-secret", tuning.output.push_secret)
 
 
+def credentials_arguments(secrets: Sequence[pods.Volume]) -> list[str]:
+    """Flags that name the docker configs."""
+    return [
+        item for secret in secrets for item in ("--credentials", f"{secret.path}/.dockerconfigjson")
+    ]
+
+
 def weights_container(
     preset: Preset, images: Images, volumes: list[pods.Volume], resources: Resources
 ) -> Manifest:
@@ -89,14 +98,14 @@ def weights_container(
     else:
         image = preset_image(preset.weights.image, images)
         source = ["--image", image, "--path", preset.weights.path]
-    return pods.container(
+    return pods.Container(
         "weights",
         images.transfer,
         ["python", "-m", "kaito_runtime.transfer.pull"],
         ["weights", *source, "--to", WEIGHTS],
         volumes,
         resources.of_container(),
-    )
+    ).to_manifest()
 
 
 def preset_image(image: str, images: Images) -> str:

@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from kaito_hooks.kube.objects import Manifest
+from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import conflicts
-from kaito_hooks.workspace import status as statuses
 from kaito_hooks.workspace.children import inference
-from kaito_hooks.workspace.flows import stages
-from kaito_hooks.workspace.flows.plan import NO_NODES, Plan, Scene
-from kaito_hooks.workspace.machines import Nodes
-from kaito_hooks.workspace.observed import kept
+from kaito_hooks.workspace.flows import conditions
+from kaito_hooks.workspace.flows.nodes import NO_NODES, idle_of, refusal_of
+from kaito_hooks.workspace.observed import as_last_applied
+from kaito_hooks.workspace.plan import Plan
+from kaito_hooks.workspace.request import RequestContext
 
-REQUIRED = (statuses.MACHINE_READY, statuses.RESOURCE_READY, statuses.INFERENCE_READY)
+REQUIRED = (types.MACHINE_READY, types.RESOURCE_READY, types.INFERENCE_READY)
 
 
-def serve_preset(scene: Scene) -> Plan:
+def serve_preset(request: RequestContext) -> Plan:
     """A Deployment that exists stays, whatever becomes of its node."""
-    workspace, observed, there = scene.workspace, scene.observed, scene.deployment()
+    workspace, observed, existing = request.workspace, request.observed, request.deployment()
     service = inference.service(workspace)
     ground = conflicts.survey(observed, [service], [("Deployment", workspace.name)])
-    refused = scene.refused(partial(_deployment, scene))
+    refused = refusal_of(request, lambda nodes: inference.preset_deployment(request, nodes))
     begins = ground.is_firm and not refused
-    wants_nodes = not scene.released and (begins or scene.has_machines() or there is not None)
-    nodes = scene.nodes() if wants_nodes else NO_NODES
-    deployment = _deployment(scene, nodes) if there or (wants_nodes and nodes.ready) else None
-    if there and scene.released:
-        deployment = inference.with_replicas(kept(there), 0)
-    conditions = [
-        *stages.nodes(
-            observed,
-            nodes,
-            wants_nodes,
-            scene.chosen,
-            waits_for=ground.pending,
-            refused=refused,
-        ),
-        stages.inference(
-            observed, deployment, stages.waits_for(nodes), conflicts.stands(observed, service)
-        ),
-    ]
+    wants_nodes = not request.released and (
+        begins or request.has_machines() or existing is not None
+    )
+    nodes = request.nodes() if wants_nodes else NO_NODES
+    deployment = None
+    if existing and request.released:
+        deployment = inference.with_replicas(as_last_applied(existing), 0)
+    elif existing or (wants_nodes and nodes.ready):
+        deployment = inference.preset_deployment(request, nodes)
+    none = None if wants_nodes else conditions.NoNodes(refused, ground.pending)
+    has_service = conflicts.stands(observed, service)
+    waits = conditions.waits_for(nodes)
     return Plan(
         nodes=nodes,
-        children=[service, *scene.machines(nodes), *([deployment] if deployment else [])],
-        stages=conditions,
+        children=[service, *request.machines(nodes), *([deployment] if deployment else [])],
+        conditions=[
+            *conditions.nodes(observed, nodes, request.fit, none),
+            conditions.inference(observed, deployment, waits, has_service),
+        ],
         required=REQUIRED,
         taken=ground.taken,
-        idle=scene.idle(nodes),
+        idle=idle_of(request, nodes),
     )
-
-
-def _deployment(scene: Scene, nodes: Nodes) -> Manifest:
-    return inference.preset_deployment(scene.workspace, scene.chosen, nodes, scene.context.images)

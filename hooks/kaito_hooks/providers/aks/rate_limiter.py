@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from math import ceil
 
-from kaito_hooks.machine.errors import Throttled
+from kaito_hooks.providers.aks.errors import Throttled
 
 BURST, PER_SECOND = 50.0, 0.9
 """Less than AKS allows: the sweep, and people with the portal, ask from the same budget."""
@@ -21,7 +21,7 @@ PUT_BURST, PUTS_PER_SECOND = 5.0, 0.8 / 60
 MOST_POOLS = 1000
 
 
-class Pace:
+class RateLimiter:
     """A token bucket on the hook's clock."""
 
     def __init__(
@@ -59,13 +59,13 @@ class Pace:
             self._left -= count
 
 
-class PutPace:
+class PutRateLimiter:
     """A bucket for each pool."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._pools: dict[str, Pace] = {}
+        self._pools: dict[str, RateLimiter] = {}
 
     def take(self, pool: str) -> None:
         """Count a PUT of that pool; raise `Throttled` with the moment from which it may be sent."""
@@ -73,6 +73,6 @@ class PutPace:
             if pool not in self._pools:
                 while len(self._pools) >= MOST_POOLS:  # The oldest has long been filled again.
                     del self._pools[next(iter(self._pools))]
-                self._pools[pool] = Pace(self._now, PUT_BURST, PUTS_PER_SECOND)
-            pace = self._pools[pool]
-        pace.take(1)
+                self._pools[pool] = RateLimiter(self._now, PUT_BURST, PUTS_PER_SECOND)
+            limiter = self._pools[pool]
+        limiter.take(1)

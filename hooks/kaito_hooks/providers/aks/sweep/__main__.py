@@ -1,4 +1,4 @@
-"""python -m kaito_hooks.sweep: one sweep, one line, and an exit code that a Job shows.
+"""python -m kaito_hooks.providers.aks.sweep: one sweep, one line, and an exit code that a Job shows.
 
 0: looked, and did what was to be done. 1: nothing could be concluded, or a pool could not be deleted.
 """
@@ -18,9 +18,11 @@ from kubernetes import client as kube
 from kubernetes import config
 
 from kaito_hooks.providers.aks.provider import AksProvider
-from kaito_hooks.settings import MachineSettings, SweepSettings
-from kaito_hooks.sweep.api import Api
-from kaito_hooks.sweep.sweep import Report, sweep
+from kaito_hooks.providers.aks.settings import AksSettings
+from kaito_hooks.providers.aks.sweep.api import Api
+from kaito_hooks.providers.aks.sweep.settings import SweepSettings
+from kaito_hooks.providers.aks.sweep.sweep import Report, sweep
+from kaito_hooks.settings import environ
 
 TERMINATION_LOG = Path("/dev/termination-log")
 PUSH_SECONDS = 5
@@ -47,7 +49,8 @@ def metrics(report: Report, now: datetime) -> str:
 
 def main() -> int:
     """Sweep as the environment says."""
-    settings, options = MachineSettings.from_environ(), SweepSettings.from_environ()
+    settings = AksSettings.from_environ(environ())
+    options = SweepSettings.from_environ(environ())
     config.load_incluster_config()  # type: ignore[no-untyped-call]
     with kube.ApiClient() as connection:
         api = Api(connection, options.namespace)

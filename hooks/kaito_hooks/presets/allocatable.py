@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kaito_hooks.kube.quantities import GIB
-from kaito_hooks.presets import InstanceType
+from kaito_hooks.presets.types import InstanceType
 
 MIB = 1 << 20
 VM_OVERHEAD_PERMILLE = 75

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaito_hooks.azure_sizes import Accelerator, accelerator
+from kaito_hooks.presets.instance_types import Accelerator, accelerator
 from kaito_hooks.web.workspace import load_presets
 
 AMD = (

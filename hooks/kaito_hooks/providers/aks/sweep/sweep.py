@@ -8,16 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from kaito_hooks.machine.errors import ProviderError
-from kaito_hooks.machine.provider import (
-    AzureCluster,
-    ListedPool,
-    Listing,
-    Ours,
-    Pool,
-    PoolRef,
-    Unknown,
-)
-from kaito_hooks.sweep.orphans import KubernetesCluster, Seen, judge
+from kaito_hooks.machine.provider import ListedPool, Listing, Ours, Pool, PoolRef, Unknown
+from kaito_hooks.providers.aks.cluster import ManagedCluster
+from kaito_hooks.providers.aks.sweep.orphans import KubernetesCluster, Seen, judge
 
 
 class Azure(Protocol):
@@ -27,7 +20,7 @@ class Azure(Protocol):
         """Read all pools now."""
         ...
 
-    def cluster(self) -> AzureCluster | Unknown:
+    def cluster(self) -> ManagedCluster | Unknown:
         """Read the managed cluster."""
         ...
 
@@ -64,7 +57,7 @@ class Report:
     orphans: int
     deleted: Sequence[str]
     failed: Sequence[str]
-    """Name and trouble of each pool that could not be deleted."""
+    """Name and error of each pool that could not be deleted."""
     waiting: Sequence[str]
     unmarked: Sequence[str]
     may_delete: bool
@@ -107,9 +100,9 @@ def sweep(
     deleted: list[str] = []
     failed: list[str] = []
     for pool in verdict.due if may_delete else ():
-        trouble = _delete(azure, pool)
-        failed += [f"{pool.name} ({trouble})"] if trouble else []
-        deleted += [] if trouble else [pool.name]
+        error = _delete(azure, pool)
+        failed += [f"{pool.name} ({error})"] if error else []
+        deleted += [] if error else [pool.name]
     names = sorted(key.partition("/")[0] for key in verdict.orphans)
     done = {*deleted, *(item.partition(" ")[0] for item in failed)}
     waiting = [name for name in names if name not in done]
@@ -117,7 +110,7 @@ def sweep(
 
 
 def _delete(azure: Azure, pool: ListedPool) -> str:
-    """Delete it as it is now, if it is still whose it was; return the trouble."""
+    """Delete it as it is now, if it is still whose it was; return why it could not be."""
     ref = PoolRef(pool.name, pool.uids[0])
     found = azure.get(ref, fresh=True)
     if not isinstance(found, Ours):

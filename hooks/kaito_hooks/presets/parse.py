@@ -1,10 +1,9 @@
-"""The models and GPU sizes of presets.yaml, checked when they are read: a typo there must not become a node here."""
+"""presets.yaml, checked when it is read: a typo there must not become a node here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -12,117 +11,16 @@ import jsonschema
 import yaml
 
 from kaito_hooks.errors import InvalidPresets
-from kaito_hooks.kube.quantities import GIB, parse_binary
-from kaito_hooks.presets_schema import SCHEMA
-
-DEFAULT_PRICE_REGION = "eastus"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """GPU memory that a use needs, in bytes."""
-
-    total: int
-    """Over all GPUs."""
-    per_gpu: int = 0
-    """On each GPU; 0 when only the total counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """Where a model's weights come from: an image or a repository of the Hugging Face hub."""
-
-    image: str = ""
-    path: str = ""
-    repository: str = ""
-    revision: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A model and what it needs."""
-
-    name: str
-    family: str
-    weights: Weights
-    parameters: int
-    disk: str
-    """Size of the node's OS disk, as a Kubernetes quantity."""
-    gpus: int
-    inference: Memory
-    lora: Memory | None
-    """None when the preset can't be tuned."""
-    qlora: Memory | None
-    compute_capability: str
-    arguments: Mapping[str, str]
-    ready_seconds: int
-    private: bool
-    distributed: bool
-    target_modules: tuple[str, ...]
-
-    @property
-    def weights_bytes(self) -> int:
-        """Of the files of the weights, once: never quantised, in the type that they are served in."""
-        dtype = self.arguments.get("torch_dtype", "auto")
-        return self.parameters * bits_per_weight({"torch_dtype": dtype}) // 8
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceType:
-    """A GPU size as Azure names it."""
-
-    name: str
-    gpu: str
-    gpus: int
-    memory: int
-    """Bytes over all GPUs."""
-    compute_capability: str
-    vcpus: int
-    host_memory: int
-    """Bytes of the virtual machine's own memory."""
-    hourly_cost: Decimal
-    """List price in USD."""
-    price_region: str
-    """Azure's name of the region of that price."""
-    retired: str
-    """Date, or empty."""
-    successors: tuple[str, ...]
-    not_suggested: str
-    """Why it is no remedy although it is sold, or empty."""
-
-    @property
-    def is_remedy(self) -> bool:
-        """Whether a message may name it: its nodes can be made, and serve without more ado."""
-        return not self.retired and not self.not_suggested
-
-    @property
-    def memory_per_gpu(self) -> int:
-        """Bytes on each GPU."""
-        return self.memory // self.gpus
-
-    def describe(self) -> str:
-        """The size in words, as in `2 V100 GPUs with 16 GiB each`."""
-        plural = "s" if self.gpus > 1 else ""
-        each = " each" if self.gpus > 1 else ""
-        return f"{self.gpus} {self.gpu} GPU{plural} with {self.memory_per_gpu // GIB} GiB{each}"
-
-
-@dataclass(frozen=True, slots=True)
-class Presets:
-    """Everything that presets.yaml says."""
-
-    presets: Mapping[str, Preset]
-    instance_types: Mapping[str, InstanceType]
-    instance_type_aliases: Mapping[str, str]
-    """From other names of sizes to those that Azure's API answers to."""
-
-    def azure_name(self, instance_type: str) -> str:
-        """The name by which nodes are asked for, and which they carry as a label."""
-        return self.instance_type_aliases.get(instance_type, instance_type)
-
-    def tunable(self) -> list[str]:
-        """Names of the presets that can be tuned, sorted."""
-        return sorted(name for name, preset in self.presets.items() if preset.lora)
+from kaito_hooks.kube.quantities import parse_binary
+from kaito_hooks.presets.schema import SCHEMA
+from kaito_hooks.presets.types import (
+    DEFAULT_PRICE_REGION,
+    InstanceType,
+    Memory,
+    Preset,
+    Presets,
+    Weights,
+)
 
 
 def parse_presets(text: str) -> Presets:
@@ -130,7 +28,7 @@ def parse_presets(text: str) -> Presets:
     try:
         document = yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
     except yaml.YAMLError as error:
-        raise InvalidPresets(f"presets.yaml is no YAML: {error}") from error
+        raise InvalidPresets(f"presets.yaml is not valid YAML: {error}") from error
     validator = jsonschema.Draft202012Validator(SCHEMA)
     for problem in sorted(
         validator.iter_errors(document), key=lambda item: list(map(str, item.path))
@@ -155,20 +53,6 @@ def parse_presets(text: str) -> Presets:
         instance_types=sizes,
         instance_type_aliases=aliases,
     )
-
-
-def bits_per_weight(arguments: Mapping[str, str]) -> int:
-    """Of a model loaded with these arguments of the server; `auto` takes one of the types of 16 bits."""
-    for argument, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
-        if arguments.get(argument, "false").lower() not in ("false", "0", "no"):
-            return bits
-    return 32 if arguments.get("torch_dtype") == "float32" else 16
-
-
-def capability(value: str) -> tuple[int, int]:
-    """A compute capability for comparison: '7.5' is (7, 5)."""
-    major, _, minor = value.partition(".")
-    return int(major), int(minor)
 
 
 class _NoDuplicates(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where libyaml is there

@@ -7,15 +7,17 @@ from kaito_hooks.machine.errors import MESSAGE_LIMIT
 _QUOTA = (
     "The subscription has too little quota for {size}: ask for more, or free nodes of that family."
 )
-_CAPACITY = "No {size} is free at the moment; another `resource.instanceType` may be had at once."
-_SIZE = "{size} can't be had here: choose another `resource.instanceType`."
+_CAPACITY = (
+    "No {size} is free at the moment; another `resource.instanceType` may be available at once."
+)
+_SIZE = "{size} is not available here: choose another `resource.instanceType`."
 
 REMEDIES = {
     "Launched": "The virtual machine was created.",
     "Registered": "The node has joined.",
     "Initialized": "The node has become ready.",
     "AwaitingReconciliation": "Karpenter has not looked at the NodeClaim yet; if it stays so, is Karpenter running?",
-    "LaunchFailed": "Karpenter could not launch {size} and tries again by itself.",
+    "LaunchFailed": "Karpenter could not launch {size} and is retrying.",
     "InsufficientCapacity": _CAPACITY,
     "AllocationFailure": _CAPACITY,
     "ZonalAllocationFailure": _CAPACITY,
@@ -37,9 +39,9 @@ REMEDIES = {
 """By the reasons of Karpenter and its providers."""
 
 
-def words_of(reason: str, message: str, size: str) -> str:
-    """The remedy, then Karpenter's own words; one of them is always there."""
+def message_of(reason: str, message: str, size: str) -> str:
+    """The remedy, then Karpenter's own sentence; one of them is always there."""
     remedy = REMEDIES.get(reason, "").replace("{size}", size or "this size")
-    said = f"Karpenter says: {message}" if message and message != reason else ""
-    text = " ".join(part for part in (remedy, said) if part) or f"Karpenter says: {reason}."
+    quoted = f"Karpenter says: {message}" if message and message != reason else ""
+    text = " ".join(part for part in (remedy, quoted) if part) or f"Karpenter says: {reason}."
     return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"

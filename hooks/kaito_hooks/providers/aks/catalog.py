@@ -1,6 +1,6 @@
 """What a region has to offer, asked before anything is asked for: sizes, and the quota that is left.
 
-It is advice. When it can't be had, the provider itself judges the request.
+It is advice. Where nothing is known, AKS itself judges the request.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kaito_hooks.machine.denied import QuotaExceeded, QuotaIsZero, SkuNotAvailable
 from kaito_hooks.machine.errors import ProviderError
+from kaito_hooks.providers.aks.errors import QuotaExceeded, QuotaIsZero, SkuNotAvailable
 
 SPOT_QUOTA = "lowprioritycores"
 REGIONAL_QUOTA = "cores"
@@ -25,7 +25,7 @@ class Size:
     """Name of its quota."""
     vcpus: int
     restriction: str = ""
-    """Why it can't be had; empty when it can."""
+    """Why it is not available; empty when it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ Quotas = Mapping[str, Quota]
 """By name in lower case."""
 
 
-def size_trouble(sizes: Sizes, wanted: str) -> ProviderError | None:
-    """Why the size can't be had in this region."""
+def unavailable_size(sizes: Sizes, wanted: str) -> ProviderError | None:
+    """Why the size is not available in this region."""
     size = sizes.by_name.get(wanted.lower())
     if size is None:
         if not sizes.is_complete:
@@ -65,7 +65,7 @@ def size_trouble(sizes: Sizes, wanted: str) -> ProviderError | None:
     return None
 
 
-def quota_trouble(
+def exceeded_quota(
     sizes: Sizes, quotas: Quotas, wanted: str, spot: bool, nodes: int = 1
 ) -> ProviderError | None:
     """Which quota is too small for so many nodes, with its figures."""

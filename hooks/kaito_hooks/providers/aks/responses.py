@@ -15,7 +15,7 @@ _ID_HEADERS = ("x-ms-correlation-request-id", "x-ms-request-id")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """One HTTP response."""
 
     status: int

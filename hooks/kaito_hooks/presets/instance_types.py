@@ -36,3 +36,8 @@ def accelerator(size: str) -> Accelerator:
     if series == "ng" or (series, features, rest) == _NVV4 or _AMD_MODEL.fullmatch(rest):
         return Accelerator.AMD
     return Accelerator.NVIDIA
+
+
+def is_gpu_size(size: str) -> bool:
+    """Whether the name is that of a size with GPUs or their like, known here or not."""
+    return size.startswith("Standard_N")

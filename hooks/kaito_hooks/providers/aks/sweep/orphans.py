@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kaito_hooks.machine.provider import AzureCluster, ListedPool, Listing, Unknown
+from kaito_hooks.machine.provider import ListedPool, Listing, Unknown
+from kaito_hooks.providers.aks.cluster import ManagedCluster
 
 GRACE = timedelta(minutes=10)
 """Age of the pool, and time since it was first seen without its Machine."""
@@ -32,7 +33,7 @@ class Seen:
     """One look at everything."""
 
     listing: Listing | Unknown
-    azure: AzureCluster | Unknown
+    azure: ManagedCluster | Unknown
     kubernetes: KubernetesCluster | None
     """None when any part of it could not be read."""
     before: Mapping[str, datetime]

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kaito_hooks.machine.errors import Throttled
-from kaito_hooks.providers.aks.pace import BURST, PER_SECOND, Pace
+from kaito_hooks.providers.aks.rate_limiter import BURST, PER_SECOND, RateLimiter
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ class Clock:
 
 def spent():
     clock = Clock()
-    pace = Pace(clock)
+    pace = RateLimiter(clock)
     for _ in range(int(BURST)):
         pace.take(1)
     return clock, pace

@@ -14,7 +14,7 @@ from kubernetes import client as kube
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.kube.objects import get_in, text, uid
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.sweep.orphans import KubernetesCluster
+from kaito_hooks.providers.aks.sweep.orphans import KubernetesCluster
 
 MEMORY = "orphan-sweep"
 """Name of the ConfigMap; people may read it, too."""
@@ -32,7 +32,7 @@ _TROUBLES = (
 
 
 class Api:
-    """Implements `kaito_hooks.sweep.sweep.Kubernetes`."""
+    """Implements `kaito_hooks.providers.aks.sweep.sweep.Kubernetes`."""
 
     def __init__(self, connection: kube.ApiClient, namespace: str) -> None:
         self._objects = kube.CustomObjectsApi(connection)
