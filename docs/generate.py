@@ -15,9 +15,12 @@ import yaml
 from kaito_contract.reasons import Reason, Recovery
 from kaito_hooks.api import commands
 from kaito_hooks.kube.quantities import GIB
+from kaito_hooks.machine.reasons import ALL
 from kaito_hooks.presets import DEFAULT_PRICE_REGION, InstanceType
+from kaito_hooks.providers.aks.remedies import REMEDIES
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api
+from kaito_hooks.workspace.reasons import OWN, About
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -42,6 +45,18 @@ def reasons_for_owners() -> str:
     """What the owner of a Workspace does about each reason of a program."""
     head = ("reason", "what it means", "what to do")
     return table(head, ((f"`{each}`", each.text, each.remedy) for each in Reason))
+
+
+def reasons_about(about: About) -> str:
+    """The hook's own reasons of one part of a Workspace."""
+    rows = ((f"`{each}`", each.text, each.remedy) for each in OWN if each.about is about)
+    return table(("reason", "what it means", "what to do"), rows)
+
+
+def reasons_of_a_machine() -> str:
+    """The reasons of a Machine, with what to do on AKS."""
+    rows = ((f"`{each}`", each.text, REMEDIES.get(each, each.remedy)) for each in ALL)
+    return table(("reason", "what it means", "what to do"), rows)
 
 
 def reasons_for_programs() -> str:
@@ -139,6 +154,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "not-supported-yet": not_supported_yet,
     "reasons-for-owners": reasons_for_owners,
     "reasons-for-programs": reasons_for_programs,
+    "reasons-of-a-machine": reasons_of_a_machine,
+    "reasons-of-a-spec": lambda: reasons_about(About.SPEC),
+    "reasons-of-nodes": lambda: reasons_about(About.NODES),
+    "reasons-of-serving": lambda: reasons_about(About.SERVING),
+    "reasons-of-the-check": lambda: reasons_about(About.CHECK),
+    "reasons-of-tuning": lambda: reasons_about(About.TUNING),
 }
 
 

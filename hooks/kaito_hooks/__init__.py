@@ -1,5 +1,5 @@
-"""The Kaito operator: two stateless Metacontroller hooks.
+"""The operator: two hooks of Metacontroller, `/workspace/*` and `/machine/*`.
 
-`workspace` and `machine` decide, and are pure; `web` and `aks` do the I/O. Arrows point down only:
-web > aks > (workspace | machine) > (presets | metacontroller) > kube > (errors | settings).
+`workspace` and `machine` decide, and are pure; `web`, `provisioner` and `providers` do the I/O. docs/architecture.md
+draws the rooms, and import-linter holds the arrows between them.
 """

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kaito_hooks.kube.conditions import Condition, kstatus
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import reasons
 from kaito_hooks.machine.actions import Observed
 from kaito_hooks.machine.errors import ProviderError
@@ -18,12 +19,12 @@ def not_launched(
     reason: str, message: str, unknown: bool = False, given_up: bool = False
 ) -> Sequence[Condition]:
     """No virtual machine yet, and why; given up where it is not retried."""
-    first = Condition(reasons.LAUNCHED, "Unknown" if unknown else "False", reason, message)
+    first = Condition(types.LAUNCHED, "Unknown" if unknown else "False", reason, message)
     later = (reasons.MACHINE_NOT_LAUNCHED, "There is no virtual machine yet.")
     return _whole(
         first,
-        Condition(reasons.REGISTERED, "False", *later),
-        Condition(reasons.INITIALIZED, "False", *later),
+        Condition(types.REGISTERED, "False", *later),
+        Condition(types.INITIALIZED, "False", *later),
         given_up=given_up,
     )
 
@@ -32,15 +33,15 @@ def not_registered(reason: str, message: str) -> Sequence[Condition]:
     """A virtual machine without its Node, and why."""
     return _whole(
         _launched(),
-        Condition(reasons.REGISTERED, "False", reason, message),
-        Condition(reasons.INITIALIZED, "False", reason, message),
+        Condition(types.REGISTERED, "False", reason, message),
+        Condition(types.INITIALIZED, "False", reason, message),
     )
 
 
 def not_initialized(reason: str, message: str) -> Sequence[Condition]:
     """A Node that is not usable yet, and why."""
     return _whole(
-        _launched(), _registered(), Condition(reasons.INITIALIZED, "False", reason, message)
+        _launched(), _registered(), Condition(types.INITIALIZED, "False", reason, message)
     )
 
 
@@ -57,35 +58,36 @@ def as_reported(lifecycle: Sequence[Condition]) -> Sequence[Condition]:
 
 def not_ready_now(reason: str, message: str, unhealthy: bool = False) -> Sequence[Condition]:
     """A Node that was ready and is not, and why; unhealthy where nothing explains it."""
-    also = Condition(reasons.NODE_UNHEALTHY, "True", reason, message)
+    also = Condition(types.NODE_UNHEALTHY, "True", reason, message)
     return (
         *(_launched(), _registered(), _initialized()),
         *([also] if unhealthy else []),
-        *_summary(Condition(reasons.READY, "False", reason, message)),
+        *_summary(Condition(types.READY, "False", reason, message)),
     )
 
 
 def as_before(observed: Observed, error: ProviderError | None = None) -> Sequence[Condition]:
     """What was last known, with the error that keeps it from being known now."""
     last = observed.last
-    found = [last.condition(type_) for type_ in (*reasons.LIFECYCLE, reasons.READY)]
+    found = [last.condition(type_) for type_ in (*types.LIFECYCLE, types.READY)]
     kept = [item for item in found if item is not None]
     if len(kept) < len(found):
-        reason, message = reasons.AWAITING_PROVIDER, "The node has not been read yet."
+        reason: str = reasons.AWAITING_PROVIDER
+        message = "The node has not been read yet."
         if error is not None:
             reason, message = error.reason, error.message(observed.machine.size)
         kept = [
             Condition(type_, "Unknown", reason, message)
-            for type_ in (*reasons.LIFECYCLE, reasons.READY)
+            for type_ in (*types.LIFECYCLE, types.READY)
         ]
     ready = kept[-1]
     if error is None:
-        extra = (*reasons.PASSING, "Stalled", "Reconciling")
+        extra = (*types.PASSING, "Stalled", "Reconciling")
         also = [item for type_ in extra if (item := last.condition(type_)) is not None]
         return (*kept, *also)
     message = error.message(observed.machine.size)
-    unknown = Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message)
-    unhealthy = last.condition(reasons.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
+    unknown = Condition(types.PROVIDER_TROUBLE, "True", error.reason, message)
+    unhealthy = last.condition(types.NODE_UNHEALTHY)  # Its clock goes on meanwhile.
     kept += [unhealthy] if unhealthy else []
     if ready.status == "True":
         return (*kept, unknown)
@@ -100,9 +102,9 @@ def _whole(
     lifecycle = (launched, registered, initialized)
     failing = next((each for each in lifecycle if each.status != "True"), None)
     if failing is None:
-        whole = Condition(reasons.READY, "True", reasons.NODE_READY, "The node is ready.")
+        whole = Condition(types.READY, "True", reasons.NODE_READY, "The node is ready.")
     else:
-        whole = replace(failing, type=reasons.READY)
+        whole = replace(failing, type=types.READY)
     return (*lifecycle, *_summary(whole, given_up))
 
 
@@ -112,15 +114,15 @@ def _summary(whole: Condition, given_up: bool = False) -> Sequence[Condition]:
 
 def _launched() -> Condition:
     return Condition(
-        reasons.LAUNCHED, "True", reasons.LAUNCHED_OK, "The virtual machine was created."
+        types.LAUNCHED, "True", reasons.LAUNCHED_OK, "The virtual machine was created."
     )
 
 
 def _registered() -> Condition:
-    return Condition(reasons.REGISTERED, "True", reasons.REGISTERED_OK, "The node has joined.")
+    return Condition(types.REGISTERED, "True", reasons.REGISTERED_OK, "The node has joined.")
 
 
 def _initialized() -> Condition:
     return Condition(
-        reasons.INITIALIZED, "True", reasons.INITIALIZED_OK, "The node has become ready."
+        types.INITIALIZED, "True", reasons.INITIALIZED_OK, "The node has become ready."
     )

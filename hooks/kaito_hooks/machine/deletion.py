@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import reasons
 from kaito_hooks.machine.actions import Action, Deleted, DeletePool, Observed, ReadOperation
 from kaito_hooks.machine.errors import Busy, EtagMismatch, Forbidden, ProviderError
@@ -67,6 +68,6 @@ def _never_matches(observed: Observed, now: datetime) -> bool:
 def _lasts(observed: Observed, now: datetime, reason: str, limit: timedelta) -> bool:
     """Whether deleting has failed for so long, and that was the last error."""
     last = observed.last
-    since = last.since(reasons.PROVIDER_TROUBLE) if last.is_true(reasons.PROVIDER_TROUBLE) else None
+    since = last.since(types.PROVIDER_TROUBLE) if last.is_true(types.PROVIDER_TROUBLE) else None
     is_last = last.error is not None and last.error.reason == reason
     return since is not None and now - since >= limit and is_last

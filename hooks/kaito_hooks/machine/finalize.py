@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kaito_hooks.kube.conditions import Condition
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import deletion, deletion_proof, indeterminate, reasons
 from kaito_hooks.machine.actions import (
     Answer,
@@ -52,8 +53,8 @@ def paused(observed: Observed, now: datetime) -> Decision | None:
 
 def keep(observed: Observed, now: datetime, seconds: int) -> Answer:
     """What was known, of a Machine that is on its way out: `Ready` is never repeated as True."""
-    summary = (reasons.READY, "Reconciling", "Stalled")
-    before = observed.last.condition(reasons.READY)
+    summary = (types.READY, "Reconciling", "Stalled")
+    before = observed.last.condition(types.READY)
     is_deleting = before is not None and before.reason == reasons.DELETING
     message = before.message if before and is_deleting else "The node is read soon."
     kept = [item for item in as_before(observed) if item.type not in summary]
@@ -173,11 +174,11 @@ def _not_deleted(observed: Observed, now: datetime, error: ProviderError) -> Ans
     message = error.message(observed.machine.size)
     conditions = [
         *_conditions(observed, message),
-        Condition(reasons.PROVIDER_TROUBLE, "True", error.reason, message),
+        Condition(types.PROVIDER_TROUBLE, "True", error.reason, message),
     ]
     since = observed.machine.deleted_at
     if since is not None and now - since >= BLOCKED_AFTER:
-        conditions.append(Condition(reasons.DELETION_BLOCKED, "True", error.reason, message))
+        conditions.append(Condition(types.DELETION_BLOCKED, "True", error.reason, message))
     status = replace(
         _waiting(observed),
         attempt=until(Attempt(), now, seconds),
@@ -207,12 +208,12 @@ def _waiting(observed: Observed) -> MachineStatus:
 
 
 def _conditions(observed: Observed, message: str) -> Sequence[Condition]:
-    kept = [item for item in as_before(observed) if item.type in reasons.LIFECYCLE]
+    kept = [item for item in as_before(observed) if item.type in types.LIFECYCLE]
     return [*kept, *_deleting(message)]
 
 
 def _deleting(message: str) -> Sequence[Condition]:
     return [
-        Condition(reasons.READY, "False", reasons.DELETING, message),
+        Condition(types.READY, "False", reasons.DELETING, message),
         Condition("Reconciling", "True", reasons.DELETING, message),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from kaito_hooks.machine import reasons
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine.actions import Answer, Decision, Observed
 from kaito_hooks.machine.conditions import as_before
 from kaito_hooks.machine.errors import ProviderError
@@ -22,7 +22,7 @@ def paused(observed: Observed, now: datetime) -> Decision | None:
 
 def seconds_paused(observed: Observed, now: datetime) -> int:
     """Until something may be asked; 0 when it may be now."""
-    if observed.pool is None and observed.last.is_true(reasons.PROVIDER_TROUBLE):
+    if observed.pool is None and observed.last.is_true(types.PROVIDER_TROUBLE):
         return observed.last.seconds_left(now)
     return 0
 
@@ -55,7 +55,7 @@ def wait(observed: Observed, now: datetime, error: ProviderError) -> int:
     if error.retry_after is not None:
         return error.wait
     since = None
-    if observed.last.is_true(reasons.PROVIDER_TROUBLE):
-        since = observed.last.since(reasons.PROVIDER_TROUBLE)
+    if observed.last.is_true(types.PROVIDER_TROUBLE):
+        since = observed.last.since(types.PROVIDER_TROUBLE)
     lasted = int((now - since).total_seconds()) if since else 0
     return min(max(lasted, error.wait_seconds, SHORTEST_OUTAGE_WAIT), LONGEST_OUTAGE_WAIT)

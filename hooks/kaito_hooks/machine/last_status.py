@@ -14,6 +14,7 @@ from typing import Any, get_args
 from kaito_hooks.kube.conditions import Condition, Status, find, is_true
 from kaito_hooks.kube.objects import Manifest, mapping, number, sequence, text
 from kaito_hooks.kube.times import parse_timestamp
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import reasons
 from kaito_hooks.machine.timing import LONGEST_WAIT
 
@@ -117,7 +118,7 @@ class MachineStatus:
     @property
     def failure(self) -> Condition | None:
         """Why there is no pool, if that was a failure; errors and delays since then leave it in place."""
-        launched = self.condition(reasons.LAUNCHED)
+        launched = self.condition(types.LAUNCHED)
         return launched if launched and launched.reason in reasons.FAILURES else None
 
     def seconds_left(self, now: datetime) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import liveness, preflight, reasons
 from kaito_hooks.machine.actions import Answer, Created, CreatePool, Decision, Observed
 from kaito_hooks.machine.api import wanted_pool
@@ -49,7 +50,7 @@ def done(observed: Observed) -> Attempt:
 
 def refused(observed: Observed, now: datetime) -> Decision | None:
     """Row 6e, later: not asked again until someone changes what would be asked."""
-    is_final = observed.last.reason(reasons.LAUNCHED) in reasons.REFUSALS or _is_given_up(observed)
+    is_final = observed.last.reason(types.LAUNCHED) in reasons.REFUSALS or _is_given_up(observed)
     if not is_final or falls_back(observed) or has_changed(observed):
         return None
     return _not_yet(observed, now, TERMINAL_SECONDS)
@@ -74,7 +75,7 @@ def has_changed(observed: Observed) -> bool:
     if failure is None or failure.reason in reasons.DELAYS or attempt.delays:
         return False
     return (
-        last.generation(reasons.LAUNCHED) != observed.machine.generation
+        last.generation(types.LAUNCHED) != observed.machine.generation
         or attempt.retry != observed.machine.retry
         or bool(attempt.digest and observed.digest and attempt.digest != observed.digest)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import liveness, reasons
 from kaito_hooks.machine.actions import Decision, Observed, ReadOperation
 from kaito_hooks.machine.conditions import (
@@ -33,7 +34,7 @@ def is_usable(observed: Observed) -> bool:
 def reported(observed: Observed, now: datetime) -> Decision | None:
     """Rows 7 to 12, where the provider watches the node: its reasons are the Machine's."""
     pool = observed.pool
-    if not isinstance(pool, Ours) or pool.is_deleting or observed.last.is_true(reasons.INITIALIZED):
+    if not isinstance(pool, Ours) or pool.is_deleting or observed.last.is_true(types.INITIALIZED):
         return None
     if all(condition.status == "True" for condition in pool.conditions):
         return None
@@ -49,7 +50,7 @@ def lost(observed: Observed, now: datetime) -> Decision | None:
     Not while the provider itself is at work on the pool or the cluster: such a node comes back, and deleting its pool
     has left whole clusters in state Failed (kaito-project/kaito#2075). Nor while someone has stopped the pool.
     """
-    if not observed.last.is_true(reasons.INITIALIZED) or len(observed.nodes) > 1:
+    if not observed.last.is_true(types.INITIALIZED) or len(observed.nodes) > 1:
         return None
     node = observed.nodes[0] if observed.nodes else None
     cause = _gone(observed, node)
@@ -86,7 +87,7 @@ def _updating(observed: Observed, state: str) -> str:
 def _down_for(observed: Observed, now: datetime) -> timedelta:
     """Since when the node has been down without the provider being at work on it; nothing at the first sight."""
     last = observed.last
-    since = last.since(reasons.NODE_UNHEALTHY) if last.is_true(reasons.NODE_UNHEALTHY) else None
+    since = last.since(types.NODE_UNHEALTHY) if last.is_true(types.NODE_UNHEALTHY) else None
     return max(now - since, timedelta(seconds=1)) if since else timedelta(0)
 
 
@@ -118,7 +119,7 @@ def registering(observed: Observed, now: datetime) -> Decision | None:
 
 def initializing(observed: Observed, now: datetime) -> Decision | None:
     """Row 12: the Node is there, something on it is not."""
-    if observed.last.is_true(reasons.INITIALIZED):
+    if observed.last.is_true(types.INITIALIZED):
         return None  # From then on `lost` decides: a cordoned node stays a node.
     node = observed.nodes[0]
     lacking = _lacking(observed, node)
@@ -164,8 +165,8 @@ def _gone(observed: Observed, node: Node | None) -> tuple[str, str] | None:
 def is_overdue(observed: Observed, now: datetime) -> bool:
     """Whether the virtual machine has had its time to join."""
     last = observed.last
-    since = last.since(reasons.LAUNCHED)
-    if not last.is_true(reasons.LAUNCHED) or last.is_true(reasons.REGISTERED) or since is None:
+    since = last.since(types.LAUNCHED)
+    if not last.is_true(types.LAUNCHED) or last.is_true(types.REGISTERED) or since is None:
         return False
     return now - since >= REGISTRATION_LIMIT
 

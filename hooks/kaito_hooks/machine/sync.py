@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from kaito_hooks.kube.conditions import Condition
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import (
     deletion_proof,
     indeterminate,
@@ -64,7 +65,7 @@ def read(observed: Observed, now: datetime) -> Decision | None:
         return ReadPool(fresh=not is_known or is_due)
     if observed.is_fresh or isinstance(pool, Unknown):
         return None
-    was_finished = registration.is_usable(observed) or observed.last.is_true(reasons.LAUNCHED)
+    was_finished = registration.is_usable(observed) or observed.last.is_true(types.LAUNCHED)
     is_older = isinstance(pool, Ours) and pool.state == "Creating" and was_finished
     is_settled = isinstance(pool, Ours) and not pool.is_failed and not is_older
     return None if is_settled else ReadPool(fresh=True)
@@ -101,7 +102,7 @@ def creating(observed: Observed, now: datetime) -> Decision | None:
     pool = observed.pool
     if not isinstance(pool, Ours) or pool.is_complete or pool.is_failed or pool.is_deleting:
         return None
-    if pool.state != "Creating" and observed.last.is_true(reasons.LAUNCHED):
+    if pool.state != "Creating" and observed.last.is_true(types.LAUNCHED):
         return None  # An update of a pool that has its node: the node decides.
     is_slow = pool.created is not None and now - pool.created >= SLOW_CREATION
     conditions = not_launched(*launch.progress(observed.machine.size, is_slow))
@@ -114,7 +115,7 @@ def failed(observed: Observed, now: datetime) -> Decision | None:
     pool = observed.pool
     if not isinstance(pool, Ours) or not pool.is_failed:
         return None
-    if observed.last.is_true(reasons.LAUNCHED) or registration.is_usable(observed):
+    if observed.last.is_true(types.LAUNCHED) or registration.is_usable(observed):
         return None
     return liveness.delete(observed, now, liveness.failure(observed, pool))
 
@@ -127,7 +128,7 @@ def degraded(observed: Observed, now: datetime) -> Decision | None:
     name, kind = observed.profile.name, observed.profile.pool
     message = f"The node works although {name} marks its {kind} as failed. "
     message += liveness.failure(observed, pool).message(observed.machine.size)
-    warning = Condition(reasons.DEGRADED, "True", reasons.POOL_FAILED, message)
+    warning = Condition(types.DEGRADED, "True", reasons.POOL_FAILED, message)
     status = replace(seen(observed, pool, observed.nodes[0]), attempt=launch.under_way(observed))
     return answer(observed, now, SETTLED_SECONDS, (*ready(), warning), status)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine import errors, reasons
 from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_hooks.machine.provider import Absent, Listing, Ours, Unknown
@@ -190,4 +191,4 @@ def test_phases_are_told_until_the_node_was_ready() -> None:
         cloud.provider.create(request())
         found = cloud.provider.get(REF, fresh=True)
         assert isinstance(found, Ours)
-        assert {each.type for each in found.conditions} == set(reasons.LIFECYCLE)
+        assert {each.type for each in found.conditions} == set(types.LIFECYCLE)

@@ -21,7 +21,7 @@ from kaito_hooks.kube.objects import (
     uid,
 )
 from kaito_hooks.kube.times import parse_timestamp
-from kaito_hooks.machine import reasons
+from kaito_hooks.machine import condition_types as types
 from kaito_hooks.machine.nodes import GPU
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
 from kaito_hooks.providers.aks.conventions import AKS
@@ -38,9 +38,9 @@ DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 DRAIN_LIMIT = "10m"
 """After that a budget of someone else's pods does not keep a paid node alive."""
 CONDITIONS = {
-    "Launched": reasons.LAUNCHED,
-    "Registered": reasons.REGISTERED,
-    "Initialized": reasons.INITIALIZED,
+    "Launched": types.LAUNCHED,
+    "Registered": types.REGISTERED,
+    "Initialized": types.INITIALIZED,
 }
 """Karpenter's conditions, and the Machine's."""
 NOT_LOOKED_AT = "AwaitingReconciliation"

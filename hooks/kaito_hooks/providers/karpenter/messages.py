@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from kaito_hooks.machine.errors import MESSAGE_LIMIT
 
-_QUOTA = (
-    "The subscription has too little quota for {size}: ask for more, or free nodes of that family."
-)
+_QUOTA = "There is too little quota for {size}: ask for more, or free nodes of that family."
 _CAPACITY = (
     "No {size} is free at the moment; another `resource.instanceType` may be available at once."
 )
