@@ -71,7 +71,7 @@ def between(observed: Observed, now: datetime) -> Decision | None:
     return _wait_absent(observed, now, left) if left else None
 
 
-def read(observed: Observed, now: datetime) -> Decision | None:
+def read(observed: Observed, now: datetime) -> Decision | None:  # noqa: ARG001  every Rule takes it
     """Only a deletion under way is watched through the shared list; what else it shows is read afresh."""
     pool, last = observed.pool, observed.last
     if pool is None:

@@ -26,7 +26,7 @@ from kaito_hooks.presets.types import (
 def parse_presets(text: str) -> Presets:
     """Raise `InvalidPresets` with the path of the first value that is wrong."""
     try:
-        document = yaml.load(text, Loader=_NoDuplicates)  # a SafeLoader
+        document = yaml.load(text, Loader=_NoDuplicates)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         raise InvalidPresets(f"presets.yaml is not valid YAML: {error}") from error
     validator = jsonschema.Draft202012Validator(SCHEMA)

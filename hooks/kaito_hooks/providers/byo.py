@@ -17,7 +17,7 @@ from kaito_hooks.machine.provider import (
 )
 
 
-def create(environ: Mapping[str, str], now: Callable[[], datetime]) -> ByoProvider:
+def create(environ: Mapping[str, str], now: Callable[[], datetime]) -> ByoProvider:  # noqa: ARG001  the table's
     """The provider; it has no settings."""
     return ByoProvider()
 
@@ -27,7 +27,7 @@ class ByoProvider:
 
     profile = NEUTRAL
 
-    def get(self, ref: PoolRef, fresh: bool) -> Absent:
+    def get(self, ref: PoolRef, fresh: bool) -> Absent:  # noqa: ARG002  the Protocol's
         """Nothing is made, so nothing is there."""
         return Absent()
 
@@ -35,7 +35,7 @@ class ByoProvider:
         """Likewise."""
         return Listing((), is_proven=True, is_of_nobody=True)
 
-    def create(self, request: PoolRequest) -> NoReturn:
+    def create(self, request: PoolRequest) -> NoReturn:  # noqa: ARG002  the Protocol's
         """Say what the owner can do."""
         raise NoNodesMade()
 
@@ -46,11 +46,11 @@ class ByoProvider:
         """Nothing is waited for."""
         return ""
 
-    def digest(self, request: PoolRequest) -> str:
+    def digest(self, request: PoolRequest) -> str:  # noqa: ARG002  the Protocol's
         """Nothing is sent."""
         return ""
 
-    def availability(self, size: str, is_spot: bool) -> Availability:
+    def availability(self, size: str, is_spot: bool) -> Availability:  # noqa: ARG002  the Protocol's
         """Which sizes there are is the user's to know; `create` says what to do."""
         return Availability()
 

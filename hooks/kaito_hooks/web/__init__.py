@@ -28,9 +28,8 @@ def create_app(
     *,
     ready: Callable[[], str] = lambda: "",
     token: str = "",
-    registry: metrics.Registry | None = None,
+    counts: metrics.HookMetrics | None = None,
     log_stream: TextIO | None = None,
-    max_in_flight: int = MAX_IN_FLIGHT,
 ) -> Flask:
     """The WSGI app that answers POST at each path of `routes`.
 
@@ -38,24 +37,23 @@ def create_app(
         routes: path (such as "/machine/sync") to hook.
         ready: what keeps the process from being ready, in a few words; empty when it is.
         token: bearer token that callers must show; empty for none.
-        registry: where the hooks count too, for numbers of their own at /metrics.
+        counts: where the hooks count too, for metrics of their own at /metrics.
         log_stream: where the JSON lines go; standard output when None.
-        max_in_flight: one call more than that at a time is answered with 429.
     """
     app = Flask("kaito_hooks", static_folder=None)
     # Metacontroller follows redirects, and turns a 301 or 302 into a GET without body.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    registry = registry or metrics.Registry()
-    in_flight = InFlight(max_in_flight)
+    counts = counts or metrics.HookMetrics()
+    in_flight = InFlight(MAX_IN_FLIGHT)
     log = logs.Log(log_stream)
     errors.register(app, log)
     app.register_blueprint(health.blueprint(ready))
-    app.register_blueprint(metrics.blueprint(registry))
+    app.register_blueprint(metrics.blueprint(counts))
     for path, hook in routes.items():
         view = _view(hook, token, in_flight)
         app.add_url_rule(path, endpoint=path, view_func=view, methods=["POST"])
-    _observe(app, frozenset(routes), registry, log)
+    _observe(app, frozenset(routes), counts, log)
     return app
 
 
@@ -70,7 +68,9 @@ def _view(hook: Hook, token: str, in_flight: InFlight) -> Callable[[], Response]
     return view
 
 
-def _observe(app: Flask, routes: frozenset[str], registry: metrics.Registry, log: logs.Log) -> None:
+def _observe(
+    app: Flask, routes: frozenset[str], counts: metrics.HookMetrics, log: logs.Log
+) -> None:
     """One log line and one count per hook call; probes and scrapes are neither."""
 
     def start() -> None:
@@ -80,7 +80,7 @@ def _observe(app: Flask, routes: frozenset[str], registry: metrics.Registry, log
         path = request.url_rule.rule if request.url_rule else ""
         if path in routes:
             seconds = time.perf_counter() - g.started
-            registry.observe_call(path, response.status_code, seconds)
+            counts.observe_call(path, response.status_code, seconds)
             log.call(path, response.status_code, seconds, g.get("parent") or {})
         return response
 

@@ -17,7 +17,7 @@ from kaito_hooks.provisioner.run import MachineHook
 from kaito_hooks.settings import MachineHookSettings, environ
 from kaito_hooks.web import create_app
 from kaito_hooks.web.logs import Log, parent_of
-from kaito_hooks.web.metrics import Registry
+from kaito_hooks.web.metrics import MachineMetrics
 
 
 def create_machine_app(
@@ -33,8 +33,8 @@ def create_machine_app(
         settings = MachineHookSettings.from_environ(environ(), tuple(PROVIDERS))
         provider = provider_of(settings.provider, environ(), now)
         token = settings.hook_token
-    registry = Registry()
-    hook = MachineHook(provider, now, _Observer(registry, Log(log_stream)))
+    counts = MachineMetrics()
+    hook = MachineHook(provider, now, _Observer(counts, Log(log_stream)))
     return create_app(
         {
             "/machine/sync": hook.sync,
@@ -43,7 +43,7 @@ def create_machine_app(
         },
         ready=provider.unavailable_reason,
         token=token,
-        registry=registry,
+        counts=counts,
         log_stream=log_stream,
     )
 
@@ -51,13 +51,12 @@ def create_machine_app(
 class _Observer:
     """Implements `kaito_hooks.provisioner.run.Observer` with metrics and the log."""
 
-    def __init__(self, registry: Registry, log: Log) -> None:
-        self._registry, self._log = registry, log
+    def __init__(self, counts: MachineMetrics, log: Log) -> None:
+        self._counts, self._log = counts, log
 
     def acted(self, action: str, outcome: str) -> None:
         """Count it."""
-        labels = {"call": action, "outcome": outcome}
-        self._registry.count("kaito_provider_calls_total", "Calls to the provider.", labels)
+        self._counts.count_provider_call(action, outcome)
 
     def failed(self, action: str, machine: Manifest, error: ProviderError) -> None:
         """Log it."""
@@ -66,12 +65,7 @@ class _Observer:
 
     def finalizing(self, machine: Manifest, seconds: float | None) -> None:
         """Show it, until it is gone."""
-        self._registry.set(
-            "kaito_machine_finalizing_seconds",
-            "Seconds since the deletion of a Machine that is still there.",
-            {"namespace": namespace(machine), "name": name(machine)},
-            seconds,
-        )
+        self._counts.set_finalizing(namespace(machine), name(machine), seconds)
 
 
 def _utc_now() -> datetime:

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from prometheus_client import generate_latest
 
 from kaito_hooks.kube.conditions import timestamp
 from kaito_hooks.providers.aks.sweep.__main__ import metrics
@@ -249,6 +250,6 @@ def test_what_azure_refuses_is_told() -> None:
 def test_the_figures_are_prometheus_text() -> None:
     with sweeping() as it:
         it.add(minutes=600)
-        text = metrics(it.sweep(), it.life.clock.now())
-    assert "# TYPE kaito_orphan_pools gauge\nkaito_orphan_pools 1\n" in text
-    assert "kaito_orphan_sweep_refused 0\n" in text
+        text = generate_latest(metrics(it.sweep(), it.life.clock.now())).decode()
+    assert "# TYPE kaito_orphan_pools gauge\nkaito_orphan_pools 1.0\n" in text
+    assert "kaito_orphan_sweep_refused 0.0\n" in text

@@ -116,7 +116,10 @@ def test_a_token_is_asked_for_when_set(header, status) -> None:
     assert answer.status_code == status
 
 
-def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after() -> None:
+def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kaito_hooks.web.MAX_IN_FLIGHT", 1)
     entered, leave = threading.Event(), threading.Event()
 
     def wait(body):
@@ -124,7 +127,7 @@ def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after() -> None:
         assert leave.wait(10)
         return {"status": {}}
 
-    app = create_app({"/machine/sync": wait}, max_in_flight=1, log_stream=io.StringIO())
+    app = create_app({"/machine/sync": wait}, log_stream=io.StringIO())
     first = threading.Thread(target=lambda: app.test_client().post("/machine/sync", json=BODY))
     first.start()
     assert entered.wait(10)
@@ -177,8 +180,8 @@ def test_metrics_count_calls_by_route_and_code() -> None:
     probe.post("/machine/sync", data=b"{")
     text = probe.get("/metrics").text
     assert "# TYPE kaito_hook_call_seconds histogram" in text
-    assert 'kaito_hook_call_seconds_count{code="200",route="/machine/sync"} 1' in text
-    assert 'kaito_hook_call_seconds_bucket{code="400",route="/machine/sync",le="+Inf"} 1' in text
+    assert 'kaito_hook_call_seconds_count{code="200",route="/machine/sync"} 1.0' in text
+    assert 'kaito_hook_call_seconds_bucket{code="400",le="+Inf",route="/machine/sync"} 1.0' in text
 
 
 def test_a_hook_may_refuse_a_body() -> None:

@@ -10,7 +10,7 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from kaito_hooks.providers.aks.settings import AksSettings
 
-STAND_IN_TOKEN = "stand-in"
+STAND_IN_TOKEN = "stand-in"  # noqa: S105  below
 """No secret: a stand-in wants to see a bearer token, as ARM does."""
 
 
@@ -29,7 +29,7 @@ class StandInToken(SansIOHTTPPolicy[Any, Any]):
         """Add the header; plain HTTP is fine on this host, where Azure's own policy refuses it."""
         request.http_request.headers["Authorization"] = f"Bearer {STAND_IN_TOKEN}"
 
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
         """Satisfy the client, which wants a credential and never asks it."""
         raise NoToken("StandIn")
 
@@ -44,7 +44,7 @@ class Identity:
         """Return a token; raise `NoToken`."""
         try:
             token: AccessToken = self._credential.get_token(*scopes, **options)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a missing file, an unreachable authority, a refusal
             raise NoToken(type(error).__name__) from None
         return token
 

@@ -73,7 +73,7 @@ class KarpenterProvider:
         """Why there is no token."""
         return self._unavailable_reason
 
-    def availability(self, size: str, is_spot: bool) -> Availability:
+    def availability(self, size: str, is_spot: bool) -> Availability:  # noqa: ARG002  the Protocol's
         """Karpenter itself looks for it."""
         return Availability()
 
@@ -85,7 +85,7 @@ class KarpenterProvider:
         """Of the NodeClaim that would be made."""
         return fingerprint(claims.body(request, self._settings))
 
-    def get(self, ref: PoolRef, fresh: bool) -> Pool:
+    def get(self, ref: PoolRef, fresh: bool) -> Pool:  # noqa: ARG002  the Protocol's
         """From the API server itself: its answers are never old."""
         try:
             found = self._read(ref.name)

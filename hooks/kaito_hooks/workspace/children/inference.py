@@ -24,7 +24,7 @@ from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.request import RequestContext
 
 HTTP_PORT = 5000
-EVERYWHERE = "0.0.0.0"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  the pod's own network
 TORCH_PORT = 29500
 PROBE_SECONDS = 5
 """Between two probes; loading is given the preset's `readySeconds`."""

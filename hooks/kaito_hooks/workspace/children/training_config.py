@@ -60,7 +60,7 @@ def parse_config(text: str, method: str, source: str) -> Config:
     The same text comes with every sync of a Workspace, and YAML is slow: hence the cache.
     """
     try:
-        document = yaml.load(text, Loader=_LOADER)
+        document = yaml.load(text, Loader=_LOADER)  # noqa: S506  a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where else ""

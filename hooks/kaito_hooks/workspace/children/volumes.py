@@ -20,7 +20,7 @@ ADAPTER_BYTES = 4 * GIB
 SCRATCH_BYTES = 5 * GIB
 """Home, compiler caches and temporary files; the push packs the adapter there once more."""
 SHARED_MEMORY_BYTES = GIB
-"""/dev/shm, as NVIDIA advises for NCCL (docker run --shm-size=1g); Kubernetes' own is 64 MiB."""
+"""Of shared memory, as NVIDIA advises for NCCL (docker run --shm-size=1g); Kubernetes' own is 64 MiB."""
 COPIES_OF_WEIGHTS = 2
 """Images and repositories often hold the weights twice: pickled and safetensors (Falcon), in shards and in one piece
 (Mistral).
@@ -38,8 +38,8 @@ def scratch_of_check() -> pods.Volume:
 
 
 def shared_memory() -> pods.Volume:
-    """/dev/shm, for the collectives of torch."""
-    return pods.empty_in_memory("dshm", "/dev/shm", SHARED_MEMORY_BYTES)
+    """Shared memory, for the collectives of torch."""
+    return pods.empty_in_memory("dshm", "/dev/shm", SHARED_MEMORY_BYTES)  # noqa: S108  the pod's own
 
 
 def weights(preset: Preset) -> pods.Volume:

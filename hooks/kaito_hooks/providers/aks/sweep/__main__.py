@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 from kubernetes import client as kube
 from kubernetes import config
+from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.providers.aks.settings import AksSettings
@@ -28,23 +26,26 @@ TERMINATION_LOG = Path("/dev/termination-log")
 PUSH_SECONDS = 5
 
 
-def metrics(report: Report, now: datetime) -> str:
-    """Prometheus' text format."""
-    figures: Mapping[str, tuple[str, float]] = {
-        "kaito_orphan_pools": ("Agent pools without a Machine.", report.orphans),
-        "kaito_orphan_pools_deleted": ("Of these, deleted now.", len(report.deleted)),
-        "kaito_orphan_pools_failed": ("Of these, not to be deleted.", len(report.failed)),
-        "kaito_unmarked_pools": (
-            "Pools that look like ours without our tag.",
-            len(report.unmarked),
-        ),
-        "kaito_orphan_sweep_refused": ("Whether nothing could be concluded.", bool(report.refusal)),
-        "kaito_orphan_sweep_timestamp_seconds": ("When the sweep ended.", now.timestamp()),
-    }
-    lines: list[str] = []
-    for name, (help_, value) in figures.items():
-        lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", f"{name} {float(value):.12g}"]
-    return "\n".join([*lines, ""])
+FIGURES = {
+    "kaito_orphan_pools": "Agent pools without a Machine.",
+    "kaito_orphan_pools_deleted": "Of these, deleted now.",
+    "kaito_orphan_pools_failed": "Of these, not to be deleted.",
+    "kaito_unmarked_pools": "Pools that look like ours without our tag.",
+    "kaito_orphan_sweep_refused": "Whether nothing could be concluded.",
+    "kaito_orphan_sweep_timestamp_seconds": "When the sweep ended.",
+}
+
+
+def metrics(report: Report, now: datetime) -> CollectorRegistry:
+    """What one sweep came to, for Prometheus."""
+    values = (
+        *(report.orphans, len(report.deleted), len(report.failed), len(report.unmarked)),
+        *(bool(report.refusal), now.timestamp()),
+    )
+    registry = CollectorRegistry()
+    for (name, help_), value in zip(FIGURES.items(), values, strict=True):
+        Gauge(name, help_, registry=registry).set(value)
+    return registry
 
 
 def main() -> int:
@@ -71,14 +72,16 @@ def _tell(report: Report, options: SweepSettings) -> None:
     if TERMINATION_LOG.exists():
         TERMINATION_LOG.write_text(report.message[:4000], encoding="utf-8")
     if options.push_url:
-        url = f"{options.push_url}/metrics/job/kaito-orphan-sweep"
-        body = metrics(report, _now()).encode()
         try:
-            urlopen(Request(url, body, method="PUT"), timeout=PUSH_SECONDS).close()
-        except (URLError, OSError) as error:
-            print(
-                json.dumps({"message": "Failed to push metrics", "error": str(error)}), flush=True
+            push_to_gateway(
+                options.push_url,
+                job="kaito-orphan-sweep",
+                registry=metrics(report, _now()),
+                timeout=PUSH_SECONDS,
             )
+        except OSError as error:
+            line = {"message": "Failed to push metrics", "error": str(error)}
+            print(json.dumps(line), flush=True)
 
 
 def _now() -> datetime:

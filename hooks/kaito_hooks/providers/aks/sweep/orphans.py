@@ -78,15 +78,19 @@ def judge(seen: Seen, now: datetime) -> Verdict:
 
 def doubt(seen: Seen, now: datetime) -> str:
     """Why what was seen proves nothing."""
-    listing, azure, kubernetes = seen.listing, seen.azure, seen.kubernetes
-    if isinstance(listing, Unknown):
-        return f"The agent pools can't be listed: {listing.error.message('')}"
-    if not listing.is_trusted:
+    if isinstance(seen.listing, Unknown):
+        return f"The agent pools can't be listed: {seen.listing.error.message('')}"
+    if not seen.listing.is_trusted:
         return "The list of agent pools holds none of mode System: it is not whole."
-    if isinstance(azure, Unknown):
-        return f"The managed cluster can't be read: {azure.error.message('')}"
-    if azure.operation:
-        return f"The cluster is not at rest ({azure.power}, {azure.state})."
+    if isinstance(seen.azure, Unknown):
+        return f"The managed cluster can't be read: {seen.azure.error.message('')}"
+    if seen.azure.operation:
+        return f"The cluster is not at rest ({seen.azure.power}, {seen.azure.state})."
+    return _doubt_of_kubernetes(seen.listing, seen.azure, seen, now)
+
+
+def _doubt_of_kubernetes(listing: Listing, azure: ManagedCluster, seen: Seen, now: datetime) -> str:
+    kubernetes = seen.kubernetes
     if kubernetes is None:
         return "The Machines can't be listed completely."
     if azure.node_group.lower() not in kubernetes.node_groups:
