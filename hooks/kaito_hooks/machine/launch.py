@@ -103,7 +103,7 @@ def create(observed: Observed, now: datetime) -> Decision:
 
 
 def outcome(observed: Observed, now: datetime) -> Decision | None:
-    """Rows 6a to 6g: what the provider said to the request."""
+    """Row 6a, 6b, 6c, 6d, 6e, 6f or 6g: what the provider said to the request."""
     found = observed.outcome
     if isinstance(found, Created | Underway):
         return _started(observed, now, found.state if isinstance(found, Created) else "")
