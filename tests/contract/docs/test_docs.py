@@ -101,6 +101,17 @@ def test_every_link_and_make_target_exists(page: Any) -> None:
         assert match in targets, match
 
 
+COLUMNS = 100
+
+
+@pytest.mark.parametrize("page", generate.PAGES, ids=lambda page: page.name)
+def test_the_sentences_of_a_page_are_wrapped(page: Path) -> None:
+    """Tables, commands and what can't be broken (code, the target of a link) are as long as they are."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.DOTALL)
+    lines = [re.sub(r"`[^`]*`|\]\([^)]*\)", "", line) for line in text.splitlines()]
+    assert [line for line in lines if len(line) > COLUMNS and not line.startswith("|")] == []
+
+
 def test_every_example_is_a_workspace_that_the_presets_know() -> None:
     for path in (ROOT / "examples").rglob("*.yaml"):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
