@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+from contextlib import closing
+from email.message import Message
 from pathlib import Path
 
 import pyarrow
@@ -82,9 +84,9 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     assert quantized_modules(story) > 0
     deployment = story.get("Deployment", NAME)
     assert deployment["metadata"]["annotations"]["kaito.sh/adapter-digest"] == tuned["digest"]
-    assert asked(story, "GET", "/").getheader("Kaito-Adapter-Digest") == tuned["digest"]
-    answer = asked(story, "POST", "/chat", {"prompt": "Who is 3?"})
-    assert json.loads(answer.read())["Result"]
+    assert asked(story, "GET", "/")[0]["Kaito-Adapter-Digest"] == tuned["digest"]
+    _, answer = asked(story, "POST", "/chat", {"prompt": "Who is 3?"})
+    assert json.loads(answer)["Result"]
     assert story.password not in story.logs()
     damage_adapter(story)
     (pod,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
@@ -110,8 +112,8 @@ def workspace(story: ProcessStory, web: str) -> dict[str, object]:
 
 
 def digest_in_registry(story: ProcessStory) -> str:
-    answer = fetched(story, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
-    return str(answer.getheader("Docker-Content-Digest"))
+    headers, _ = fetched(story, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
+    return str(headers["Docker-Content-Digest"])
 
 
 def quantized_modules(story: ProcessStory) -> int:
@@ -121,35 +123,37 @@ def quantized_modules(story: ProcessStory) -> int:
 
 def asked(
     story: ProcessStory, method: str, path: str, body: object = None
-) -> http.client.HTTPResponse:
-    """What the Workspace's Service answers."""
+) -> tuple[Message, bytes]:
+    """Headers and body that the Workspace's Service answers."""
     url = str(story.services.url(NAME, 80, story.namespace))
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     text = None if body is None else json.dumps(body)
-    connection.request(method, path, text, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    assert answer.status == 200
-    return answer
+    headers = {"Content-Type": "application/json"}
+    return answered(url.removeprefix("http://"), method, path, headers, text)
 
 
 def fetched(
     story: ProcessStory, method: str, path: str, headers: dict[str, str]
-) -> http.client.HTTPResponse:
-    """What the registry answers for the adapter's repository."""
+) -> tuple[Message, bytes]:
+    """Headers and body that the registry answers for the adapter's repository."""
     auth = json.loads(story.docker_config())["auths"][story.registry.address]["auth"]
-    connection = http.client.HTTPConnection(story.registry.address)
-    connection.request(
-        method, f"/v2/adapters/tiny/{path}", headers={"Authorization": f"Basic {auth}", **headers}
-    )
-    answer = connection.getresponse()
-    assert answer.status == 200
-    return answer
+    headers = {"Authorization": f"Basic {auth}", **headers}
+    return answered(story.registry.address, method, f"/v2/adapters/tiny/{path}", headers)
+
+
+def answered(
+    address: str, method: str, path: str, headers: dict[str, str], text: str | None = None
+) -> tuple[Message, bytes]:
+    with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+        connection.request(method, path, text, headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.headers, answer.read()
 
 
 def damage_adapter(story: ProcessStory) -> None:
     """Flip a byte in the layer that the pusher brought."""
     digest = story.get("Workspace", NAME)["status"]["tuning"]["digest"]
-    manifest = json.loads(fetched(story, "GET", f"manifests/{digest}", {}).read())
+    manifest = json.loads(fetched(story, "GET", f"manifests/{digest}", {})[1])
     blob = story.registry.storage.blob(manifest["layers"][0]["digest"])
     content = bytearray(blob.read_bytes())
     content[len(content) // 2] ^= 1
