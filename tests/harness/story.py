@@ -259,7 +259,7 @@ class _AzureTime:
 
 
 @contextmanager
-def memory_story(**settings: Any) -> Iterator[Story]:
+def memory_story(**settings: Any) -> Iterator[MemoryStory]:
     """A story in memory; what it starts is gone when it ends."""
     azure_time = _AzureTime()
     story = MemoryStory(checkers=[check_wire, azure_time])

@@ -3,12 +3,15 @@
 Requests are those of a whole life: creation, failure, readiness, loss, deletion.
 """
 
+from __future__ import annotations
+
 import copy
 import io
 import json
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -39,53 +42,53 @@ class FakeProvider:
 
     profile = NEUTRAL
 
-    def __init__(self, pool=None, error=None, listing=None) -> None:
+    def __init__(self, pool: Any = None, error: Any = None, listing: Any = None) -> None:
         self.pool = pool or Absent()
         self.error = error
         self.listing = listing or Listing((SYSTEM,))
-        self.asked = []
+        self.asked: list[str] = []
 
-    def get(self, ref, fresh):
+    def get(self, ref: Any, fresh: Any) -> Any:
         self.asked.append("get")
         return self.pool
 
-    def list(self):
+    def list(self) -> Any:
         self.asked.append("list")
         return self.listing
 
-    def create(self, request) -> str:
+    def create(self, request: Any) -> str:
         self.asked.append("create")
         if self.error:
             raise self.error
         self.pool = Ours("Creating", "e1", created=request.created)
         return "Creating"
 
-    def delete(self, ref, etag) -> None:
+    def delete(self, ref: Any, etag: Any) -> None:
         self.asked.append("delete")
         if self.error:
             raise self.error
         self.pool = Ours("Deleting", "e2")
 
-    def availability(self, size, is_spot):
+    def availability(self, size: Any, is_spot: Any) -> Any:
         return Unknown(errors.Unreadable())
 
     def operation(self) -> str:
         return ""
 
-    def digest(self, request) -> str:
+    def digest(self, request: Any) -> str:
         return "digest"
 
     def unavailable_reason(self) -> str:
         return ""
 
 
-def app(provider=None, now=NOW):
+def app(provider: Any = None, now: Any = NOW) -> Any:
     return create_machine_app(
         provider or FakeProvider(), lambda: now, log_stream=io.StringIO()
     ).test_client()
 
 
-def ready_status():
+def ready_status() -> Any:
     answer = app(FakeProvider(Ours("Succeeded", "e1"))).post(
         "/machine/sync", json=body(machine(), [node()])
     )
@@ -126,7 +129,7 @@ FINALIZE = [
 ]
 
 
-def checked(response, finalizing=False):
+def checked(response: Any, finalizing: Any = False) -> Any:
     """C01-C05, C40-C46, C50, C53 on any answer."""
     assert response.status_code == 200
     answer = json.loads(response.data, parse_constant=pytest.fail)
@@ -154,14 +157,14 @@ def checked(response, finalizing=False):
     return answer
 
 
-def _status_schema():
+def _status_schema() -> Any:
     """C41: what the CRD does not name would be pruned, and written again for ever."""
     crd = yaml.safe_load(CRD.read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     return _closed(copy.deepcopy(schema))
 
 
-def _closed(schema):
+def _closed(schema: Any) -> Any:
     if schema.get("type") == "object" and "properties" in schema:
         schema["additionalProperties"] = False
     for inner in schema.get("properties", {}).values():
@@ -173,7 +176,7 @@ def _closed(schema):
 
 @pytest.mark.parametrize(("stage", "provider", "overrides", "nodes"), CORPUS)
 def test_every_stage_of_a_life_is_answered_by_the_contract(
-    stage, provider, overrides, nodes
+    stage: Any, provider: Any, overrides: Any, nodes: Any
 ) -> None:
     provider = copy.deepcopy(provider)
     checked(app(provider).post("/machine/sync", json=body(machine(**overrides), nodes)))
@@ -181,7 +184,9 @@ def test_every_stage_of_a_life_is_answered_by_the_contract(
 
 
 @pytest.mark.parametrize(("stage", "provider", "overrides"), FINALIZE)
-def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, overrides) -> None:
+def test_every_stage_of_an_end_is_answered_by_the_contract(
+    stage: Any, provider: Any, overrides: Any
+) -> None:
     overrides = {"metadata": {"deletionTimestamp": "2026-01-01T11:50:00Z"}, **overrides}
     request = body(machine(**overrides), (), True)
     answer = checked(app(copy.deepcopy(provider)).post("/machine/finalize", json=request), True)
@@ -190,7 +195,7 @@ def test_every_stage_of_an_end_is_answered_by_the_contract(stage, provider, over
 
 @pytest.mark.parametrize(("stage", "provider", "overrides", "nodes"), CORPUS)
 def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
-    stage, provider, overrides, nodes
+    stage: Any, provider: Any, overrides: Any, nodes: Any
 ) -> None:
     request = body(machine(**overrides), nodes)
     first = app(copy.deepcopy(provider)).post("/machine/sync", json=request).data
@@ -205,7 +210,7 @@ def test_c26_to_c29_the_same_request_is_answered_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("path", [("status",), ("metadata", "labels"), ("metadata", "annotations")])
-def test_c30_whatever_may_be_missing_may_be_missing(path) -> None:
+def test_c30_whatever_may_be_missing_may_be_missing(path: Any) -> None:
     request = body(machine(status={}, metadata={"annotations": {}}))
     *heads, last = path
     found = request["parent"]
@@ -216,7 +221,7 @@ def test_c30_whatever_may_be_missing_may_be_missing(path) -> None:
 
 
 @pytest.mark.parametrize("key", ["children", "related", "controller", "finalizing"])
-def test_c30_groups_may_be_missing(key) -> None:
+def test_c30_groups_may_be_missing(key: Any) -> None:
     request = body(machine())
     del request[key]
     checked(app().post("/machine/sync", json=request))
@@ -271,7 +276,7 @@ def test_c54_waits_differ_from_machine_to_machine_but_not_much() -> None:
 
 def test_c61_a_bug_in_the_provider_is_no_success() -> None:
     provider = FakeProvider()
-    provider.get = lambda ref, fresh: 1 / 0
+    provider.get = lambda ref, fresh: 1 / 0  # type: ignore[method-assign]
     answer = app(provider).post("/machine/sync", json=body(machine()))
     assert answer.status_code == 500
     assert answer.json == {"error": "internal error: ZeroDivisionError"}
@@ -289,12 +294,12 @@ def test_c65_an_overlapping_call_for_the_same_machine_asks_nothing() -> None:
     entered, leave = threading.Event(), threading.Event()
     provider = FakeProvider()
 
-    def create(request) -> str:
+    def create(request: Any) -> str:
         entered.set()
         assert leave.wait(10)
         return "Creating"
 
-    provider.create = create
+    provider.create = create  # type: ignore[method-assign]
     web = create_machine_app(provider, lambda: NOW, log_stream=io.StringIO())
     request = body(machine())
     first = threading.Thread(target=lambda: web.test_client().post("/machine/sync", json=request))
@@ -325,7 +330,7 @@ def test_c67_customize_depends_on_the_uid_only() -> None:
 
 def test_c73_health_is_independent_of_azure_and_readiness_is_not() -> None:
     provider = FakeProvider()
-    provider.unavailable_reason = lambda: "no token for Azure"
+    provider.unavailable_reason = lambda: "no token for Azure"  # type: ignore[method-assign]
     assert app(provider).get("/healthz").status_code == 200
     assert app(provider).get("/readyz").status_code == 503
 

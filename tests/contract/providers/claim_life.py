@@ -33,7 +33,8 @@ class Life:
 
     @property
     def status(self) -> dict[str, Any]:
-        return self.parent["status"]
+        found: dict[str, Any] = self.parent["status"]
+        return found
 
     def claims(self) -> list[dict[str, Any]]:
         return list(self.cluster.list(self.cluster.resource("karpenter.sh/v1", "NodeClaim")))

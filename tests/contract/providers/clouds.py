@@ -74,7 +74,7 @@ class AksCloud:
             "unauthorized": Fault(401, b'{"error":{"code":"ExpiredToken","message":"m"}}'),
         }[how]
         for verb in ("GET", "LIST", "PUT", "DELETE"):
-            self._arm.faults.always(verb, fault)  # type: ignore[arg-type]
+            self._arm.faults.always(verb, fault)
 
 
 class ClaimCloud:

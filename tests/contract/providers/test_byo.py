@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from kaito_hooks.providers.byo import ByoProvider
 from kaito_hooks.web.machine import create_machine_app
@@ -15,7 +16,6 @@ from kaito_laptop.core.clock import Clock, VirtualClock, timestamp
 from kaito_laptop.core.package_data import MACHINE_HOOK, WORKSPACE_HOOK
 
 from tests.harness.builders import merged
-from tests.harness.hook_callers import WsgiApp
 from tests.harness.story import NAME, TUNING, MemoryStory, Story, check_wire, workspace_app
 from tests.unit.machine.builders import NAME as MACHINE
 from tests.unit.machine.builders import body, condition, machine, reason
@@ -30,7 +30,7 @@ class Silent(ByoProvider):
         raise AssertionError("there is nothing to delete")
 
 
-def app(clock: Clock, log: io.StringIO) -> WsgiApp:
+def app(clock: Clock, log: io.StringIO) -> Flask:
     return create_machine_app(Silent(), clock.now, log_stream=log)
 
 
@@ -94,8 +94,8 @@ def test_the_node_of_a_machine_that_another_provider_made_is_never_forgotten() -
     clock = VirtualClock()
     hook = app(clock, io.StringIO()).test_client()
     parent = machine(status={"pool": {"name": MACHINE, "provisioningState": "Succeeded"}})
-    seen = hook.post("/machine/sync", json=body(parent)).json["status"]
-    told = hook.post("/machine/sync", json=body({**parent, "status": seen})).json["status"]
+    seen = hook.post("/machine/sync", json=body(parent)).get_json()["status"]
+    told = hook.post("/machine/sync", json=body({**parent, "status": seen})).get_json()["status"]
     assert reason(told, "ProviderTrouble") == "True/ConfigError"
     assert "KAITO_NODE_PROVIDER" in condition(told, "ProviderTrouble")["message"]
     parent["metadata"]["deletionTimestamp"] = timestamp(clock.now())

@@ -157,7 +157,9 @@ def test_deleting_without_a_version_still_names_the_uid() -> None:
         cloud.add_strangers(NAME)
         with pytest.raises(errors.EtagMismatch):
             cloud.provider.delete(REF, "")
-        assert cloud.provider.list().find(NAME)
+        listing = cloud.provider.list()
+        assert isinstance(listing, Listing)
+        assert listing.find(NAME)
 
 
 def test_events_that_can_not_be_read_leave_what_is_absent_absent() -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubernetes import client as kube
@@ -17,17 +18,17 @@ class ApiStub:
     """What it holds is plain data; `broken` paths answer 500."""
 
     def __init__(self) -> None:
-        self.machines = []
+        self.machines: list[Any] = []
         self.provider_ids = [PROVIDER_ID]
         self.crd_created = "2025-01-01T00:00:00Z"
-        self.data = {}
+        self.data: dict[str, Any] = {}
         self.page = 500
-        self.broken = set()
+        self.broken: set[str] = set()
         self.broken_answer = (500, {"kind": "Status", "code": 500})
         self.expired = False
-        self.asked = []
+        self.asked: list[Any] = []
 
-    def answer(self, method, path, query, body):
+    def answer(self, method: Any, path: Any, query: Any, body: Any) -> Any:
         self.asked.append((method, path))
         kind = path.rpartition("/")[2]
         if kind in self.broken:
@@ -53,7 +54,7 @@ class ApiStub:
 
 
 @contextmanager
-def api_server():
+def api_server() -> Any:
     """The stub, and a client of it."""
     stub = ApiStub()
 
@@ -75,7 +76,7 @@ def api_server():
 
         do_GET = do_PATCH = handle_any  # noqa: N815
 
-        def log_message(self, format, *args) -> None:
+        def log_message(self, format: Any, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -21,7 +21,7 @@ from kaito_laptop.core.clock import VirtualClock, timestamp
 from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.unit.machine.builders import body, machine
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "subscription_id": "00000000-0000-0000-0000-000000000000",
     "resource_group": "laptop",
     "cluster_name": "laptop",
@@ -36,14 +36,14 @@ class NodeList:
     """The Nodes of the cluster."""
 
     def __init__(self) -> None:
-        self.by_name = {}
+        self.by_name: dict[str, Any] = {}
         self.joined = threading.Event()
 
-    def add(self, manifest) -> None:
+    def add(self, manifest: Any) -> None:
         self.by_name[manifest["metadata"]["name"]] = manifest
         self.joined.set()
 
-    def remove(self, name) -> None:
+    def remove(self, name: Any) -> None:
         self.by_name.pop(name, None)
 
 
@@ -63,16 +63,16 @@ class NoObserver:
 class Story:
     """One Machine in one cluster."""
 
-    def __init__(self, arm, clock, nodes, **settings) -> None:
+    def __init__(self, arm: Any, clock: Any, nodes: Any, **settings: Any) -> None:
         self.arm, self.clock, self.nodes = arm, clock, nodes
         self.settings = AksSettings(**{**SETTINGS, "arm_endpoint": arm.url, **settings})
         self.log = io.StringIO()
         self.restart()
         self.parent = machine()
         self.is_gone = False
-        self.answers = []
+        self.answers: list[Any] = []
 
-    def restart(self, **settings) -> None:
+    def restart(self, **settings: Any) -> None:
         """A new process of the hook, with settings that someone has changed."""
         self.settings = replace(self.settings, **settings)
         self.provider = AksProvider(self.settings, self.clock.now)
@@ -80,15 +80,15 @@ class Story:
         self.client = app.test_client()
 
     @property
-    def faults(self):
+    def faults(self) -> Any:
         return self.arm.cluster.faults
 
     @property
-    def status(self):
+    def status(self) -> Any:
         return self.parent.get("status", {})
 
     @property
-    def pools(self):
+    def pools(self) -> Any:
         return self.arm.cluster.pool_names()
 
     def delete(self) -> None:
@@ -96,7 +96,7 @@ class Story:
         self.parent["metadata"]["deletionTimestamp"] = timestamp(self.clock.now())
         self.parent["metadata"]["generation"] += 1
 
-    def call(self):
+    def call(self) -> Any:
         """One call of the hook, and what Metacontroller does with the answer."""
         finalizing = "deletionTimestamp" in self.parent["metadata"]
         route = "/machine/finalize" if finalizing else "/machine/sync"
@@ -108,14 +108,14 @@ class Story:
             len(self.pools) < self.arm.cluster.behaviour.page_size
         ):  # The pages of a list are one request.
             assert len(self.arm.asked) - before <= MOST_REQUESTS, self.arm.asked[before:]
-        answer = response.json
+        answer = response.get_json()
         assert answer["children"] == []
         self.answers.append(answer)
         self.is_gone = answer.get("finalized", False)
         self.parent = {**self.parent, "status": answer["status"]}
         return answer
 
-    def settle(self, most=6):
+    def settle(self, most: Any = 6) -> Any:
         """Call until the status stops changing, as a status write causes a sync at once."""
         for _ in range(most):
             before = self.parent.get("status")
@@ -124,7 +124,7 @@ class Story:
                 return answer
         raise AssertionError(f"a hot loop: {before} {answer['status']}")
 
-    def step(self):
+    def step(self) -> Any:
         """Settle, then let the time pass that the answer asked for."""
         answer = self.settle()
         if not self.is_gone:
@@ -132,11 +132,11 @@ class Story:
             self.pass_time(seconds)
         return answer
 
-    def pass_time(self, seconds) -> None:
+    def pass_time(self, seconds: Any) -> None:
         self.clock.advance_to(self.clock.seconds() + seconds)
         self.arm.cluster.advance()
 
-    def until(self, is_reached, seconds=7200):
+    def until(self, is_reached: Any, seconds: Any = 7200) -> Any:
         """Step until it is so; fail after that many seconds of virtual time."""
         end = self.clock.seconds() + seconds
         while True:
@@ -148,21 +148,21 @@ class Story:
                 raise AssertionError("the Machine is gone")
             self.pass_time(self.answers[-1].get("resyncAfterSeconds", 300))
 
-    def until_ready(self, seconds=7200):
+    def until_ready(self, seconds: Any = 7200) -> Any:
         return self.until(lambda story: reason_of(story) == "True/NodeReady", seconds)
 
-    def until_gone(self, seconds=7200):
+    def until_gone(self, seconds: Any = 7200) -> Any:
         return self.until(lambda story: story.is_gone, seconds)
 
 
-def reason_of(story, type_="Ready") -> str:
+def reason_of(story: Any, type_: Any = "Ready") -> str:
     """Status and reason of a condition."""
     found = [item for item in story.status.get("conditions", ()) if item["type"] == type_]
     return f"{found[0]['status']}/{found[0]['reason']}" if found else ""
 
 
 @contextmanager
-def story(settings=None, **cluster):
+def story(settings: Any = None, **cluster: Any) -> Any:
     """A fresh cluster and a Machine that has not been synced yet."""
     clock, nodes = VirtualClock(), NodeList()
     with ScriptedArmServer(ScriptedCluster(clock, nodes, GPUS, **cluster)) as arm:

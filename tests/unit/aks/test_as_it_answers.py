@@ -11,6 +11,7 @@ import pytest
 from kaito_laptop.azure.answers import Request
 from kaito_laptop.azure.compute import Compute
 from kaito_laptop.azure.interference import Outcome
+from kaito_laptop.azure.provisioning_errors import no_capacity
 
 from tests.harness import provisioning_errors as errors
 from tests.harness.arm import Fault
@@ -20,7 +21,7 @@ from tests.unit.machine.builders import NAME, SIZE, machine
 
 
 def message(life: Any, type_: str = "Ready") -> str:
-    return next(item["message"] for item in life.status["conditions"] if item["type"] == type_)
+    return next(str(item["message"]) for item in life.status["conditions"] if item["type"] == type_)
 
 
 def puts(life: Any) -> list[int]:
@@ -43,7 +44,7 @@ def test_a_spot_pool_is_accepted_at_the_first_try(max_surge: int) -> None:
     [
         ("InvalidParameter", "Error details: Spot pools can't set maxUnavailable."),
         ("BadRequest", "The VM size does not support scaleSetPriority Spot."),
-        ("SkuNotAvailable", errors.no_capacity(SIZE, "westeurope")),
+        ("SkuNotAvailable", no_capacity(SIZE, "westeurope")),
         ("QuotaExceeded", errors.quota("LowPriorityCores", 3, 0, 6)),
         ("OperationNotAllowed", errors.quota("LowPriorityCores", 3, 0, 6)),
         ("RequestDisallowedByPolicy", "Resource was disallowed by policy 'no-spot-nodes'."),

@@ -1,6 +1,8 @@
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
@@ -20,19 +22,23 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Request:
-    def __init__(self, url) -> None:
+    def __init__(self, url: Any) -> None:
         self.http_request = self
         self.method = "GET"
         self.url = url
 
 
-def look_at(url) -> None:
+def request(url: str) -> Any:
+    return Request(url)
+
+
+def look_at(url: Any) -> None:
     settings = AksSettings("s", "rg", "aks", "i", arm_endpoint="https://management.azure.com")
-    OurClusterOnly(settings).on_request(Request(url))
+    OurClusterOnly(settings).on_request(request(url))
 
 
 @pytest.mark.parametrize("path", [OURS, f"{OURS}/agentPools", f"{OURS.upper()}/agentPools/a?x=1"])
-def test_our_cluster_may_be_asked(path) -> None:
+def test_our_cluster_may_be_asked(path: Any) -> None:
     look_at(f"https://management.azure.com{path}")
 
 
@@ -49,7 +55,7 @@ def test_our_cluster_may_be_asked(path) -> None:
         "https://management.azure.com/subscriptions/s/providers/Microsoft.ContainerService/register",
     ],
 )
-def test_no_other_address_ever_is(url) -> None:
+def test_no_other_address_ever_is(url: Any) -> None:
     with pytest.raises(Elsewhere):
         look_at(url)
 
@@ -64,9 +70,11 @@ def test_no_other_address_ever_is(url) -> None:
         ("GET", "virtualMachines", False),
     ],
 )
-def test_of_the_region_only_sizes_and_quota_may_be_read(method, path, is_allowed) -> None:
+def test_of_the_region_only_sizes_and_quota_may_be_read(
+    method: Any, path: Any, is_allowed: Any
+) -> None:
     settings = AksSettings("s", "rg", "aks", "i", location="westeurope")
-    request = Request(
+    request: Any = Request(
         f"https://management.azure.com/subscriptions/s/providers/Microsoft.Compute/{path}"
     )
     request.method = method
@@ -83,7 +91,7 @@ def test_the_version_of_the_api_is_the_clients_own() -> None:
 
 
 class NoFile:
-    def get_token(self, *scopes, **options) -> Never:
+    def get_token(self, *scopes: Any, **options: Any) -> Never:
         raise FileNotFoundError("/var/run/secrets/token of hunter2")
 
 
@@ -121,7 +129,7 @@ def test_a_failure_of_the_identity_says_only_its_kind() -> None:
         ("tomorrow", None),
     ],
 )
-def test_18_retry_after_is_a_number_or_a_date(value, seconds) -> None:
+def test_18_retry_after_is_a_number_or_a_date(value: Any, seconds: Any) -> None:
     assert Response(429, {"retry-after": value}).retry_after(NOW) == seconds
 
 

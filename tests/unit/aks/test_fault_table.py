@@ -3,7 +3,10 @@
 The numbers are those of the rows.
 """
 
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import pytest
 
@@ -19,13 +22,13 @@ DROPPED = Fault(is_dropped=True)
 APPLIED_AND_DROPPED = Fault(is_dropped=True, is_applied=True)
 
 
-def arm_error(status, code, message="", details=(), **headers):
+def arm_error(status: Any, code: Any, message: Any = "", details: Any = (), **headers: Any) -> Any:
     error = {"code": code, "message": message, "details": list(details)}
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     return Fault(status, json.dumps({"error": error}).encode(), named)
 
 
-def first_put(fault, **more):
+def first_put(fault: Any, **more: Any) -> Any:
     """The answer to the first call, when PUT is answered with the fault."""
     with story() as life:
         life.faults.add("PUT", fault, **more)
@@ -52,7 +55,7 @@ def test_2_a_pool_that_succeeds_at_once_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"[]", b"null"])
-def test_3_an_accepted_pool_without_a_readable_body_is_read_next(body) -> None:
+def test_3_an_accepted_pool_without_a_readable_body_is_read_next(body: Any) -> None:
     with story() as life:
         life.faults.add("PUT", Fault(201, body, is_applied=True))
         life.until_ready()
@@ -135,7 +138,9 @@ def test_7_a_pool_that_appeared_and_is_foreign_is_a_conflict() -> None:
         (arm_error(401, "InvalidAuthenticationToken", "x"), "Unknown/Unauthorized", 15),
     ],
 )  # fmt: skip
-def test_8_to_18_and_63_64_a_refused_put_has_its_reason_and_its_wait(fault, expected, wait) -> None:
+def test_8_to_18_and_63_64_a_refused_put_has_its_reason_and_its_wait(
+    fault: Any, expected: Any, wait: Any
+) -> None:
     answer, life = first_put(fault)
     assert reason_of(life) == expected
     assert wait <= answer["resyncAfterSeconds"] <= wait * 1.2
@@ -173,7 +178,7 @@ def test_17_no_put_before_the_time_that_azure_asked_for() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_19_a_server_error_changes_nothing(status) -> None:
+def test_19_a_server_error_changes_nothing(status: Any) -> None:
     with story() as life:
         life.until_ready()
         before = {item["type"]: item["status"] for item in life.status["conditions"]}
@@ -186,7 +191,7 @@ def test_19_a_server_error_changes_nothing(status) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 503])
-def test_20_a_retry_after_is_not_waited_for_inside_the_call(status) -> None:
+def test_20_a_retry_after_is_not_waited_for_inside_the_call(status: Any) -> None:
     _, life = first_put(arm_error(status, "Whatever", Retry_After="30"))
     assert life.arm.count("PUT") == 1
 
@@ -230,7 +235,7 @@ def test_21_a_reader_that_lags_causes_no_second_put() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("is_deleting", [False, True])
 def test_16_22_to_27_what_is_not_clear_is_unknown_and_never_absent(
-    fault, expected, is_deleting
+    fault: Any, expected: Any, is_deleting: Any
 ) -> None:
     with story() as life:
         if is_deleting:
@@ -272,7 +277,7 @@ def test_28_a_failed_allocation_is_deleted_and_tried_again_later() -> None:
 
 
 @pytest.mark.parametrize("state", ["Failed", "Canceled"])
-def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(state) -> None:
+def test_29_31_a_pool_that_failed_without_a_word_is_deleted_and_tried_again(state: Any) -> None:
     with story() as life:
         life.faults.script_next(Outcome(state))
         life.until(lambda it: it.arm.count("DELETE") == 1)
@@ -329,7 +334,7 @@ def test_36_a_foreign_pool_of_the_same_name_is_never_touched_not_even_in_the_end
         {"nodeLabels": {"kaito.sh/machine-uid": UID}, "tags": None},
     ],
 )
-def test_37_38_a_pool_with_our_uid_in_tag_or_label_is_adopted(mark) -> None:
+def test_37_38_a_pool_with_our_uid_in_tag_or_label_is_adopted(mark: Any) -> None:
     with story() as life:
         life.arm.cluster.add_pool(NAME, **mark)
         life.settle()
@@ -368,7 +373,7 @@ def test_39_one_delete_and_the_machine_goes_when_absence_is_proven() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 404])
-def test_40_no_answer_to_delete_is_proof(status) -> None:
+def test_40_no_answer_to_delete_is_proof(status: Any) -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -392,7 +397,7 @@ def test_41_a_pool_that_can_not_be_deleted_while_it_is_created_is_asked_for_agai
 
 
 @pytest.mark.parametrize("times", [1, 8])
-def test_42_an_etag_that_does_not_match_does_not_keep_the_pool(times) -> None:
+def test_42_an_etag_that_does_not_match_does_not_keep_the_pool(times: Any) -> None:
     with story() as life:
         life.until_ready()
         life.delete()
@@ -440,7 +445,7 @@ def test_44_an_hour_of_throttling_keeps_the_machine_and_spaces_the_calls() -> No
         DROPPED,
     ],
 )
-def test_45_a_list_that_is_not_whole_proves_no_absence(fault) -> None:
+def test_45_a_list_that_is_not_whole_proves_no_absence(fault: Any) -> None:
     with story() as life:
         life.delete()
         life.faults.always("LIST", fault)
@@ -504,7 +509,7 @@ def test_51_58_a_status_that_was_lost_after_the_put_is_made_up_again() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 100, 400])
-def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after) -> None:
+def test_52_whenever_a_machine_is_deleted_no_pool_is_left(after: Any) -> None:
     with story() as life:
         if after:
             life.call()

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ MOMENTS = [
 class Killed:
     """Starts the process, kills it when the stand-in sees a request, and starts it again."""
 
-    def __init__(self, life, folder: Path) -> None:
+    def __init__(self, life: Any, folder: Path) -> None:
         self.life, self.folder = life, folder
         self.process: subprocess.Popen[bytes] | None = None
         self.kill_at: tuple[str, bool] | None = None
@@ -37,7 +38,7 @@ class Killed:
         self._handle = life.arm.router.handle
         life.arm.router.handle = self.handle
 
-    def handle(self, request):
+    def handle(self, request: Any) -> Any:
         verb, moment = request.method, self.kill_at
         if verb == "GET" and request.path.endswith("/agentPools"):
             verb = "LIST"
@@ -50,7 +51,7 @@ class Killed:
         self.stop()
         return self._handle(type(request)("GET", "/", {}, {}))  # Nobody reads the answer.
 
-    def post(self, route: str, request) -> dict | None:
+    def post(self, route: str, request: Any) -> dict[str, Any] | None:
         """Call the hook as Metacontroller does; None when the process dies over it."""
         (self.folder / "clock").write_text(str(self.life.clock.seconds()))
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=20)
@@ -61,7 +62,8 @@ class Killed:
         except (ConnectionError, http.client.HTTPException):
             return None
         assert response.status == 200, text
-        return json.loads(text)
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     def stop(self) -> None:
         process, self.process = self.process, None  # First: the next call starts another one.
@@ -85,7 +87,7 @@ class Killed:
         return int(port.read_text())
 
 
-def live(life, hook: Killed, until) -> None:
+def live(life: Any, hook: Killed, until: Any) -> None:
     for _ in range(200):
         parent = life.parent
         finalizing = "deletionTimestamp" in parent["metadata"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from typing import Any
 
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.provisioner.run import MachineHook
@@ -31,7 +32,7 @@ def test_two_hundred_machines_become_ready_and_go_without_a_single_429() -> None
     parents = [machine(metadata={"name": f"ws{n:04}", "uid": f"u{n}"}) for n in range(MACHINES)]
     most = 0
 
-    def live(until) -> float:
+    def live(until: Any) -> float:
         nonlocal most
         began = clock.seconds()
         queue = [(clock.seconds(), n) for n in range(MACHINES)]

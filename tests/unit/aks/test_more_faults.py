@@ -1,7 +1,10 @@
 """The rows of the fault table that need more than one answer: overlaps, redirects, shapes, doubles."""
 
+from __future__ import annotations
+
 import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
         sent, go_on = threading.Event(), threading.Event()
         handle = life.arm.router.handle
 
-        def hold(request):
+        def hold(request: Any) -> Any:
             if request.method == "PUT":
                 sent.set()
                 assert go_on.wait(10)
@@ -43,7 +46,9 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("verb", ["GET", "LIST", "PUT", "DELETE"])
-def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(status, verb) -> None:
+def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(
+    status: Any, verb: Any
+) -> None:
     with story() as life, story() as elsewhere:
         away = {"Location": f"{elsewhere.arm.url}{elsewhere.arm.cluster.id}/agentPools/{NAME}"}
         if verb == "DELETE":
@@ -95,7 +100,7 @@ def test_34_two_nodes_are_told_and_waited_for() -> None:
     ],
 )
 def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
-    shape, status, code, message, reason
+    shape: Any, status: Any, code: Any, message: Any, reason: Any
 ) -> None:
     with story() as life:
         life.faults.add("PUT", Fault(status, failure(shape, code, message)))
@@ -115,7 +120,7 @@ def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
         ("2Ti", 2048),
     ],
 )
-def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage, gib) -> None:
+def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage: Any, gib: Any) -> None:
     parent = machine(spec={"resources": {"requests": {"storage": storage}}})
     with story() as life:
         life.parent = parent
@@ -127,7 +132,7 @@ def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage, gib) -> None:
 
 
 @pytest.mark.parametrize("storage", ["-5", "99Ti", "much", "1e99"])
-def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage) -> None:
+def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage: Any) -> None:
     with story() as life:
         life.parent = machine(spec={"resources": {"requests": {"storage": storage}}})
         life.settle()

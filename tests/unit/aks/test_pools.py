@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,7 @@ from tests.unit.machine.builders import UID, machine
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def settings(**more):
+def settings(**more: Any) -> Any:
     return AksSettings("sub", "rg", "aks", "install-1", **more)
 
 
@@ -29,7 +32,7 @@ def test_a_second_node_during_upgrades_is_a_setting() -> None:
     assert found == {"maxSurge": "1", "maxUnavailable": "0"}
 
 
-def body(parent=None, is_spot=False, **more):
+def body(parent: Any = None, is_spot: Any = False, **more: Any) -> Any:
     wanted = replace(wanted_pool(Machine(parent or machine()), NOW), is_spot=is_spot)
     return pools.put_body(wanted, settings(**more))["properties"]
 
@@ -91,7 +94,7 @@ def test_settings_add_subnet_zones_and_spot() -> None:
         ("storagetier", "Premium_LRS"),
     ],
 )
-def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key, value) -> None:
+def test_61_labels_that_aks_or_the_kubelet_refuse_are_left_out(key: Any, value: Any) -> None:
     assert accepted({key: value, "app": "tuning-phi-3"}, (AKS,)) == {"app": "tuning-phi-3"}
 
 
@@ -101,7 +104,7 @@ def test_a_taint_without_value_has_no_equals_sign() -> None:
     assert Taint("a", "NoExecute") in wanted_pool(Machine(parent), NOW).taints
 
 
-def found(properties, name="ws0"):
+def found(properties: Any, name: Any = "ws0") -> Any:
     return pools.read_listed({"name": name, "properties": properties})
 
 
@@ -128,19 +131,19 @@ def test_age_is_read_from_the_tag_or_from_the_label() -> None:
          errors.QuotaExceeded),
     ],
 )  # fmt: skip
-def test_why_a_pool_failed_is_found_wherever_it_is_nested(error, kind) -> None:
+def test_why_a_pool_failed_is_found_wherever_it_is_nested(error: Any, kind: Any) -> None:
     pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
     assert type(pool.seen.error) is kind
 
 
 @pytest.mark.parametrize("error", [None, {}, [], "text", {"error": None}, {"details": [1, {}]}])
-def test_a_failure_without_a_code_has_no_reason(error) -> None:
+def test_a_failure_without_a_code_has_no_reason(error: Any) -> None:
     pool = found({"provisioningState": "Failed", "status": {"provisioningError": error}})
     assert pool.seen.error is None
 
 
 @pytest.mark.parametrize("properties", [None, [], {}, {"provisioningState": None}, "x"])
-def test_what_has_no_state_is_no_pool(properties) -> None:
+def test_what_has_no_state_is_no_pool(properties: Any) -> None:
     assert found(properties) is None
 
 
@@ -166,7 +169,7 @@ def test_settings_name_the_disk_and_the_driver_where_the_machine_does_not() -> N
         ("Standard_D4s_v5", "cpu"),
     ],
 )
-def test_what_nvidia_gpus_need_goes_to_sizes_that_have_them(size, kind) -> None:
+def test_what_nvidia_gpus_need_goes_to_sizes_that_have_them(size: Any, kind: Any) -> None:
     requirement = {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": [size]}
     asked = body(machine(spec={"requirements": [requirement]}), gpu_driver="None")
     assert asked["nodeLabels"]["kaito.sh/machine-type"] == kind

@@ -42,7 +42,7 @@ def test_a_region_that_has_the_size_and_quota_is_asked_three_things_and_no_more(
     ],
 )
 def test_what_the_region_can_not_give_is_told_before_anything_is_asked_for(
-    compute, reason, said
+    compute: Any, reason: Any, said: Any
 ) -> None:
     with story(HERE, compute=compute) as life:
         life.settle()
@@ -106,14 +106,14 @@ def test_many_machines_share_one_look() -> None:
         assert (life.arm.count("SKUS"), life.arm.count("USAGES")) == (1, 1)
 
 
-def spot(*capacity):
+def spot(*capacity: Any) -> Any:
     parent = machine()
     wanted = {"key": "karpenter.sh/capacity-type", "operator": "In", "values": list(capacity)}
     parent["spec"]["requirements"].append(wanted)
     return parent
 
 
-def priority(life):
+def priority(life: Any) -> Any:
     properties = json.loads(life.arm.cluster.get(NAME).body)["properties"]
     return properties.get("scaleSetPriority", "Regular")
 
@@ -130,7 +130,9 @@ def test_a_spot_machine_gets_a_spot_pool_and_its_node_says_so() -> None:
 @pytest.mark.parametrize(
     "compute", [Compute(free={f"spot/{SIZE}": 0}), Compute(limits={"lowPriorityCores": 0})]
 )
-def test_a_machine_that_prefers_spot_gets_a_regular_node_without_waiting_an_hour(compute) -> None:
+def test_a_machine_that_prefers_spot_gets_a_regular_node_without_waiting_an_hour(
+    compute: Any,
+) -> None:
     with story(compute=compute) as life:
         life.parent = spot("spot", "on-demand")
         life.until_ready(3000)

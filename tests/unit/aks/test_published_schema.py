@@ -39,7 +39,7 @@ def misfits(kind: Any, value: Any, path: str = "") -> list[str]:
         items = value if isinstance(value, list) else [NotImplemented]
         return [each for item in items for each in misfits(get_args(kind)[0], item, f"{path}[]")]
     if get_origin(kind) is dict:
-        items = value.values() if isinstance(value, dict) else [NotImplemented]
+        items = [*value.values()] if isinstance(value, dict) else [NotImplemented]
         return [each for item in items for each in misfits(get_args(kind)[1], item, f"{path}{{}}")]
     if issubclass(kind, Enum):
         return [] if value in {item.value for item in kind} else [f"{path}: {value!r} is no value"]

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,11 +15,11 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return START + timedelta(seconds=self.seconds)
 
 
-def spent():
+def spent() -> Any:
     clock = Clock()
     pace = RateLimiter(clock)
     for _ in range(int(BURST)):

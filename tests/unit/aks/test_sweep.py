@@ -1,7 +1,10 @@
 """Rows 46 to 48: a pool without its Machine is told, then deleted; in doubt nothing is."""
 
+from __future__ import annotations
+
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -23,32 +26,39 @@ MINUTE = 60
 class Sweeping:
     """A cluster with one orphan, and the sweep every two minutes."""
 
-    def __init__(self, life, stub, api) -> None:
+    def __init__(self, life: Any, stub: Any, api: Any) -> None:
         self.life, self.stub, self.api = life, stub, api
 
-    def add(self, name="wsorphan0001", uid="gone", install="test", minutes=0, **more) -> None:
+    def add(
+        self,
+        name: Any = "wsorphan0001",
+        uid: Any = "gone",
+        install: Any = "test",
+        minutes: Any = 0,
+        **more: Any,
+    ) -> None:
         created = self.life.clock.now() - timedelta(minutes=minutes)
         tags = {"kaito.sh_machine-uid": uid, "kaito.sh_created": timestamp(created)}
         if install:
             tags["kaito.sh_install"] = install
         self.life.arm.cluster.add_pool(name, tags=tags, **more)
 
-    def sweep(self, may_delete=True):
+    def sweep(self, may_delete: Any = True) -> Any:
         return sweep(self.life.provider, self.api, self.life.clock.now, "test", may_delete)
 
-    def sweep_for(self, minutes, may_delete=True):
+    def sweep_for(self, minutes: Any, may_delete: Any = True) -> Any:
         for _ in range(0, minutes, 2):
             report = self.sweep(may_delete)
             self.life.pass_time(2 * MINUTE)
         return report
 
     @property
-    def pools(self):
+    def pools(self) -> Any:
         return self.life.pools
 
 
 @contextmanager
-def sweeping(**options):
+def sweeping(**options: Any) -> Any:
     with story(**options) as life, api_server() as (stub, connection):
         stub.machines = ["another"]
         yield Sweeping(life, stub, Api(connection, "kaito-system"))
@@ -114,7 +124,7 @@ def test_at_most_three_pools_go_in_one_sweep() -> None:
     [Fault(500), Fault(200, b"{}"), Fault(200, b'{"value": []}'), DROPPED,
      arm_error(404, "ResourceGroupNotFound"), arm_error(403, "AuthorizationFailed")],
 )  # fmt: skip
-def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb, fault) -> None:
+def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb: Any, fault: Any) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -140,7 +150,7 @@ def test_45_a_list_whose_second_page_fails_ends_the_sweep() -> None:
 @pytest.mark.parametrize(
     "answer", [(500, {"kind": "Status"}), (403, {}), (200, {}), (200, {"items": []}), (200, [])]
 )
-def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind, answer) -> None:
+def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind: Any, answer: Any) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -172,7 +182,9 @@ def test_48_no_machines_right_after_the_crd_was_made_are_machines_still_to_come(
     [("Starting", "Running"), ("Stopping", "Running"), ("Succeeded", "Stopped"),
      ("Upgrading", "Running"), ("Deleting", "Running")],
 )  # fmt: skip
-def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(state, power) -> None:
+def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(
+    state: Any, power: Any
+) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -206,7 +218,7 @@ def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left() -> None:
         it.sweep_for(10)
         listed = it.life.provider.list
 
-        def then_replaced():
+        def then_replaced() -> Any:
             found = listed()
             it.life.arm.cluster.set_pool("wsorphan0001", tags={"team": "x"})
             return found
@@ -218,7 +230,7 @@ def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left() -> None:
 
 
 @pytest.mark.parametrize("state", ["Upgrading", "Updating", "Starting"])
-def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state) -> None:
+def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state: Any) -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
@@ -230,7 +242,9 @@ def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state) ->
 
 
 @pytest.mark.parametrize("cluster", [{"hosted_system": True}, {"hides_etags": True}])
-def test_an_orphan_goes_where_aks_hosts_the_system_nodes_and_where_no_etag_is_told(cluster) -> None:
+def test_an_orphan_goes_where_aks_hosts_the_system_nodes_and_where_no_etag_is_told(
+    cluster: Any,
+) -> None:
     with sweeping(**cluster) as it:
         it.add(minutes=600)
         it.sweep_for(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 UID = "6f8a7c1e-0000-4000-8000-000000000001"
 NAME = "ws0123456789"
@@ -10,9 +11,9 @@ SIZE = "Standard_NC6s_v3"
 FINALIZER = "metacontroller.io/compositecontroller-kaito-machine"
 
 
-def machine(**overrides):
+def machine(**overrides: Any) -> dict[str, Any]:
     """A Machine; keywords `metadata`, `spec` and `status` are merged into it."""
-    found = {
+    found: dict[str, Any] = {
         "apiVersion": "kaito.sh/v1alpha1",
         "kind": "Machine",
         "metadata": {
@@ -43,7 +44,15 @@ def machine(**overrides):
     return copy.deepcopy(found)
 
 
-def node(name="aks-node-0", uid=UID, *, ready="True", gpus="1", taints=(), **meta):
+def node(
+    name: Any = "aks-node-0",
+    uid: Any = UID,
+    *,
+    ready: Any = "True",
+    gpus: Any = "1",
+    taints: Any = (),
+    **meta: Any,
+) -> Any:
     """A Node of the Machine."""
     amounts = {"cpu": "6", "memory": "115387540Ki", "pods": "110", "nvidia.com/gpu": gpus}
     return {
@@ -59,7 +68,7 @@ def node(name="aks-node-0", uid=UID, *, ready="True", gpus="1", taints=(), **met
     }
 
 
-def body(parent, nodes=(), finalizing=False):
+def body(parent: Any, nodes: Any = (), finalizing: Any = False) -> Any:
     """What Metacontroller posts."""
     related = {"Node.v1": {item["metadata"]["name"]: item for item in nodes}}
     return {
@@ -71,12 +80,12 @@ def body(parent, nodes=(), finalizing=False):
     }
 
 
-def condition(status, type_):
+def condition(status: Any, type_: Any) -> Any:
     """The condition of that type, or an empty one."""
     return next((item for item in status["conditions"] if item["type"] == type_), {})
 
 
-def reason(status, type_="Ready") -> str:
+def reason(status: Any, type_: Any = "Ready") -> str:
     """Status and reason of a condition, as in 'False/Creating'."""
     found = condition(status, type_)
     return f"{found['status']}/{found['reason']}" if found else ""

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,7 +15,7 @@ from tests.unit.machine.builders import UID, machine, node
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def disk(storage):
+def disk(storage: Any) -> Any:
     resources = {"resources": {"requests": {"storage": storage}}}
     return wanted_pool(Machine(machine(spec=resources)), NOW).disk_gib
 
@@ -34,14 +37,14 @@ def disk(storage):
         ("2048Gi", 2048),
     ],
 )
-def test_storage_is_the_size_of_the_disk_rounded_up(storage, gib) -> None:
+def test_storage_is_the_size_of_the_disk_rounded_up(storage: Any, gib: Any) -> None:
     assert disk(storage) == gib
 
 
 @pytest.mark.parametrize(
     "storage", ["-5", "99Ti", "2049Gi", "50gi", "50 Gi", "Gi", "1e99", True, [], "٥٠Gi", "1" * 99]
 )
-def test_storage_that_is_no_disk_is_refused(storage) -> None:
+def test_storage_that_is_no_disk_is_refused(storage: Any) -> None:
     with pytest.raises(InvalidObject, match="storage"):
         disk(storage)
 
@@ -64,7 +67,7 @@ def test_a_node_on_its_way_out_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("gpus", [None, "many", [], {}, 1.5])
-def test_gpus_that_are_no_number_are_none(gpus) -> None:
+def test_gpus_that_are_no_number_are_none(gpus: Any) -> None:
     assert Node(node(gpus=gpus)).gpus == 0
 
 

@@ -1,7 +1,10 @@
 """One test per row of the finalize table (reference 5.6), on the pure decision."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -28,13 +31,20 @@ SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)
 CLEAN = Listing((SYSTEM,))
 
 
-def ago(**delta):
+def ago(**delta: Any) -> Any:
     return timestamp(NOW - timedelta(**delta))
 
 
 def finalize(
-    pool=None, *, fresh=True, listing=None, outcome=None, deleted=None, operation="", **overrides
-):
+    pool: Any = None,
+    *,
+    fresh: Any = True,
+    listing: Any = None,
+    outcome: Any = None,
+    deleted: Any = None,
+    operation: Any = "",
+    **overrides: Any,
+) -> Any:
     deleted = deleted or ago(minutes=1)
     overrides["metadata"] = {"deletionTimestamp": deleted, **overrides.get("metadata", {})}
     found = observe(parse_sync(body(machine(**overrides), (), True)))
@@ -69,7 +79,7 @@ def test_f2_calls_are_spaced_as_the_server_asks() -> None:
 
 
 @pytest.mark.parametrize("pool", [Absent(), Foreign()])
-def test_f3_f6_that_nothing_of_ours_is_there_is_seen_once(pool) -> None:
+def test_f3_f6_that_nothing_of_ours_is_there_is_seen_once(pool: Any) -> None:
     assert finalize(pool) == ListPools()
     step = finalize(pool, listing=CLEAN)
     assert not step.finalized
@@ -78,7 +88,7 @@ def test_f3_f6_that_nothing_of_ours_is_there_is_seen_once(pool) -> None:
 
 
 @pytest.mark.parametrize("pool", [Absent(), Foreign()])
-def test_f3_f7_and_twice(pool) -> None:
+def test_f3_f7_and_twice(pool: Any) -> None:
     step = finalize(pool, listing=CLEAN, status={"absentSince": ago(seconds=45)})
     assert step.finalized
 
@@ -93,13 +103,13 @@ def test_f3_f7_and_twice(pool) -> None:
         Unknown(errors.Unanswered()),
     ],
 )
-def test_f6_a_list_that_proves_nothing_keeps_the_machine(listing) -> None:
+def test_f6_a_list_that_proves_nothing_keeps_the_machine(listing: Any) -> None:
     step = finalize(Absent(), listing=listing, status={"absentSince": ago(seconds=50)})
     assert not step.finalized
 
 
 @pytest.mark.parametrize("claimed", [ago(hours=2), timestamp(NOW + timedelta(hours=1)), "never"])
-def test_f6_a_moment_that_can_not_be_is_no_proof(claimed) -> None:
+def test_f6_a_moment_that_can_not_be_is_no_proof(claimed: Any) -> None:
     step = finalize(Absent(), listing=CLEAN, status={"absentSince": claimed})
     assert not step.finalized
     assert step.status["absentSince"] == timestamp(NOW)
@@ -114,12 +124,12 @@ def test_f4_ours_is_deleted_as_it_was_read() -> None:
 
 
 @pytest.mark.parametrize("state", ["Creating", "Failed", "Canceled"])
-def test_f4_in_whatever_state_that_is_none_of_azures_own(state) -> None:
+def test_f4_in_whatever_state_that_is_none_of_azures_own(state: Any) -> None:
     assert finalize(Ours(state, "e1")) == DeletePool("e1")
 
 
 @pytest.mark.parametrize("state", ["Starting", "Upgrading", "Updating", "Scaling", "Reticulating"])
-def test_f4_not_while_azure_is_at_work_on_the_pool(state) -> None:
+def test_f4_not_while_azure_is_at_work_on_the_pool(state: Any) -> None:
     step = finalize(Ours(state, "e1"))
     assert reason(step.status, "ProviderTrouble") == "True/AKSBusy"
     assert state in condition(step.status, "Ready")["message"]
@@ -161,7 +171,7 @@ def test_f4b_a_changed_pool_is_read_again_soon() -> None:
     assert step.resync_seconds <= 6
 
 
-def mismatch(reason_="EtagMismatch", **since):
+def mismatch(reason_: Any = "EtagMismatch", **since: Any) -> Any:
     trouble_ = {
         "type": "ProviderTrouble",
         "status": "True",

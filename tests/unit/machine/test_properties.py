@@ -1,7 +1,10 @@
 """Whatever arrives, and whatever the provider says: nothing is raised, no invariant is broken."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -80,7 +83,7 @@ nodes = st.lists(st.sampled_from([node("a"), node("b", ready="False"), node("c",
 
 
 @st.composite
-def parents(draw):
+def parents(draw: Any) -> Any:
     """Real Machines, Machines with anything in them, and anything."""
     parent = machine()
     for key in draw(st.sets(st.sampled_from(["spec", "status", "kind"]))):
@@ -93,9 +96,11 @@ def parents(draw):
     return parent
 
 
-def drive(decide, observed, pool, listing, outcome, operation=""):
+def drive(
+    decide: Any, observed: Any, pool: Any, listing: Any, outcome: Any, operation: Any = ""
+) -> Any:
     """Answer each call as drawn, until there is an answer; return the calls and the answer."""
-    calls = []
+    calls: list[Any] = []
     for _ in range(5):
         step = decide(observed, NOW)
         if isinstance(step, Answer):
@@ -122,7 +127,13 @@ def drive(decide, observed, pool, listing, outcome, operation=""):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(parents(), pools, listings, st.none() | provider_errors, nodes, st.booleans(), operations)
 def test_no_answer_of_the_provider_breaks_an_invariant(
-    parent, pool, listing, outcome, related, finalizing, operation
+    parent: Any,
+    pool: Any,
+    listing: Any,
+    outcome: Any,
+    related: Any,
+    finalizing: Any,
+    operation: Any,
 ) -> None:
     decide = finalize.decide if finalizing else sync.decide
     observed = observe(parse_sync(body(parent, related, finalizing)))
@@ -155,7 +166,7 @@ def test_no_answer_of_the_provider_breaks_an_invariant(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.just(machine()) | parents(), pools, listings, nodes, st.booleans(), operations)
 def test_the_answer_fed_back_is_the_answer(
-    parent, pool, listing, related, finalizing, operation
+    parent: Any, pool: Any, listing: Any, related: Any, finalizing: Any, operation: Any
 ) -> None:
     """Else the status that is written causes a sync that writes a status, without end."""
     decide = finalize.decide if finalizing else sync.decide
@@ -173,7 +184,9 @@ def test_the_answer_fed_back_is_the_answer(
 
 @settings(max_examples=100, deadline=None)
 @given(json_values, json_values, json_values)
-def test_any_json_as_request_is_answered_or_refused(parent, children, related) -> None:
+def test_any_json_as_request_is_answered_or_refused(
+    parent: Any, children: Any, related: Any
+) -> None:
     request = {"parent": parent, "children": children, "related": related}
     try:
         observed = observe(parse_sync(request))
@@ -184,7 +197,7 @@ def test_any_json_as_request_is_answered_or_refused(parent, children, related) -
 
 @settings(max_examples=80, deadline=None)
 @given(json_values)
-def test_an_edited_status_creates_and_deletes_nothing_that_would_not_be(status) -> None:
+def test_an_edited_status_creates_and_deletes_nothing_that_would_not_be(status: Any) -> None:
     """It may delay a call; a pool that is there and works is left alone whatever it says."""
     parent = {**machine(), "status": status}
     observed = observe(parse_sync(body(parent, [node()])))

@@ -1,7 +1,10 @@
 """One test per row of the transition table (reference 5.5), on the pure decision."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -30,11 +33,11 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SYSTEM = ListedPool("system", Ours("Succeeded"), is_system=True)
 
 
-def ago(**delta):
+def ago(**delta: Any) -> Any:
     return timestamp(NOW - timedelta(**delta))
 
 
-def conditions(**reasons):
+def conditions(**reasons: Any) -> Any:
     """Conditions that came about an hour ago, as in MachineLaunched='True/Launched'."""
     return [
         {
@@ -64,26 +67,26 @@ LAUNCHED = conditions(
 
 
 def seen(
-    pool=None,
+    pool: Any = None,
     *,
-    nodes=(),
-    fresh=True,
-    listing=None,
-    outcome=None,
-    operation="",
-    digest="",
-    **overrides,
-):
+    nodes: Any = (),
+    fresh: Any = True,
+    listing: Any = None,
+    outcome: Any = None,
+    operation: Any = "",
+    digest: Any = "",
+    **overrides: Any,
+) -> Any:
     found = observe(parse_sync(body(machine(**overrides), nodes)))
     found = replace(found, pool=pool, is_fresh=fresh, listing=listing, outcome=outcome)
     return replace(found, operation=operation, digest=digest)
 
 
-def pool_hint(state=""):
+def pool_hint(state: Any = "") -> Any:
     return {"pool": {"name": NAME, "provisioningState": state}}
 
 
-def sync(*args, **overrides):
+def sync(*args: Any, **overrides: Any) -> Any:
     """Without advice of the region: the table below is about the pool."""
     found = seen(*args, **overrides)
     return decide(replace(found, availability=found.availability or NO_ADVICE), NOW)
@@ -92,7 +95,7 @@ def sync(*args, **overrides):
 NO_ADVICE = Unknown(errors.Unreadable())
 
 
-def status_of(*args, **overrides):
+def status_of(*args: Any, **overrides: Any) -> Any:
     step = sync(*args, **overrides)
     assert isinstance(step, Answer), step
     return step.status
@@ -111,7 +114,7 @@ def status_of(*args, **overrides):
         ({"spec": {"resources": {"requests": {"storage": "99Ti"}}}}, "at most 2048Gi"),
     ],
 )
-def test_1_what_can_not_be_is_said_and_nothing_is_asked(overrides, part) -> None:
+def test_1_what_can_not_be_is_said_and_nothing_is_asked(overrides: Any, part: Any) -> None:
     step = sync(**overrides)
     assert reason(step.status) == "False/InvalidSpec"
     assert reason(step.status, "Stalled") == "True/InvalidSpec"
@@ -137,12 +140,12 @@ def test_a_pool_that_was_seen_is_polled_through_the_shared_list() -> None:
 
 
 @pytest.mark.parametrize("pool", [Absent(), Foreign(), Ours("Failed"), Ours("Canceled")])
-def test_what_may_lead_to_a_change_is_read_afresh(pool) -> None:
+def test_what_may_lead_to_a_change_is_read_afresh(pool: Any) -> None:
     assert sync(pool, fresh=False, status=pool_hint("Creating")) == ReadPool(fresh=True)
 
 
 @pytest.mark.parametrize("pool", [Absent(), Ours("Failed"), Ours("Canceled")])
-def test_and_acted_upon_in_the_next_call(pool) -> None:
+def test_and_acted_upon_in_the_next_call(pool: Any) -> None:
     listed = sync(pool, status=pool_hint("Creating"))
     assert listed.resync_seconds <= 2
     assert sync(fresh=False, status=listed.status) == ReadPool(fresh=True)
@@ -159,7 +162,7 @@ def test_a_list_that_is_older_than_what_was_seen_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize("state", ["Upgrading", "Updating", "Succeeded"])
-def test_a_list_that_shows_what_azure_is_at_work_on_is_believed(state) -> None:
+def test_a_list_that_shows_what_azure_is_at_work_on_is_believed(state: Any) -> None:
     launched = {"conditions": READY, **pool_hint("Succeeded")}
     assert isinstance(sync(Ours(state), fresh=False, nodes=[node()], status=launched), Answer)
 
@@ -176,7 +179,7 @@ def test_nothing_is_asked_for_a_machine_that_is_being_deleted() -> None:
     "error",
     [errors.Unreachable(), errors.Unanswered(), errors.Unreadable(), errors.ConfigError()],
 )
-def test_2_unknown_keeps_all_conditions_and_says_what_is_in_the_way(error) -> None:
+def test_2_unknown_keeps_all_conditions_and_says_what_is_in_the_way(error: Any) -> None:
     status = status_of(Unknown(error), status={"conditions": READY})
     assert reason(status) == "True/NodeReady"
     assert reason(status, "ProviderTrouble") == f"True/{error.reason}"
@@ -196,7 +199,9 @@ def test_2_the_wait_is_as_the_server_asks() -> None:
 
 
 @pytest.mark.parametrize(("lasted", "wait"), [(0, 15), (20, 20), (120, 120), (9999, 300)])
-def test_2_without_a_word_of_the_server_the_wait_grows_with_the_trouble(lasted, wait) -> None:
+def test_2_without_a_word_of_the_server_the_wait_grows_with_the_trouble(
+    lasted: Any, wait: Any
+) -> None:
     before = conditions(ProviderTrouble="True/ProviderUnreachable")
     before[0]["lastTransitionTime"] = ago(seconds=lasted)
     step = sync(Unknown(errors.Unreachable()), status={"conditions": before})
@@ -272,7 +277,7 @@ def test_5_absent_twice_is_in_the_next_call() -> None:
         Unknown(errors.Unreadable()),
     ],
 )
-def test_5_a_list_that_proves_nothing_is_unknown(listing) -> None:
+def test_5_a_list_that_proves_nothing_is_unknown(listing: Any) -> None:
     status = {"pool": {"name": NAME}, "absentSince": ago(seconds=45)}
     step = sync(Absent(), listing=listing, status=status)
     assert reason(step.status, "ProviderTrouble") == "True/ProviderUnreadable"
@@ -288,7 +293,7 @@ def test_6_absent_is_created() -> None:
 
 
 @pytest.mark.parametrize("finalizers", [[], None, ["foregroundDeletion"], "metacontroller.io/x"])
-def test_6_nothing_is_created_before_the_finalizer(finalizers) -> None:
+def test_6_nothing_is_created_before_the_finalizer(finalizers: Any) -> None:
     step = sync(Absent(), metadata={"finalizers": finalizers})
     assert reason(step.status) == "False/AwaitingFinalizer"
 
@@ -325,7 +330,9 @@ def test_6b_a_pool_that_appeared_is_looked_at() -> None:
         (errors.Forbidden(), 300, 1),
     ],
 )
-def test_6c_6d_6f_what_may_be_granted_later_is_asked_for_later(error, wait, count) -> None:
+def test_6c_6d_6f_what_may_be_granted_later_is_asked_for_later(
+    error: Any, wait: Any, count: Any
+) -> None:
     step = sync(Absent(), outcome=error)
     assert reason(step.status) == f"False/{error.reason}"
     assert step.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=wait))
@@ -338,7 +345,7 @@ def test_6c_a_pool_that_is_already_being_created_is_creating() -> None:
 
 
 @pytest.mark.parametrize("error", [errors.SkuNotAvailable(), errors.SpotRefused()])
-def test_6e_a_refusal_is_final_for_the_machine(error) -> None:
+def test_6e_a_refusal_is_final_for_the_machine(error: Any) -> None:
     first = sync(Absent(), outcome=error)
     assert reason(first.status, "Stalled") == f"True/{error.reason}"
     later = decide(seen(Absent(), status=first.status), NOW + timedelta(days=2))
@@ -364,7 +371,7 @@ DENIED = [
         {"digest": "another"},
     ],
 )
-def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error, change) -> None:
+def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error: Any, change: Any) -> None:
     first = sync(Absent(), outcome=error, digest="one")
     assert isinstance(sync(Absent(), status=first.status, digest="one"), Answer)
     assert isinstance(
@@ -373,14 +380,14 @@ def test_6e_6f_a_change_of_what_is_asked_is_tried_at_once(error, change) -> None
 
 
 @pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
-def test_6d_no_change_overtakes_a_server_that_asked_for_time(error) -> None:
+def test_6d_no_change_overtakes_a_server_that_asked_for_time(error: Any) -> None:
     first = sync(Absent(), outcome=errors.QuotaExceeded(), digest="one")
     second = sync(Absent(), outcome=error, status=first.status, digest="two")
     assert isinstance(sync(Absent(), status=second.status, digest="three"), Answer)
 
 
 @pytest.mark.parametrize("error", [errors.Throttled(), errors.Busy()])
-def test_6d_a_delay_is_no_news_where_there_is_a_reason(error) -> None:
+def test_6d_a_delay_is_no_news_where_there_is_a_reason(error: Any) -> None:
     first = sync(Absent(), outcome=errors.QuotaExceeded("c", "d"))
     second = sync(Absent(), outcome=error, status=first.status)
     assert second.status["conditions"] == first.status["conditions"]
@@ -399,15 +406,19 @@ def test_6d_a_delay_is_no_news_where_there_is_a_reason(error) -> None:
         (errors.Forbidden(), [300, 600, 1200, 2400, 3600, 3600]),
     ],
 )
-def test_6c_6f_the_same_trouble_again_is_asked_for_less_and_less_often(error, waits) -> None:
-    status, now, found = {}, NOW, []
+def test_6c_6f_the_same_trouble_again_is_asked_for_less_and_less_often(
+    error: Any, waits: Any
+) -> None:
+    status: dict[str, Any] = {}
+    now, found = NOW, []
     for _ in waits:
         step = decide(
             replace(seen(Absent(), outcome=error, status=status), availability=NO_ADVICE), now
         )
-        found.append(
-            int((parse_timestamp(step.status["attempt"]["retryAfter"]) - now).total_seconds())
-        )
+        assert isinstance(step, Answer)
+        again = parse_timestamp(step.status["attempt"]["retryAfter"])
+        assert again is not None
+        found.append(int((again - now).total_seconds()))
         status, now = step.status, now + timedelta(seconds=step.resync_seconds)
     assert found == waits
 
@@ -439,7 +450,7 @@ def test_6g_a_request_that_was_never_sent_leaves_no_trace_of_a_pool() -> None:
 
 
 @pytest.mark.parametrize("state", ["Creating", "Updating", "Scaling", "Reticulating"])
-def test_7_any_state_that_is_not_an_end_is_creating(state) -> None:
+def test_7_any_state_that_is_not_an_end_is_creating(state: Any) -> None:
     status = status_of(Ours(state))
     assert reason(status) == "False/Creating"
     assert reason(status, "Reconciling") == "True/Creating"
@@ -463,7 +474,7 @@ def test_8_a_failed_pool_is_deleted_as_it_was_read() -> None:
         assert sync(Ours(state, etag="e1"), status=said.status) == DeletePool("e1")
 
 
-def failed(pool, **more):
+def failed(pool: Any, **more: Any) -> Any:
     """What is said and done after the failure of the pool has been told."""
     return sync(pool, status=sync(pool).status, **more)
 
@@ -485,7 +496,9 @@ def test_8_an_etag_that_never_matches_is_asked_for_less_and_less_often_and_then_
     assert isinstance(sync(fresh=False, status=first.status), Answer)
     soon = NOW + timedelta(seconds=2)
     found = seen(Ours("Failed", "e2"), outcome=errors.EtagMismatch(), status=first.status)
-    assert decide(found, soon).resync_seconds >= 15
+    second = decide(found, soon)
+    assert isinstance(second, Answer)
+    assert second.resync_seconds >= 15
     late = decide(seen(Ours("Failed", "e9"), status=first.status), NOW + timedelta(minutes=3))
     assert late == DeletePool("")
 
@@ -498,7 +511,7 @@ def test_8_an_etag_that_never_matches_is_asked_for_less_and_less_often_and_then_
         (errors.SkuNotAvailable(), "SkuNotAvailable", 600),
     ],
 )
-def test_8_the_owner_reads_why_it_failed(error, expected, wait) -> None:
+def test_8_the_owner_reads_why_it_failed(error: Any, expected: Any, wait: Any) -> None:
     step = sync(Ours("Failed", "e1", error), outcome=Deleted())
     assert reason(step.status) == f"False/{expected}"
     assert step.status["attempt"]["retryAfter"] == timestamp(NOW + timedelta(seconds=wait))
@@ -509,7 +522,7 @@ def test_8_the_owner_reads_why_it_failed(error, expected, wait) -> None:
 
 
 @pytest.mark.parametrize("error", [errors.Busy(), errors.EtagMismatch(), errors.Unanswered()])
-def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error) -> None:
+def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error: Any) -> None:
     step = failed(Ours("Failed", "e1"), outcome=error)
     assert reason(step.status) == "False/PoolFailed"
     assert reason(step.status, "ProviderTrouble") == f"True/{error.reason}"
@@ -520,8 +533,8 @@ def test_8_a_deletion_that_was_not_accepted_is_asked_for_again(error) -> None:
 @pytest.mark.parametrize(
     "why", [errors.SetupFailed("VMExtensionProvisioningError", "exit status=1"), aks.NoDriver()]
 )
-def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(why) -> None:
-    status = {}
+def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(why: Any) -> None:
+    status: dict[str, Any] = {}
     for tries in (1, 2, 3):
         status = {**status, **pool_hint("Failed")}
         step = sync(Ours("Failed", "e1", why), outcome=Deleted(), status=status)
@@ -536,7 +549,9 @@ def test_8_a_node_that_can_not_be_set_up_is_made_three_times_and_not_a_fourth(wh
     assert message.startswith("3 nodes in a row")
     assert f"kubectl annotate machine {NAME} -n ml kaito.sh/retry=" in message
     again = {"annotations": {"kaito.sh/retry": "1"}}
-    assert decide(seen(Absent(), status=given_up.status, metadata=again), later).resync_seconds <= 2
+    looked = decide(seen(Absent(), status=given_up.status, metadata=again), later)
+    assert isinstance(looked, Answer)
+    assert looked.resync_seconds <= 2
 
 
 def test_8_a_deletion_that_failed_is_asked_for_again_after_a_while_and_is_not_another_node() -> (
@@ -633,7 +648,7 @@ NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
         (node(gpus="0"), "ResourceNotRegistered"),
     ],
 )
-def test_12_a_node_that_is_not_usable_yet_is_registered(found, expected) -> None:
+def test_12_a_node_that_is_not_usable_yet_is_registered(found: Any, expected: Any) -> None:
     spec = {"startupTaints": [{"key": "setup", "effect": "NoSchedule"}]}
     status = status_of(Ours("Succeeded"), nodes=[found], spec=spec)
     assert reason(status, "MachineRegistered") == "True/Registered"
@@ -644,7 +659,7 @@ def test_12_a_node_that_is_not_usable_yet_is_registered(found, expected) -> None
 @pytest.mark.parametrize(
     "size", ["Standard_D4s_v3", "Standard_NP10s", "Standard_NV4as_v4", "Standard_ND96isr_MI300X_v5"]
 )
-def test_12_a_size_without_nvidia_gpu_needs_none(size) -> None:
+def test_12_a_size_without_nvidia_gpu_needs_none(size: Any) -> None:
     requirement = {"key": "node.kubernetes.io/instance-type", "operator": "In"}
     spec = {"requirements": [{**requirement, "values": [size]}]}
     assert (
@@ -664,7 +679,7 @@ def test_13_ready_shows_the_node_in_round_numbers() -> None:
 
 
 @pytest.mark.parametrize("nodes", [[], [node(ready="Unknown")], [node(gpus="0")]])
-def test_14_a_node_that_was_ready_and_is_not_is_left_to_its_owner(nodes) -> None:
+def test_14_a_node_that_was_ready_and_is_not_is_left_to_its_owner(nodes: Any) -> None:
     before = {"conditions": READY, "nodeName": "aks-node-0"}
     status = status_of(Ours("Succeeded"), nodes=nodes, status=before)
     assert condition(status, "Ready")["status"] == "False"
@@ -690,7 +705,7 @@ def test_14_after_ten_minutes_it_is_lost() -> None:
 
 @pytest.mark.parametrize("before", [READY, DOWN])
 def test_14_whether_azure_itself_is_at_work_is_asked_at_first_and_before_it_is_called_lost(
-    before,
+    before: Any,
 ) -> None:
     step = sync(Ours("Succeeded"), operation=None, status={"conditions": before})
     assert step == ReadOperation()
@@ -707,7 +722,7 @@ def test_14_whether_azure_itself_is_at_work_is_asked_at_first_and_before_it_is_c
     ],
 )
 @pytest.mark.parametrize("before", [READY, DOWN])
-def test_14_nothing_is_lost_while_azure_is_at_work(pool, operation, before) -> None:
+def test_14_nothing_is_lost_while_azure_is_at_work(pool: Any, operation: Any, before: Any) -> None:
     status = status_of(pool, operation=operation, status={"conditions": before})
     assert reason(status) == "False/NodeUpdating"
     assert reason(status, "NodeUnhealthy") == ""

@@ -1,10 +1,13 @@
+from __future__ import annotations
+
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 
-def modules_after(statement):
+def modules_after(statement: Any) -> Any:
     found = subprocess.run(
         [sys.executable, "-c", f"{statement}; import sys; print(*sys.modules)"],
         capture_output=True,
@@ -33,7 +36,7 @@ def test_the_machine_hook_loads_no_credentials_for_a_stand_in() -> None:
 @pytest.mark.parametrize(
     ("provider", "foreign"), [("karpenter", {"azure"}), ("byo", {"azure", "kubernetes"})]
 )
-def test_a_provider_loads_no_other_cloud(provider, foreign) -> None:
+def test_a_provider_loads_no_other_cloud(provider: Any, foreign: Any) -> None:
     loaded = modules_after(
         "from kaito_hooks.providers.table import provider_of; import os;"
         f"print(type(provider_of('{provider}', os.environ, None)).__name__)"

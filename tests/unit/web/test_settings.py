@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +43,7 @@ def test_defaults_need_the_least_that_can_be_said() -> None:
 
 @pytest.mark.parametrize("name", MACHINE)
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_missing_setting_of_the_machine_hook_is_named(name, value) -> None:
+def test_a_missing_setting_of_the_machine_hook_is_named(name: Any, value: Any) -> None:
     env = {key: item for key, item in MACHINE.items() if key != name}
     if value is not None:
         env[name] = value
@@ -49,7 +52,7 @@ def test_a_missing_setting_of_the_machine_hook_is_named(name, value) -> None:
 
 
 @pytest.mark.parametrize("name", WORKSPACE)
-def test_a_missing_setting_of_the_workspace_hook_is_named(name) -> None:
+def test_a_missing_setting_of_the_workspace_hook_is_named(name: Any) -> None:
     with pytest.raises(InvalidSettings, match=name):
         WorkspaceSettings.from_environ({k: v for k, v in WORKSPACE.items() if k != name})
 
@@ -62,7 +65,7 @@ def test_a_missing_setting_of_the_workspace_hook_is_named(name) -> None:
         ("KAITO_HOOK_TOKEN_FILE", "/nonexistent/token"),
     ],
 )
-def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value) -> None:
+def test_a_malformed_setting_of_the_workspace_hook_is_named(name: Any, value: Any) -> None:
     with pytest.raises(InvalidSettings, match=name):
         WorkspaceSettings.from_environ({**WORKSPACE, name: value})
 
@@ -85,7 +88,7 @@ def test_a_malformed_setting_of_the_workspace_hook_is_named(name, value) -> None
         ("ARM_ENDPOINT", "http://127.0.0.1@example.org"),
     ],
 )
-def test_a_malformed_setting_of_the_machine_hook_is_named(name, value) -> None:
+def test_a_malformed_setting_of_the_machine_hook_is_named(name: Any, value: Any) -> None:
     with pytest.raises(InvalidSettings, match=name):
         AksSettings.from_environ({**MACHINE, name: value})
 
@@ -151,6 +154,6 @@ def test_karpenter_needs_no_setting_on_aks() -> None:
         ("KAITO_NODE_CLASS_NAME", "Default"),
     ],
 )
-def test_a_malformed_setting_of_karpenter_is_named(name, value) -> None:
+def test_a_malformed_setting_of_karpenter_is_named(name: Any, value: Any) -> None:
     with pytest.raises(InvalidSettings, match=name):
         KarpenterSettings.from_environ({name: value})

@@ -1,8 +1,10 @@
+from __future__ import annotations
+
 import io
 import json
 import os
 import threading
-from typing import Never
+from typing import Any, Never
 
 import pytest
 from flask.testing import FlaskClient
@@ -18,12 +20,12 @@ PARENT = {
 BODY = {"parent": PARENT, "children": {}, "related": {}, "finalizing": False}
 
 
-def echo(body):
+def echo(body: Any) -> Any:
     parse_sync(body)
     return {"status": {}, "children": []}
 
 
-def client(hook=echo, **more) -> FlaskClient:
+def client(hook: Any = echo, **more: Any) -> FlaskClient:
     return create_app({"/machine/sync": hook}, **{"log_stream": io.StringIO()} | more).test_client()
 
 
@@ -51,16 +53,16 @@ def test_answers_a_request_with_200_and_its_length() -> None:
         b"[" * 200_000,
     ],
 )
-def test_a_body_that_is_no_request_is_400(body) -> None:
+def test_a_body_that_is_no_request_is_400(body: Any) -> None:
     answer = client().post("/machine/sync", data=body)
     assert answer.status_code == 400
-    assert answer.json["error"]
+    assert answer.get_json()["error"]
 
 
 def test_an_internal_error_is_500_and_says_nothing_of_the_object() -> None:
     log = io.StringIO()
 
-    def fail(body) -> Never:
+    def fail(body: Any) -> Never:
         raise KeyError("hunter2")
 
     answer = client(fail, log_stream=log).post("/machine/sync", json=BODY)
@@ -76,7 +78,7 @@ def test_an_answer_that_is_no_json_is_500_and_never_an_empty_success() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/machine", "/machine/sync/deeper", "/metrics/x"])
-def test_an_unknown_path_is_404(path) -> None:
+def test_an_unknown_path_is_404(path: Any) -> None:
     assert client().post(path, json=BODY).status_code == 404
 
 
@@ -87,7 +89,7 @@ def test_a_wrong_method_is_405() -> None:
 
 
 @pytest.mark.parametrize("path", ["/machine/sync/", "//machine/sync"])
-def test_no_spelling_of_a_path_is_redirected(path) -> None:
+def test_no_spelling_of_a_path_is_redirected(path: Any) -> None:
     assert client().post(path, json=BODY).status_code in (200, 404)
 
 
@@ -110,7 +112,7 @@ def test_health_is_independent_of_readiness() -> None:
         ("bearer right", 200),
     ],
 )
-def test_a_token_is_asked_for_when_set(header, status) -> None:
+def test_a_token_is_asked_for_when_set(header: Any, status: Any) -> None:
     headers = {"Authorization": header} if header else {}
     answer = client(token="right").post("/machine/sync", json=BODY, headers=headers)
     assert answer.status_code == status
@@ -122,7 +124,7 @@ def test_more_calls_than_the_limit_are_429_with_a_whole_retry_after(
     monkeypatch.setattr("kaito_hooks.web.MAX_IN_FLIGHT", 1)
     entered, leave = threading.Event(), threading.Event()
 
-    def wait(body):
+    def wait(body: Any) -> Any:
         entered.set()
         assert leave.wait(10)
         return {"status": {}}
@@ -185,8 +187,8 @@ def test_metrics_count_calls_by_route_and_code() -> None:
 
 
 def test_a_hook_may_refuse_a_body() -> None:
-    def refuse(body) -> Never:
+    def refuse(body: Any) -> Never:
         raise BadRequest("`parent` must be an object")
 
     answer = client(refuse).post("/machine/sync", json=BODY)
-    assert (answer.status_code, answer.json["error"]) == (400, "`parent` must be an object")
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "`parent` must be an object")

@@ -53,8 +53,9 @@ class Clocked:
         body = request({**self.parent, "status": self.status}, children, pods)
         answer = self.client.post("/workspace/sync", json=body)
         wire.check("/workspace/sync", body, answer.status_code, answer.data)
-        self.status = answer.json["status"]
-        return dict(answer.json)
+        found: dict[str, Any] = answer.get_json()
+        self.status = found["status"]
+        return found
 
 
 def at(moment: datetime) -> str:
