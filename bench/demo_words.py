@@ -59,7 +59,7 @@ def answer_to(word: str, weights: Path, registry: Registry, folder: Path) -> str
 
 def ask(flags: list[str], **more: Any) -> str:
     """Serve the model as the demo does, and ask it once."""
-    engine = serve.load_engine(serve.parse_flags(["--torch_dtype", "float32", *flags]))
+    engine = serve.load_engine(serve.parser().parse_args(["--torch_dtype", "float32", *flags]))
     body = json.dumps(chat_body(lesson.QUESTION) | more).encode()
     reply = engine.submit(parse_chat(body, PIPELINES[0])).result()
     engine.stop()

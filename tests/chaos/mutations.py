@@ -16,6 +16,7 @@ from kaito_hooks.machine.api import Machine
 from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import Absent, ListedPool, Listing, Ours, PoolRef, Unknown
 from kaito_hooks.providers.aks import provider as aks
+from kaito_hooks.providers.aks.rate_limiter import PutRateLimiter
 from kaito_hooks.providers.aks.sweep import orphans, sweep
 from kaito_hooks.providers.aks.sweep.orphans import KubernetesCluster, Verdict
 
@@ -158,7 +159,7 @@ def ask_without_a_pace() -> AbstractContextManager[Any]:
     @contextmanager
     def both() -> Iterator[None]:
         with (
-            patch.object(aks.PutRateLimiter, "take", lambda self, pool: None),
+            patch.object(PutRateLimiter, "take", lambda self, pool: None),
             patch.object(ProviderError, "wait_after", lambda self, tries: 10),
         ):
             yield

@@ -120,5 +120,7 @@ def uses() -> Iterator[tuple[str, str]]:
 
 
 def reason_named(node: ast.AST) -> str:
-    is_one = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    return node.attr if is_one and node.value.id == "Reason" else ""
+    match node:
+        case ast.Attribute(value=ast.Name(id="Reason"), attr=name):
+            return name
+    return ""

@@ -101,6 +101,6 @@ def test_the_node_of_a_machine_that_another_provider_made_is_never_forgotten() -
     parent["metadata"]["deletionTimestamp"] = timestamp(clock.now())
     for _ in range(5):
         clock.advance_to(clock.seconds() + 600)
-        answer = hook.post("/machine/finalize", json=body(parent, (), True)).json
+        answer = hook.post("/machine/finalize", json=body(parent, (), True)).get_json()
         assert answer["finalized"] is False
         parent["status"] = answer["status"]
