@@ -2,24 +2,25 @@
 
 from concurrent.futures import Future
 
-from kaito_runtime.serving.engine import ChatReply, QueueFullError
+from kaito_runtime.pod.termination import Failure
+from kaito_runtime.serving.engine import ChatReply, ChatRequest, QueueFullError
 
 
 class EchoEngine:
     """Answers with `answer`, or the prompt; `trouble` is raised instead, `held` keeps replies back."""
 
     def __init__(self) -> None:
-        self.trouble = None
+        self.trouble: BaseException | None = None
         self.answer = ""
         self.is_full = False
-        self.ended = Future()
-        self.held = []
+        self.ended: Future[Failure | None] = Future()
+        self.held: list[Future[ChatReply]] = []
         self.holds = False
 
-    def submit(self, request):
+    def submit(self, request: ChatRequest) -> Future[ChatReply]:
         if self.is_full:
             raise QueueFullError
-        reply = Future()
+        reply: Future[ChatReply] = Future()
         if self.trouble:
             reply.set_exception(self.trouble)
         elif self.holds:
@@ -32,7 +33,7 @@ class EchoEngine:
     def is_alive(self) -> bool:
         return not self.ended.done()
 
-    def waiting(self):
+    def waiting(self) -> int:
         return len(self.held)
 
     def stop(self) -> None:

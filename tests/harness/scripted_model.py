@@ -40,7 +40,7 @@ class ScriptedTokenizer:
     eos_token_id = None
     is_fast = False
 
-    def __init__(self, moment: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, moment: Callable[[], object] = lambda: None) -> None:
         self._moment = moment
 
     def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
@@ -66,7 +66,7 @@ class ScriptedModel:
     vocab_size = VOCABULARY
     generation_config = types.SimpleNamespace(eos_token_id=None)
 
-    def __init__(self, moment: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, moment: Callable[[], object] = lambda: None) -> None:
         self._moment = moment
         self.broken: BaseException | None = None
         """Raised by every generation from the time it is set, as a GPU does after an assert."""

@@ -24,6 +24,9 @@ threads.prepare()  # before anything imports torch
 
 USER, PASSWORD = "team", "s3cret-pass"
 
+FailureOf = Callable[..., Failure]
+"""Runs a program with these arguments and returns the Failure that it must raise."""
+
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
@@ -141,7 +144,7 @@ def web() -> Iterator[Web]:
 
 
 @pytest.fixture
-def failure_of() -> Callable[..., Failure]:
+def failure_of() -> FailureOf:
     def call(program: Callable[..., Any], *arguments: Any, **named: Any) -> Failure:
         with pytest.raises(Failure) as caught:
             program(*arguments, **named)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kaito_runtime.serving.engine import ChatRequest
 from kaito_runtime.serving.schema import (
     MESSAGES_REQUIRED,
     PROMPT_REQUIRED,
@@ -13,7 +14,7 @@ from kaito_runtime.serving.schema import (
 )
 
 
-def parse(content, pipeline="text-generation"):
+def parse(content: object, pipeline: str = "text-generation") -> ChatRequest:
     return parse_chat(json.dumps(content).encode(), pipeline)
 
 
@@ -68,7 +69,7 @@ def test_max_new_tokens_replaces_max_length() -> None:
         ({"prompt": "a", "generate_kwargs": {"num_beam_groups": 2}}, "text-generation", "support"),
     ],
 )
-def test_what_can_not_be_answered_is_400(content, pipeline, text) -> None:
+def test_what_can_not_be_answered_is_400(content: object, pipeline: str, text: str) -> None:
     with pytest.raises(BadRequestError, match=text):
         parse(content, pipeline)
 
@@ -95,7 +96,9 @@ def test_what_can_not_be_answered_is_400(content, pipeline, text) -> None:
         (b'{"messages": [1]}', "model_attributes_type", ["body", "messages", 0]),
     ],
 )  # fmt: skip
-def test_another_schema_is_422_with_the_place(body, kind, path) -> None:
+def test_another_schema_is_422_with_the_place(
+    body: bytes, kind: str, path: list[str | int]
+) -> None:
     with pytest.raises(SchemaError) as caught:
         parse_chat(body, "text-generation")
     (error,) = caught.value.detail

@@ -2,33 +2,50 @@
 
 import json
 import random
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kaito_contract.reasons import Reason
+from kaito_laptop.registry.server import Registry
 from kaito_runtime import check
 from kaito_runtime.transfer.pull import pull_urls
+from kaito_runtime.transfer.transport import Transport
+
+from tests.unit.runtime.conftest import FailureOf, Web
+
+Check = Callable[..., Mapping[str, Any]]
 
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 CONFIG = "training_config:\n  DatasetConfig: {shuffle_dataset: true}\n"
 ROW = json.dumps({"messages": MESSAGES}).encode()
 
 
-def parquet(rows: list[dict]) -> bytes:
+def parquet(rows: list[dict[str, Any]]) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=100)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 @pytest.fixture
-def run(web, registry, credentials, tmp_path: Path, transport):
+def run(
+    web: Web, registry: Registry, credentials: Path, tmp_path: Path, transport: Transport
+) -> Check:
     """Run check on `content` behind a URL."""
 
-    def call(content=ROW, path="/data.jsonl?sig=secret-signature", config=CONFIG, **flags):
-        web.files.setdefault(path.partition("?")[0], content)
+    def call(
+        content: bytes | None = ROW,
+        path: str = "/data.jsonl?sig=secret-signature",
+        config: str = CONFIG,
+        **flags: str | None,
+    ) -> Mapping[str, Any]:
+        if content is not None:
+            web.files.setdefault(path.partition("?")[0], content)
         (tmp_path / "c.yaml").write_text(config)
         arguments = {
             "data-url": web.url(path),
@@ -42,7 +59,9 @@ def run(web, registry, credentials, tmp_path: Path, transport):
     return call
 
 
-def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, registry) -> None:
+def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(
+    run: Check, registry: Registry
+) -> None:
     assert run() == {
         "rows": 1,
         "columns": ["messages"],
@@ -51,7 +70,7 @@ def test_good_data_and_a_good_password_pass_and_the_upload_is_cancelled(run, reg
     assert registry.storage.open_uploads() == []
 
 
-def test_large_parquet_is_read_by_range(run, web) -> None:
+def test_large_parquet_is_read_by_range(run: Check, web: Web) -> None:
     noise = random.Random(0)
     rows = [
         {"messages": [{"role": "user", "content": noise.randbytes(500).hex()}]}
@@ -62,7 +81,7 @@ def test_large_parquet_is_read_by_range(run, web) -> None:
     assert web.sent < len(content) / 2
 
 
-def test_parquet_is_read_from_a_server_without_range(run, web) -> None:
+def test_parquet_is_read_from_a_server_without_range(run: Check, web: Web) -> None:
     web.has_ranges = False
     assert run(parquet([{"messages": MESSAGES}] * 3), "/no-extension")["rows"] == 3
 
@@ -97,7 +116,13 @@ def test_parquet_is_read_from_a_server_without_range(run, web) -> None:
     ],
 )
 def test_data_that_can_not_be_trained_on_is_named(
-    run, web, failure_of, content, path, reason, says
+    run: Check,
+    web: Web,
+    failure_of: FailureOf,
+    content: bytes,
+    path: str,
+    reason: Reason,
+    says: str,
 ) -> None:
     if not content:
         web.has_ranges = False  # a range of nothing is an error of its own
@@ -119,13 +144,15 @@ def test_data_that_can_not_be_trained_on_is_named(
         (b'{"talk": [{"role": "user", "content": "x"}]}', "{messages_column: talk}", ["talk"]),
     ],
 )
-def test_other_columns_are_found_by_name_or_by_configuration(run, content, config, columns) -> None:
+def test_other_columns_are_found_by_name_or_by_configuration(
+    run: Check, content: bytes, config: str, columns: list[str]
+) -> None:
     report = run(content, "/data", config=f"training_config: {{DatasetConfig: {config}}}")
     assert report["columns"] == columns
 
 
 def test_a_configured_column_that_is_not_there_is_named_with_those_that_are(
-    run, failure_of
+    run: Check, failure_of: FailureOf
 ) -> None:
     config = "training_config: {DatasetConfig: {messages_column: chats}}"
     failure = failure_of(run, config=config)
@@ -135,7 +162,7 @@ def test_a_configured_column_that_is_not_there_is_named_with_those_that_are(
 
 
 def test_a_url_that_does_not_exist_is_unreachable_and_its_signature_is_not_shown(
-    run, failure_of
+    run: Check, failure_of: FailureOf
 ) -> None:
     failure = failure_of(run, None, "/absent.jsonl?sig=secret-signature")
     assert failure.reason is Reason.DATA_UNREACHABLE
@@ -144,7 +171,7 @@ def test_a_url_that_does_not_exist_is_unreachable_and_its_signature_is_not_shown
 
 
 def test_a_wrong_password_is_found_before_the_data_is_read(
-    run, web, wrong_credentials, failure_of
+    run: Check, web: Web, wrong_credentials: Path, failure_of: FailureOf
 ) -> None:
     failure = failure_of(run, credentials=str(wrong_credentials))
     assert failure.reason is Reason.PUSH_DENIED
@@ -161,11 +188,15 @@ def test_a_wrong_password_is_found_before_the_data_is_read(
         ({"data_url": "ftp://example.com/x"}, Reason.DATA_UNREACHABLE),
     ],
 )
-def test_each_input_that_can_not_be_used_has_its_reason(run, failure_of, flags, reason) -> None:
+def test_each_input_that_can_not_be_used_has_its_reason(
+    run: Check, failure_of: FailureOf, flags: dict[str, str], reason: Reason
+) -> None:
     assert failure_of(run, **flags).reason is reason
 
 
-def test_data_of_an_image_is_checked(run, registry, credentials, tmp_path: Path) -> None:
+def test_data_of_an_image_is_checked(
+    run: Check, registry: Registry, credentials: Path, tmp_path: Path
+) -> None:
     from kaito_runtime.transfer.push import push_files
 
     folder = tmp_path / "volume"
@@ -178,7 +209,7 @@ def test_data_of_an_image_is_checked(run, registry, credentials, tmp_path: Path)
 
 
 def test_a_download_survives_busy_answers_and_resumes_after_cuts(
-    web, tmp_path: Path, transport
+    web: Web, tmp_path: Path, transport: Transport
 ) -> None:
     content = random.Random(2).randbytes(100_000)
     web.files["/a.parquet"] = content
@@ -191,7 +222,7 @@ def test_a_download_survives_busy_answers_and_resumes_after_cuts(
 
 
 def test_a_download_starts_over_where_the_server_can_not_resume(
-    web, tmp_path: Path, transport
+    web: Web, tmp_path: Path, transport: Transport
 ) -> None:
     web.has_ranges = False
     web.files["/a"] = b"x" * 50_000
@@ -201,7 +232,7 @@ def test_a_download_starts_over_where_the_server_can_not_resume(
 
 
 def test_a_download_that_is_cut_for_ever_fails_and_leaves_nothing(
-    web, tmp_path: Path, transport, failure_of
+    web: Web, tmp_path: Path, transport: Transport, failure_of: FailureOf
 ) -> None:
     web.files["/a"] = b"x" * 50_000
     web.cuts = [0] * 30
@@ -210,6 +241,8 @@ def test_a_download_that_is_cut_for_ever_fails_and_leaves_nothing(
     assert not list((tmp_path / "to").iterdir())
 
 
-def test_two_urls_of_one_name_are_refused(web, tmp_path: Path, transport, failure_of) -> None:
+def test_two_urls_of_one_name_are_refused(
+    web: Web, tmp_path: Path, transport: Transport, failure_of: FailureOf
+) -> None:
     urls = [web.url("/a/x.parquet"), web.url("/b/x.parquet")]
     assert "rename" in failure_of(pull_urls, urls, tmp_path, transport).message

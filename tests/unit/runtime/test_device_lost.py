@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 
 from tests.harness.echo_engine import EchoEngine
+from tests.unit.runtime.conftest import FailureOf
 
 
 class AcceleratorError(RuntimeError):
@@ -62,12 +64,12 @@ SURVIVED = [
 
 
 @pytest.mark.parametrize("error", LOST, ids=str)
-def test_words_after_which_the_device_is_lost(error) -> None:
+def test_words_after_which_the_device_is_lost(error: BaseException) -> None:
     assert device.is_lost(error)
 
 
 @pytest.mark.parametrize("error", SURVIVED, ids=str)
-def test_words_that_the_device_survives(error) -> None:
+def test_words_that_the_device_survives(error: BaseException) -> None:
     assert not device.is_lost(error)
 
 
@@ -85,14 +87,14 @@ def test_an_error_that_followed_from_a_lost_device_is_one_too() -> None:
 
 @pytest.mark.runtime
 def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
-    weights, monkeypatch: pytest.MonkeyPatch, failure_of
+    weights: Path, monkeypatch: pytest.MonkeyPatch, failure_of: FailureOf
 ) -> None:
     from transformers import AutoModelForCausalLM
 
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
 
-    def lose(*_, **__) -> Never:
+    def lose(*_: object, **__: object) -> Never:
         raise LOST[1]
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lose)
@@ -102,14 +104,15 @@ def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
 
 
 @pytest.mark.parametrize("reason", [Reason.DEVICE_LOST, Reason.INTERNAL_ERROR])
-def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason) -> None:
+def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason: Reason) -> None:
     engine = EchoEngine()
 
-    def load():
+    def load() -> EchoEngine:
         threading.Timer(0.01, engine.ended.set_result, [Failure(reason, "x")]).start()
         return engine
 
     failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, "text-generation"))
+    assert failure
     assert failure.reason is reason
 
 
@@ -124,15 +127,19 @@ def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_pa
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdout
     try:
         while line := process.stdout.readline():
             if serve.READY in line:
                 break
 
-        def chat(prompt):
+        def chat(prompt: str) -> http.client.HTTPResponse:
             body = json.dumps({"prompt": prompt, "generate_kwargs": {"max_new_tokens": 2}})
             url = f"http://127.0.0.1:{port}/chat"
-            return urllib.request.urlopen(url, body.encode(), timeout=20)
+            answer: http.client.HTTPResponse = urllib.request.urlopen(
+                url, body.encode(), timeout=20
+            )
+            return answer
 
         assert json.loads(chat("Where").read()) == {"Result": "Whereaa"}
         with pytest.raises(urllib.error.HTTPError) as refused:

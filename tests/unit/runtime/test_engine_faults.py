@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from typing import Never
+from typing import TYPE_CHECKING, Any, Never
 
 import pytest
 
@@ -21,6 +22,11 @@ from kaito_runtime.serving.engine import (
     RequestRefusedError,
 )
 
+if TYPE_CHECKING:
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
+
+    from tests.harness.scripted_model import ScriptedModel
+
 pytestmark = pytest.mark.runtime
 
 SECONDS = 20
@@ -32,7 +38,9 @@ def ask(prompt: str = "Where", **generation: object) -> ChatRequest:
     return ChatRequest(prompt=prompt, generation=settings, return_full_text=False)
 
 
-def running(moment=lambda: None, **named):
+def running(
+    moment: Callable[[], object] = lambda: None, **named: Any
+) -> tuple[BatchingEngine, ScriptedModel]:
     from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
@@ -42,13 +50,13 @@ def running(moment=lambda: None, **named):
 
 
 @pytest.fixture
-def engine():
+def engine() -> Iterator[BatchingEngine]:
     engine, _ = running()
     yield engine
     engine.stop()
 
 
-def assert_answers(engine) -> None:
+def assert_answers(engine: BatchingEngine) -> None:
     assert engine.submit(ask()).result(SECONDS).text == "aaa"
     assert engine.is_alive()
 
@@ -81,14 +89,16 @@ def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing() -> No
         ("\U0001f9a6", RequestRefusedError),  # a token that the model does not have
     ],
 )
-def test_what_one_request_raises_is_its_own_answer(engine, prompt, answer) -> None:
+def test_what_one_request_raises_is_its_own_answer(
+    engine: BatchingEngine, prompt: str, answer: type[Exception]
+) -> None:
     with pytest.raises(answer):
         engine.submit(ask(prompt)).result(SECONDS)
     assert_answers(engine)
 
 
 @pytest.mark.parametrize("trouble", ["OutOfMemory", "RuntimeError", "Panic"])
-def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble) -> None:
+def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble: str) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def moment() -> None:
@@ -124,13 +134,15 @@ def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble) -> None:
         ({"stop_strings": [[[]]]}, "texts"),
     ],
 )
-def test_settings_that_would_harm_others_are_refused_by_name(engine, generation, says) -> None:
+def test_settings_that_would_harm_others_are_refused_by_name(
+    engine: BatchingEngine, generation: dict[str, Any], says: str
+) -> None:
     with pytest.raises(RequestRefusedError, match=says):
         engine.submit(ask(**generation)).result(SECONDS)
     assert_answers(engine)
 
 
-def test_settings_that_are_no_json_are_refused_at_once(engine) -> None:
+def test_settings_that_are_no_json_are_refused_at_once(engine: BatchingEngine) -> None:
     nested: list[object] = []
     for _ in range(100_000):
         nested = [nested]
@@ -181,9 +193,11 @@ def test_ten_thousand_random_requests_and_disconnects_leave_an_engine_that_answe
     asked = full = 0
     while asked < 10_000:
         prompt = "Where" if chance.random() < 0.6 else chance.choice(prompts)
-        lengths = chance.choice([{"max_new_tokens": chance.randint(1, 4)},
+        lengths: dict[str, int | None] = chance.choice([{"max_new_tokens": chance.randint(1, 4)},
                                  {"max_new_tokens": None, "max_length": chance.randint(1, 12)}])  # fmt: skip
-        settings = chance.choice([{}, {}, {"num_return_sequences": 2}, {"top_k": 5}])
+        settings: dict[str, int] = chance.choice(
+            [{}, {}, {"num_return_sequences": 2}, {"top_k": 5}]
+        )
         try:
             pending.append(engine.submit(ask(prompt, **lengths, **settings)))
             asked += 1
@@ -215,6 +229,7 @@ def test_a_lost_device_ends_the_engine_and_tells_everyone_who_waits(
     go.set()
     assert {type(reply.exception(SECONDS)) for reply in replies} == {EngineEndedError}
     failure = engine.ended.result(SECONDS)
+    assert failure
     assert failure.reason is Reason.DEVICE_LOST
     assert "device-side assert triggered" in failure.message
     assert not engine.is_alive()
@@ -231,12 +246,16 @@ def test_a_lost_device_ends_the_engine_and_tells_everyone_who_waits(
         (ValueError("no request is to blame"), Reason.DEVICE_LOST),
     ],
 )
-def test_an_engine_that_can_not_prove_itself_after_an_error_ends(broken, reason) -> None:
+def test_an_engine_that_can_not_prove_itself_after_an_error_ends(
+    broken: Exception, reason: Reason
+) -> None:
     engine, model = running()
     assert_answers(engine)
     model.broken = broken
     assert engine.submit(ask()).exception(SECONDS)
-    assert engine.ended.result(SECONDS).reason is reason
+    failure = engine.ended.result(SECONDS)
+    assert failure
+    assert failure.reason is reason
     engine.stop()
 
 
@@ -268,7 +287,7 @@ def test_the_end_of_the_thread_for_any_reason_is_told_to_everyone(
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whenever_the_device_is_lost_every_request_has_an_answer(
-    seed, capsys: pytest.CaptureFixture[str]
+    seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(seed)
     engine, model = running()
@@ -292,7 +311,9 @@ def test_whenever_the_device_is_lost_every_request_has_an_answer(
         thread.join()
     client()  # the last word: if the engine lives still, it learns now
     assert not wait(replies, SECONDS).not_done
-    assert engine.ended.result(SECONDS).reason is Reason.DEVICE_LOST
+    failure = engine.ended.result(SECONDS)
+    assert failure
+    assert failure.reason is Reason.DEVICE_LOST
     engine.stop()
 
 

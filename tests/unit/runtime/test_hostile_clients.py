@@ -18,9 +18,11 @@ from kaito_runtime.serving.http.limits import Limits
 
 from tests.harness.chat_world import World, chunked, one_answer, parsed, post, soon
 
+Play = Callable[..., None]
+
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """Run a story against a server of its own, without Python's collector of reference cycles.
 
     In a process with torch the collector looks at old objects once in hours: what waits for it stays.
@@ -52,7 +54,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, kind: type, remember: Callable[..., None]) -> None:
-    make = kind.__init__
+    make = kind.__init__  # type: ignore[misc]  # of a class, and no instance
 
     def make_it_known(self: object, *arguments: object, **named: object) -> None:
         make(self, *arguments, **named)
@@ -80,7 +82,7 @@ CUT = {
 
 @pytest.mark.parametrize("way", ["closed", "half closed", "reset"])
 @pytest.mark.parametrize("sent", CUT.values(), ids=CUT)
-def test_a_request_that_ends_early_leaves_nothing(play, sent, way) -> None:
+def test_a_request_that_ends_early_leaves_nothing(play: Play, sent: bytes, way: str) -> None:
     async def story(world: World) -> None:
         clients = [await world.send(sent) for _ in range(3)]
         await soon(lambda: world.begun >= 3)
@@ -121,7 +123,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
-def test_a_request_that_can_not_be_is_refused_with_its_status(play, sent, status) -> None:
+def test_a_request_that_can_not_be_is_refused_with_its_status(
+    play: Play, sent: bytes, status: int
+) -> None:
     async def story(world: World) -> None:
         answer = await world.answer_to(sent)
         assert parsed(answer)[0] == status, answer
@@ -130,7 +134,7 @@ def test_a_request_that_can_not_be_is_refused_with_its_status(play, sent, status
     play(story, body_bytes=6_000, linger_seconds=0.01)
 
 
-def test_a_refused_body_is_read_for_a_while_so_that_the_answer_arrives(play) -> None:
+def test_a_refused_body_is_read_for_a_while_so_that_the_answer_arrives(play: Play) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(post(b"x" * 100, length=1_000_000))
         status, headers, body = parsed(await one_answer(reader))
@@ -155,7 +159,9 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("sent", "more", "limit"), SLOW.values(), ids=SLOW)
-def test_a_slow_client_is_let_go_with_a_word(play, sent, more, limit) -> None:
+def test_a_slow_client_is_let_go_with_a_word(
+    play: Play, sent: bytes, more: bytes, limit: str
+) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(sent)
         answer = asyncio.ensure_future(one_answer(reader))
@@ -169,7 +175,7 @@ def test_a_slow_client_is_let_go_with_a_word(play, sent, more, limit) -> None:
     play(story, **{limit: 0.05})
 
 
-def test_an_idle_connection_is_closed_without_a_word(play) -> None:
+def test_an_idle_connection_is_closed_without_a_word(play: Play) -> None:
     async def story(world: World) -> None:
         reader, writer = await world.send(b"GET / HTTP/1.1\r\nHost: kaito\r\n\r\n")
         assert parsed(await one_answer(reader))[0] == 200
@@ -180,7 +186,7 @@ def test_an_idle_connection_is_closed_without_a_word(play) -> None:
     play(story, idle_seconds=0.02)
 
 
-def test_an_answer_that_nobody_takes_off_is_given_up(play) -> None:
+def test_an_answer_that_nobody_takes_off_is_given_up(play: Play) -> None:
     async def story(world: World) -> None:
         with socket.socket() as lazy:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -197,7 +203,7 @@ def test_an_answer_that_nobody_takes_off_is_given_up(play) -> None:
     play(story, answer_seconds=0.05)
 
 
-def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play) -> None:
+def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play: Play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         _, writer = await world.send(post(b'{"prompt": "Where"}'))
@@ -210,7 +216,7 @@ def test_a_client_that_hangs_up_while_it_is_answered_leaves_nothing(play) -> Non
     play(story)
 
 
-def test_the_slowest_connection_makes_room_for_the_next(play) -> None:
+def test_the_slowest_connection_makes_room_for_the_next(play: Play) -> None:
     async def story(world: World) -> None:
         oldest, *others = [await world.send(b"POST /chat HTT") for _ in range(3)]
         await soon(lambda: world.server.open_connections == 3)
@@ -225,7 +231,7 @@ def test_the_slowest_connection_makes_room_for_the_next(play) -> None:
     play(story, connections=3)
 
 
-def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(play) -> None:
+def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(play: Play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         busy = [await world.send(post(b'{"prompt": "Where"}')) for _ in range(3)]
@@ -240,7 +246,7 @@ def test_where_all_connections_are_being_answered_the_next_is_told_to_come_back(
     play(story, connections=3)
 
 
-def test_the_slowest_body_makes_room_for_the_next(play) -> None:
+def test_the_slowest_body_makes_room_for_the_next(play: Play) -> None:
     async def story(world: World) -> None:
         half = post(b"x" * 1_000, length=1_900)
         oldest, other = await world.send(half), await world.send(half)
@@ -256,7 +262,7 @@ def test_the_slowest_body_makes_room_for_the_next(play) -> None:
     play(story, body_bytes=2_000, bodies_bytes=3_000)
 
 
-def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play) -> None:
+def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play: Play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         long = post(json.dumps({"prompt": "x" * 1_500}).encode())
@@ -271,7 +277,7 @@ def test_where_all_bodies_are_being_answered_the_next_is_told_to_come_back(play)
     play(story, body_bytes=2_000, bodies_bytes=3_000)
 
 
-def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play) -> None:
+def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play: Play) -> None:
     async def story(world: World) -> None:
         world.engine.holds = True
         reader, writer = await world.send(post(b'{"prompt": "Where"}'))
@@ -290,7 +296,7 @@ def test_what_a_client_sends_ahead_stays_outside_and_changes_no_answer(play) -> 
     play(story)
 
 
-def test_requests_in_one_go_are_answered_in_turn(play) -> None:
+def test_requests_in_one_go_are_answered_in_turn(play: Play) -> None:
     async def story(world: World) -> None:
         asked = [b'{"prompt": "%d"}' % number for number in range(5)]
         reader, writer = await world.send(b"".join(map(post, asked)))
@@ -302,7 +308,7 @@ def test_requests_in_one_go_are_answered_in_turn(play) -> None:
     play(story)
 
 
-def test_a_body_that_waits_to_be_asked_for_is_asked_for(play) -> None:
+def test_a_body_that_waits_to_be_asked_for_is_asked_for(play: Play) -> None:
     async def story(world: World) -> None:
         body = b'{"prompt": "Where"}'
         head = post(b"", "Expect: 100-continue", length=len(body))
@@ -316,7 +322,7 @@ def test_a_body_that_waits_to_be_asked_for_is_asked_for(play) -> None:
     play(story)
 
 
-def test_a_form_by_its_type_is_json_all_the_same(play) -> None:
+def test_a_form_by_its_type_is_json_all_the_same(play: Play) -> None:
     async def story(world: World) -> None:
         form = "Content-Type: application/x-www-form-urlencoded"  # what curl -d says
         assert parsed(await world.answer_to(post(b'{"prompt": "a"}', form)))[0] == 200
@@ -325,7 +331,7 @@ def test_a_form_by_its_type_is_json_all_the_same(play) -> None:
     play(story)
 
 
-def test_an_engine_that_ends_answers_503_and_when_to_come_back(play) -> None:
+def test_an_engine_that_ends_answers_503_and_when_to_come_back(play: Play) -> None:
     async def story(world: World) -> None:
         world.engine.trouble = EngineEndedError()
         status, headers, _ = parsed(await world.answer_to(post(b'{"prompt": "a"}')))
@@ -336,7 +342,7 @@ def test_an_engine_that_ends_answers_503_and_when_to_come_back(play) -> None:
     play(story)
 
 
-def test_the_metrics_count_connections_and_those_that_were_dropped(play) -> None:
+def test_the_metrics_count_connections_and_those_that_were_dropped(play: Play) -> None:
     async def story(world: World) -> None:
         await world.answer_to(post(LARGE))
         text = (await world.answer_to(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")).decode()

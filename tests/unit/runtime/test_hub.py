@@ -4,9 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.unit.runtime.conftest import Web
+
+Pull = Callable[..., tuple[subprocess.CompletedProcess[str], dict[str, Any]]]
 
 SHA = "a" * 40
 FILES = {
@@ -18,7 +24,7 @@ FILES = {
 
 
 @pytest.fixture
-def hub(web):
+def hub(web: Web) -> str:
     """Make the web server answer as the hub does for one model."""
     about = {"id": "org/model", "sha": SHA, "private": False, "tags": [], "downloads": 0,
              "siblings": [{"rfilename": name} for name in FILES]}  # fmt: skip
@@ -36,8 +42,10 @@ def hub(web):
 
 
 @pytest.fixture
-def pull(tmp_path: Path):
-    def call(endpoint, repository="org/model", revision="main", **environment):
+def pull(tmp_path: Path) -> Pull:
+    def call(
+        endpoint: str, repository: str = "org/model", revision: str = "main", **environment: str
+    ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
         line = [sys.executable, "-m", "kaito_runtime.transfer.pull", "weights"]
         line += ["--repository", repository, "--revision", revision, "--to", "/weights"]
         done = subprocess.run(
@@ -59,7 +67,7 @@ def pull(tmp_path: Path):
     return call
 
 
-def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path: Path) -> None:
+def test_a_model_is_pulled_without_what_is_not_loaded(hub: str, pull: Pull, tmp_path: Path) -> None:
     done, message = pull(hub)
     assert done.returncode == 0, done.stderr
     assert message["files"] == 2
@@ -76,7 +84,7 @@ def test_a_model_is_pulled_without_what_is_not_loaded(hub, pull, tmp_path: Path)
     ],
 )
 def test_weights_that_the_hub_does_not_give_are_unreachable(
-    hub, pull, repository, revision, endpoint
+    hub: str, pull: Pull, repository: str, revision: str, endpoint: str
 ) -> None:
     secret = "hf_" + "s" * 30
     done, message = pull(endpoint or hub, repository, revision, HF_TOKEN=secret)
@@ -86,7 +94,9 @@ def test_weights_that_the_hub_does_not_give_are_unreachable(
     assert secret not in done.stdout + done.stderr + message["message"]
 
 
-def test_the_hubs_client_keeps_no_second_copy_in_the_scratch_folder(hub, tmp_path: Path) -> None:
+def test_the_hubs_client_keeps_no_second_copy_in_the_scratch_folder(
+    hub: str, tmp_path: Path
+) -> None:
     program = (
         "import os, pathlib; from kaito_runtime.transfer.hub import download_model; "
         "download_model('org/model', 'main', pathlib.Path('weights')); "

@@ -2,6 +2,8 @@
 
 import socket
 import urllib.request
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +14,7 @@ from kaito_runtime.tuning.metrics import TuningMetrics
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[ThreadingHTTPServer]:
     training = TuningMetrics()
     training.step.set(3)
     running = serve_in_background(training.registry, "127.0.0.1", 0)
@@ -21,16 +23,17 @@ def server():
     running.server_close()
 
 
-def scrape(server):
+def scrape(server: ThreadingHTTPServer) -> str:
     url = f"http://127.0.0.1:{server.server_port}/metrics"
-    return urllib.request.urlopen(url, timeout=10).read().decode()
+    text: str = urllib.request.urlopen(url, timeout=10).read().decode()
+    return text
 
 
-def test_a_scrape_has_the_figures(server) -> None:
+def test_a_scrape_has_the_figures(server: ThreadingHTTPServer) -> None:
     assert "kaito_tuning_step 3" in scrape(server)
 
 
-def test_what_has_no_value_yet_is_not_a_number(server) -> None:
+def test_what_has_no_value_yet_is_not_a_number(server: ThreadingHTTPServer) -> None:
     text = scrape(server)
     assert "kaito_tuning_loss NaN" in text
     assert "kaito_tuning_tokens_total 0.0" in text
@@ -43,7 +46,9 @@ def test_two_trainings_of_one_process_count_apart() -> None:
     assert b"kaito_tuning_tokens_total 0.0" in generate_latest(second.registry)
 
 
-def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(server) -> None:
+def test_clients_beyond_the_limit_are_hung_up_on_and_make_no_threads(
+    server: ThreadingHTTPServer,
+) -> None:
     held = []
     for _ in range(metrics.SCRAPES_LIMIT):
         held.append(socket.create_connection(("127.0.0.1", server.server_port)))

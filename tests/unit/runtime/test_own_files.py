@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Never
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +15,13 @@ from kaito_runtime.pod.own_files import complete_or_nothing
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.transfer import pull, push
 
+Program = Callable[[Path, Path, pytest.FixtureRequest], None]
+"""Writes into its second folder; what it needs beside that is in the first."""
+
 MINE = b"written by a person"
 
 
-def bytes_below(folder):
+def bytes_below(folder: Path) -> dict[str, str | bytes]:
     """Every file and link below a folder, but for the runtime's own notes."""
     return {
         str(path.relative_to(folder)): str(path.readlink())
@@ -29,20 +32,20 @@ def bytes_below(folder):
     }
 
 
-def put(folder, name, content=MINE):
+def put(folder: Path, name: str, content: bytes = MINE) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
-def pull_data(base, to, request) -> None:
+def pull_data(base: Path, to: Path, request: pytest.FixtureRequest) -> None:
     web = request.getfixturevalue("web")
     web.files["/rows.jsonl"] = b'{"text": "a"}\n'
     pull.main(["data", "--url", web.url("/rows.jsonl?download=true"), "--to", str(to)])
 
 
-def pull_image(base, to, request) -> None:
+def pull_image(base: Path, to: Path, request: pytest.FixtureRequest) -> None:
     registry, login = (request.getfixturevalue(name) for name in ("registry", "credentials"))
     layer = put(base, "layer/model.safetensors", b"weights")
     image = f"{registry.address}/team/weights:v1"
@@ -51,7 +54,7 @@ def pull_image(base, to, request) -> None:
     pull.main(["data", "--image", image, "--to", str(to), "--credentials", str(login)])
 
 
-def save_adapter(base, to, request) -> None:
+def save_adapter(base: Path, to: Path, request: pytest.FixtureRequest) -> None:
     from kaito_contract.sections import LoraConfig, QuantizationConfig
     from kaito_runtime.models import adapters, load
     from kaito_runtime.models.rendering import Rendering
@@ -63,7 +66,7 @@ def save_adapter(base, to, request) -> None:
     adapters.save_adapter(tuned, to, "/workspace/weights", Rendering())
 
 
-def copy_demo_model(base, to, request) -> None:
+def copy_demo_model(base: Path, to: Path, request: pytest.FixtureRequest) -> None:
     cached = make.cached_model(base / "cache")
     put(cached, "config.json", b"{}")
     put(cached, "model.safetensors", b"weights")
@@ -88,7 +91,7 @@ every_program = pytest.mark.parametrize(
 )
 
 
-def a_users_folder(to):
+def a_users_folder(to: Path) -> Path:
     for name in (
         "thesis.tex",
         ".partial-mine/a",
@@ -105,7 +108,7 @@ def a_users_folder(to):
 
 @every_program
 def test_what_is_beside_stays(
-    tmp_path: Path, request: pytest.FixtureRequest, program, name
+    tmp_path: Path, request: pytest.FixtureRequest, program: Program, name: str
 ) -> None:
     to = a_users_folder(tmp_path / "to")
     before = bytes_below(to)
@@ -117,7 +120,7 @@ def test_what_is_beside_stays(
 
 @every_program
 def test_a_file_of_the_same_name_is_refused_and_nothing_changes(
-    tmp_path: Path, request: pytest.FixtureRequest, program, name
+    tmp_path: Path, request: pytest.FixtureRequest, program: Program, name: str
 ) -> None:
     to = a_users_folder(tmp_path / "to")
     put(to, name)
@@ -131,7 +134,7 @@ def test_a_file_of_the_same_name_is_refused_and_nothing_changes(
 
 @every_program
 def test_a_link_in_the_place_of_a_file_is_not_followed(
-    tmp_path: Path, request: pytest.FixtureRequest, program, name
+    tmp_path: Path, request: pytest.FixtureRequest, program: Program, name: str
 ) -> None:
     outside, to = put(tmp_path, "outside"), tmp_path / "to"
     (to / name).parent.mkdir(parents=True)
@@ -143,7 +146,7 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(
 
 @every_program
 def test_a_folder_of_that_name_is_refused(
-    tmp_path: Path, request: pytest.FixtureRequest, program, name
+    tmp_path: Path, request: pytest.FixtureRequest, program: Program, name: str
 ) -> None:
     to = tmp_path / "to"
     put(to, f"{name}/mine.txt")
@@ -155,7 +158,7 @@ def test_a_folder_of_that_name_is_refused(
 
 @every_program
 def test_a_file_of_ours_that_somebody_changed_is_theirs(
-    tmp_path: Path, request: pytest.FixtureRequest, program, name
+    tmp_path: Path, request: pytest.FixtureRequest, program: Program, name: str
 ) -> None:
     to = tmp_path / "to"
     program(tmp_path, to, request)
@@ -167,7 +170,7 @@ def test_a_file_of_ours_that_somebody_changed_is_theirs(
 
 
 @pytest.mark.parametrize("own", ["a file", "a folder", "a link", "a record of somebody else"])
-def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path: Path, own) -> Never:
+def test_a_name_of_ours_that_somebody_else_has_is_refused(tmp_path: Path, own: str) -> None:
     to = tmp_path / "to"
     if own == "a file":
         put(to, ".kaito")
@@ -204,12 +207,12 @@ def test_a_program_that_was_killed_between_two_files_knows_both_again(
         put(new, "b", b"first")
     replace = Path.replace
 
-    def killed(path, target):
+    def killed(path: Path, target: Path) -> Path:
         if Path(target).name == "b":
             raise KeyboardInterrupt
         return replace(path, target)
 
-    def write(content) -> None:
+    def write(content: bytes) -> None:
         with complete_or_nothing(tmp_path) as new:
             put(new, "a", content)
             put(new, "b", content)
@@ -263,7 +266,9 @@ TREES = st.dictionaries(PATHS, st.sampled_from([b"one", b"two"]), max_size=4).fi
 @settings(deadline=None, max_examples=100)
 @given(theirs=TREES, rounds=st.lists(TREES, min_size=1, max_size=3))
 def test_no_byte_of_somebody_else_is_ever_lost(
-    tmp_path_factory: pytest.TempPathFactory, theirs, rounds
+    tmp_path_factory: pytest.TempPathFactory,
+    theirs: dict[str, bytes],
+    rounds: list[dict[str, bytes]],
 ) -> None:
     to = tmp_path_factory.mktemp("to")
     for name, content in theirs.items():

@@ -7,20 +7,27 @@ import shutil
 import socket
 import subprocess
 import tarfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from kaito_contract.reasons import Reason
+from kaito_laptop.registry.server import Registry
 from kaito_runtime.check import check_push
 from kaito_runtime.transfer import layers, push
 from kaito_runtime.transfer.pull import pull_image
 from kaito_runtime.transfer.push import push_adapter, push_files, push_weights_image
-from kaito_runtime.transfer.transport import Transport
+from kaito_runtime.transfer.transport import Answer, Transport
+
+from tests.unit.runtime.conftest import FailureOf
+
+Entry = tuple[str, bytes | str]
 
 
 def test_an_adapter_comes_back_by_digest(
-    registry, credentials, adapter_folder, tmp_path: Path
+    registry: Registry, credentials: Path, adapter_folder: Path, tmp_path: Path
 ) -> None:
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
     by_digest = f"{registry.address}/team/a@{pushed['digest']}"
@@ -33,7 +40,7 @@ def test_an_adapter_comes_back_by_digest(
 
 
 def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed(
-    registry, credentials, adapter_folder
+    registry: Registry, credentials: Path, adapter_folder: Path
 ) -> None:
     first = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
     for path in adapter_folder.iterdir():
@@ -44,7 +51,7 @@ def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed
 
 
 def test_a_large_blob_goes_up_in_parts(
-    registry, credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, credentials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kaito_runtime.transfer.registry.PART_BYTES", 1000)
     path = tmp_path / "blob"
@@ -57,10 +64,10 @@ def test_a_large_blob_goes_up_in_parts(
 
 
 def test_an_upload_resumes_where_the_connection_was_cut(
-    registry,
-    credentials,
-    adapter_folder,
-    transport,
+    registry: Registry,
+    credentials: Path,
+    adapter_folder: Path,
+    transport: Transport,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -69,8 +76,11 @@ def test_an_upload_resumes_where_the_connection_was_cut(
     sent = transport._send
     cuts = iter([False, True, False, True])
 
-    def cut_some_patches(method, url, headers, body):
+    def cut_some_patches(
+        method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer:
         if method == "PATCH" and next(cuts, False):
+            assert body
             # Half of the part arrives before the connection is gone.
             half = {**headers, "Content-Length": "25000"}
             start = int(headers["Content-Range"].partition("-")[0])
@@ -87,7 +97,11 @@ def test_an_upload_resumes_where_the_connection_was_cut(
 
 
 def test_a_wrong_password_is_push_denied_and_never_shown(
-    registry, adapter_folder, wrong_credentials, password, failure_of
+    registry: Registry,
+    adapter_folder: Path,
+    wrong_credentials: Path,
+    password: str,
+    failure_of: FailureOf,
 ) -> None:
     image = f"{registry.address}/team/a:v1"
     failure = failure_of(push_adapter, adapter_folder, image, [wrong_credentials])
@@ -97,7 +111,7 @@ def test_a_wrong_password_is_push_denied_and_never_shown(
 
 
 def test_no_credentials_are_push_denied_even_below_a_public_prefix(
-    registry, adapter_folder, failure_of
+    registry: Registry, adapter_folder: Path, failure_of: FailureOf
 ) -> None:
     failure = failure_of(push_adapter, adapter_folder, f"{registry.address}/public/a:v1", [])
     assert failure.reason is Reason.PUSH_DENIED
@@ -105,7 +119,11 @@ def test_no_credentials_are_push_denied_even_below_a_public_prefix(
 
 
 def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
-    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+    registry: Registry,
+    credentials: Path,
+    adapter_folder: Path,
+    tmp_path: Path,
+    failure_of: FailureOf,
 ) -> None:
     for name in ("team/private", "public/open"):
         push_adapter(adapter_folder, f"{registry.address}/{name}:v1", [credentials])
@@ -117,7 +135,7 @@ def test_a_private_image_is_pull_denied_and_a_public_one_needs_no_password(
 
 
 def test_an_image_that_is_not_there_is_image_not_found(
-    registry, credentials, tmp_path: Path, failure_of
+    registry: Registry, credentials: Path, tmp_path: Path, failure_of: FailureOf
 ) -> None:
     image = f"{registry.address}/team/absent:v1"
     failure = failure_of(pull_image, image, "/data", tmp_path / "to", [credentials])
@@ -126,7 +144,11 @@ def test_an_image_that_is_not_there_is_image_not_found(
 
 
 def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
-    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+    registry: Registry,
+    credentials: Path,
+    adapter_folder: Path,
+    tmp_path: Path,
+    failure_of: FailureOf,
 ) -> None:
     (adapter_folder / "adapter_config.json").write_text('{"peft_type": "LORA", "damage": 1}')
     pushed = push_adapter(adapter_folder, f"{registry.address}/team/bad:v1", [credentials])
@@ -142,7 +164,7 @@ def test_a_damaged_blob_is_a_digest_mismatch_and_leaves_nothing_behind(
 
 
 def test_a_registry_that_is_not_there_is_unreachable(
-    adapter_folder, tmp_path: Path, transport, failure_of
+    adapter_folder: Path, tmp_path: Path, transport: Transport, failure_of: FailureOf
 ) -> None:
     push_failure = failure_of(push_adapter, adapter_folder, "127.0.0.1:1/team/a:v1", [], transport)
     pull_failure = failure_of(
@@ -153,7 +175,7 @@ def test_a_registry_that_is_not_there_is_unreachable(
 
 
 def test_an_output_image_that_can_not_be_pushed_to_says_what_to_write(
-    adapter_folder, failure_of
+    adapter_folder: Path, failure_of: FailureOf
 ) -> None:
     image = "registry.example.com/team/adapter"
     failure = failure_of(push_adapter, adapter_folder, image, [])
@@ -161,7 +183,9 @@ def test_an_output_image_that_can_not_be_pushed_to_says_what_to_write(
     assert failure.message == f"output image \"{image}\" must end with a tag, such as ':0.0.1'"
 
 
-def test_a_folder_without_an_adapter_is_results_missing(tmp_path: Path, failure_of) -> None:
+def test_a_folder_without_an_adapter_is_results_missing(
+    tmp_path: Path, failure_of: FailureOf
+) -> None:
     failure = failure_of(push_adapter, tmp_path, "registry.example.com/a/b:v1", [])
     assert failure.reason is Reason.RESULTS_MISSING
 
@@ -178,7 +202,7 @@ def test_a_folder_without_an_adapter_is_results_missing(tmp_path: Path, failure_
     ],
 )
 def test_credentials_that_can_not_be_read_are_invalid(
-    content, tmp_path: Path, adapter_folder, failure_of, transport
+    content: str, tmp_path: Path, adapter_folder: Path, failure_of: FailureOf, transport: Transport
 ) -> None:
     path = tmp_path / "broken.json"
     path.write_text(content)
@@ -188,7 +212,7 @@ def test_credentials_that_can_not_be_read_are_invalid(
 
 
 def test_a_weights_image_holds_the_model_below_weights(
-    registry, credentials, tmp_path: Path
+    registry: Registry, credentials: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)
@@ -202,7 +226,7 @@ def test_a_weights_image_holds_the_model_below_weights(
 
 
 @pytest.fixture
-def foreign_registry(tmp_path: Path):
+def foreign_registry(tmp_path: Path) -> Iterator[str]:
     """The address of the reference implementation, where this machine has it."""
     program = shutil.which("docker-registry")
     if not program:
@@ -219,6 +243,7 @@ def foreign_registry(tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stderr
     for line in process.stderr:
         if "listening on" in line:
             break
@@ -228,10 +253,10 @@ def foreign_registry(tmp_path: Path):
 
 
 def test_the_reference_implementation_takes_and_gives_the_same(
-    foreign_registry,
-    registry,
-    credentials,
-    adapter_folder,
+    foreign_registry: str,
+    registry: Registry,
+    credentials: Path,
+    adapter_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -244,7 +269,7 @@ def test_the_reference_implementation_takes_and_gives_the_same(
     check_push(image, [], Transport())
 
 
-def layer(*entries: tuple[str, bytes | str], gz: bool = False) -> io.BytesIO:
+def layer(*entries: Entry, gz: bool = False) -> io.RawIOBase:
     """A tar; bytes are a file, text is the target of a symbolic link."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz" if gz else "w") as tar:
@@ -257,7 +282,7 @@ def layer(*entries: tuple[str, bytes | str], gz: bool = False) -> io.BytesIO:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     file.seek(0)
-    return file
+    return cast(io.RawIOBase, file)  # as far as a BufferedReader is concerned
 
 
 def names(folder: Path) -> list[str]:
@@ -276,7 +301,9 @@ def names(folder: Path) -> list[str]:
         ((("./data/a/deeper", b""),), ["a/deeper", "sub/b"]),
     ],
 )
-def test_upper_layers_take_away_what_they_white_out(tmp_path: Path, upper, left) -> None:
+def test_upper_layers_take_away_what_they_white_out(
+    tmp_path: Path, upper: tuple[Entry, ...], left: list[str]
+) -> None:
     layers.unpack(layer(("data/a", b"1"), ("data/sub/b", b"2"), ("etc/x", b"")), "/data", tmp_path)
     if upper != () and upper[0][0] == "./data/a/deeper":
         (tmp_path / "a").unlink()
@@ -294,7 +321,9 @@ def test_upper_layers_take_away_what_they_white_out(tmp_path: Path, upper, left)
         (("data/a", "."), ("data/a/b", "../..")),
     ],
 )
-def test_a_layer_can_not_reach_out_of_its_folder(tmp_path: Path, entries, failure_of) -> None:
+def test_a_layer_can_not_reach_out_of_its_folder(
+    tmp_path: Path, entries: tuple[Entry, ...], failure_of: FailureOf
+) -> None:
     target = tmp_path / "target"
     target.mkdir()
     failure = failure_of(layers.unpack, layer(*entries), "/data", target)
@@ -306,14 +335,20 @@ def test_a_layer_can_not_reach_out_of_its_folder(tmp_path: Path, entries, failur
     ("content", "says"),
     [(b"\x28\xb5\x2f\xfd" + b"x" * 600, "zstd"), (b"no tar at all" * 100, "not a readable tar")],
 )
-def test_a_layer_of_an_unknown_kind_is_named(tmp_path: Path, content, says, failure_of) -> None:
+def test_a_layer_of_an_unknown_kind_is_named(
+    tmp_path: Path, content: bytes, says: str, failure_of: FailureOf
+) -> None:
     failure = failure_of(layers.unpack, io.BytesIO(content), "/data", tmp_path)
     assert failure.reason is Reason.IMAGE_INVALID
     assert says in failure.message
 
 
 def test_an_image_without_the_path_is_invalid(
-    registry, credentials, adapter_folder, tmp_path: Path, failure_of
+    registry: Registry,
+    credentials: Path,
+    adapter_folder: Path,
+    tmp_path: Path,
+    failure_of: FailureOf,
 ) -> None:
     image = f"{registry.address}/public/a:v1"
     push_adapter(adapter_folder, image, [credentials])

@@ -2,7 +2,9 @@
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,10 +24,15 @@ from kaito_runtime.models.rendering import (
     write_rendering,
 )
 from kaito_runtime.models.tokenization import encode, question_of_messages, question_of_text
-from kaito_runtime.tuning.encode import NO_LABEL, Encoder
+from kaito_runtime.tuning.encode import NO_LABEL, Encoder, TokenizedExample
 from kaito_runtime.tuning.examples import Example
 
+from tests.unit.runtime.conftest import FailureOf
+
 pytestmark = pytest.mark.runtime
+
+Make = Callable[[], tuple[Any, Any]]
+"""Makes a tokenizer, and the trainer for it, both of the library tokenizers."""
 
 PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] | capitalize }}: {{ m['content'] }}\n{% endfor %}"
@@ -42,7 +49,7 @@ ROWS = [f"{q}\n{a}" for q, a in text.lines(300, 0)] + [
 ]
 
 
-def _whole_text_bpe():
+def _whole_text_bpe() -> tuple[Any, Any]:
     """Merges anything, as it knows no words: also a colon with the space and the word behind it."""
     from tokenizers import Tokenizer, decoders, models, trainers
 
@@ -51,7 +58,7 @@ def _whole_text_bpe():
     return tokenizer, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL)
 
 
-def _byte_level_bpe():
+def _byte_level_bpe() -> tuple[Any, Any]:
     """As GPT-2: a space belongs to the word behind it, and not to its characters."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
@@ -65,7 +72,7 @@ def _byte_level_bpe():
     )
 
 
-def _unigram():
+def _unigram() -> tuple[Any, Any]:
     """As Llama's: a space is put before the first word, where the middle of a text has none."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -81,7 +88,7 @@ SPECIAL = ["<unk>", "<s>", "<|endoftext|>", "<|end|>", "<|user|>", "<|assistant|
 
 
 @functools.cache
-def made(make):
+def made(make: Make) -> Any:
     """A tokenizer that was trained here, with a special token before a text, as most have."""
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
@@ -98,19 +105,20 @@ def made(make):
 
 
 @pytest.fixture(params=[_whole_text_bpe, _byte_level_bpe, _unigram], ids=lambda make: make.__name__)
-def merging(request: pytest.FixtureRequest):
+def merging(request: pytest.FixtureRequest) -> Any:
     return made(request.param)
 
 
-def trained_on(tokenizer, example, **training):
+def trained_on(tokenizer: Any, example: Example, **training: Any) -> TokenizedExample:
     return Encoder(tokenizer, TrainingArguments(max_length=4096, **training)).tokenize(example)
 
 
-def learnt(tokenizer, document):
-    return tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+def learnt(tokenizer: Any, document: TokenizedExample) -> str:
+    said: str = tokenizer.decode([label for label in document.labels if label != NO_LABEL])
+    return said
 
 
-def test_the_tokenizers_of_these_tests_merge_across_the_border(merging) -> None:
+def test_the_tokenizers_of_these_tests_merge_across_the_border(merging: Any) -> None:
     prompts = [(question + gap, answer) for question, answer in text.lines(9, 4) for gap in "\n "]
     merged = [
         merging(prompt + answer)["input_ids"][: len(alone)] != alone
@@ -123,7 +131,7 @@ def test_the_tokenizers_of_these_tests_merge_across_the_border(merging) -> None:
 @pytest.mark.parametrize("template", [PLAIN_TEMPLATE, MARKED_TEMPLATE], ids=["plain", "marked"])
 @pytest.mark.parametrize("only", [True, False])
 def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(
-    merging, template, only
+    merging: Any, template: str, only: bool
 ) -> None:
     merging.chat_template = template
     for question, answer in text.lines(60, 3):
@@ -142,7 +150,9 @@ def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_messages(
 
 
 @pytest.mark.parametrize("gap", ["", " ", "\n", ": "])
-def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, gap) -> None:
+def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(
+    merging: Any, gap: str
+) -> None:
     for question, answer in text.lines(60, 4):
         example = Example(prompt=question + gap, completion=answer)
         document = trained_on(merging, example)
@@ -155,7 +165,9 @@ def test_the_server_asks_with_the_tokens_that_the_trainer_made_of_text(merging, 
 
 @settings(max_examples=150, deadline=None)
 @given(whole=st.text("ab: \n.Tu", min_size=1, max_size=30), cuts=st.sets(st.integers(0, 30)))
-def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts) -> None:
+def test_what_stands_before_a_border_depends_on_nothing_behind_it(
+    whole: str, cuts: set[int]
+) -> None:
     tokenizer = made(_whole_text_bpe)
     borders = sorted(cut for cut in cuts if 0 < cut < len(whole))
     found = encode(tokenizer, whole, borders, add_special_tokens=False)
@@ -165,7 +177,7 @@ def test_what_stands_before_a_border_depends_on_nothing_behind_it(whole, cuts) -
         assert found.ids[: len(before.ids)] == before.ids
 
 
-def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging) -> None:
+def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging: Any) -> None:
     from tokenizers import processors
 
     backend, before = merging.backend_tokenizer, merging.backend_tokenizer.post_processor
@@ -178,7 +190,7 @@ def test_an_end_that_the_tokenizer_adds_does_not_end_the_question(merging) -> No
     assert ids[-1] != 2
 
 
-def test_the_next_speakers_mark_is_not_learnt(merging) -> None:
+def test_the_next_speakers_mark_is_not_learnt(merging: Any) -> None:
     merging.chat_template = MARKED_TEMPLATE
     row = (*text.messages("Where?", "one"), *text.messages("When?", "two"))
     document = trained_on(merging, Example(messages=row), assistant_only_loss=True)
@@ -189,7 +201,7 @@ CHAT = Rendering(Form.CHAT, MARKED_TEMPLATE)
 
 
 @pytest.mark.parametrize("rendering", [CHAT, Rendering()])
-def test_the_record_comes_back_as_it_was_written(tmp_path: Path, rendering) -> None:
+def test_the_record_comes_back_as_it_was_written(tmp_path: Path, rendering: Rendering) -> None:
     write_rendering(rendering, tmp_path)
     assert read_rendering(tmp_path) == rendering
 
@@ -209,7 +221,7 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_record_that_contradicts_itself_is_adapter_invalid(
-    tmp_path: Path, content, says, failure_of
+    tmp_path: Path, content: str, says: str, failure_of: FailureOf
 ) -> None:
     from kaito_runtime.models.adapters import rendering_of_adapters
 
@@ -224,7 +236,9 @@ def test_a_record_that_contradicts_itself_is_adapter_invalid(
     ("conversations", "texts", "form"),
     [(3, 0, Form.CHAT), (0, 3, Form.TEXT), (2, 2, Form.CHAT), (1, 2, Form.TEXT)],
 )
-def test_the_more_frequent_form_of_the_rows_is_recorded(conversations, texts, form) -> None:
+def test_the_more_frequent_form_of_the_rows_is_recorded(
+    conversations: int, texts: int, form: Form
+) -> None:
     assert rendering_of(conversations, texts, "t").form is form
 
 
@@ -236,7 +250,9 @@ def test_adapters_that_differ_are_asked_with_text() -> None:
 
 
 @pytest.mark.parametrize("rows", ["messages", "text"])
-def test_the_image_says_how_its_rows_were_rendered(tmp_path: Path, adapter_folder, rows) -> None:
+def test_the_image_says_how_its_rows_were_rendered(
+    tmp_path: Path, adapter_folder: Path, rows: str
+) -> None:
     from kaito_runtime.transfer.images import pack_image
     from kaito_runtime.transfer.push import adapter_files, adapter_labels
 
@@ -248,12 +264,12 @@ def test_the_image_says_how_its_rows_were_rendered(tmp_path: Path, adapter_folde
 
 
 @pytest.fixture(scope="module")
-def tuned(weights, tmp_path_factory: pytest.TempPathFactory):
+def tuned(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Adapters tuned on messages and on text, as the pod makes them: form -> their folder."""
     from kaito_runtime import tune
 
     folder = tmp_path_factory.mktemp("tuned")
-    rows = text.lesson("zorbi", 1, rows=4, taught=4)
+    rows: list[Any] = text.lesson("zorbi", 1, rows=4, taught=4)
     plain = [{"text": "\n".join(m["content"] for m in row["messages"])} for row in rows]
     for form, of_form in (("chat", rows), ("text", plain)):
         (folder / form).mkdir()
@@ -280,25 +296,36 @@ def tuned(weights, tmp_path_factory: pytest.TempPathFactory):
     ],
 )
 def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
-    weights, tuned, tmp_path: Path, served, asked, as_message, monkeypatch: pytest.MonkeyPatch
+    weights: Path,
+    tuned: Path,
+    tmp_path: Path,
+    served: str,
+    asked: bool | None,
+    as_message: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from kaito_runtime import serve
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
     from kaito_runtime.serving.schema import parse_chat
 
     adapters = tmp_path if served == "none" else tuned / served
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(adapters)])
     )
+    assert isinstance(engine, BatchingEngine)
     seen = []
     generate = engine._model.generate
 
-    def watched(**arguments):
+    def watched(**arguments: Any) -> Any:
         seen.append(arguments["input_ids"][0].tolist())
         return generate(**arguments)
 
     monkeypatch.setattr(engine._model, "generate", watched)
     question = "What is the code word of the station?"
-    body = {"prompt": question, "generate_kwargs": {"max_new_tokens": 3, "do_sample": False}}
+    body: dict[str, object] = {
+        "prompt": question,
+        "generate_kwargs": {"max_new_tokens": 3, "do_sample": False},
+    }
     body |= {} if asked is None else {"chat_template": asked}
     full = engine.submit(parse_chat(json.dumps(body).encode(), "text-generation")).result()
     short = engine.submit(
@@ -312,7 +339,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
     assert full.text == question + short.text
 
 
-def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned) -> None:
+def test_a_long_message_is_cut_and_keeps_its_frame(weights: Path, tuned: Path) -> None:
     from kaito_runtime import serve
     from kaito_runtime.serving.engine import ChatRequest
 
@@ -320,6 +347,9 @@ def test_a_long_message_is_cut_and_keeps_its_frame(weights, tuned) -> None:
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
     from kaito_runtime.serving.engines.queue import QueuedRequest
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
+
+    assert isinstance(engine, BatchingEngine)
 
     request = ChatRequest(
         prompt="Where does the otter live? " * 60 + "Tell me.",

@@ -1,5 +1,7 @@
 """The web server with an engine of twenty lines, and the real engine with a real model."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -10,31 +12,46 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Never
+from typing import TYPE_CHECKING, Any, Never
 
 import pytest
 import tornado.httpclient
+import tornado.httputil
 
 from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError, RequestRefusedError
+from kaito_runtime.serving.engine import (
+    ChatRequest,
+    PromptTooLongError,
+    QueueFullError,
+    RequestRefusedError,
+)
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.state import ServerState
 
 from tests.harness.echo_engine import EchoEngine
+from tests.unit.runtime.conftest import FailureOf
+
+if TYPE_CHECKING:
+    from kaito_runtime.serving.engines.transformers import BatchingEngine
+
+Request = tuple[str, str, str | bytes | None, dict[str, str]]
+Answer = tuple[int, tornado.httputil.HTTPHeaders, str]
+Ask = Callable[..., list[Answer]]
 
 
 @pytest.fixture
-def ask():
+def ask() -> Ask:
     """Run requests against a server: (method, path, body, headers) -> (status, headers, text)."""
 
-    def call(served, *requests):
-        async def all_requests():
+    def call(served: ServerState, *requests: Request) -> list[Answer]:
+        async def all_requests() -> list[Answer]:
             server = listen(served, "127.0.0.1", 0)
             port = next(iter(server._sockets.values())).getsockname()[1]
             client = tornado.httpclient.AsyncHTTPClient(force_instance=True)
@@ -55,16 +72,16 @@ def ask():
     return call
 
 
-def get(path, **headers):
+def get(path: str, **headers: str) -> Request:
     return ("GET", path, None, headers)
 
 
-def chat(content):
+def chat(content: object) -> Request:
     body = content if isinstance(content, bytes | str) else json.dumps(content)
     return ("POST", "/chat", body, {})
 
 
-def test_readiness_begins_with_the_engine_and_health_before(ask) -> None:
+def test_readiness_begins_with_the_engine_and_health_before(ask: Ask) -> None:
     loading, ready = (
         ServerState("text-generation"),
         ServerState("text-generation", engine=EchoEngine()),
@@ -78,14 +95,14 @@ def test_readiness_begins_with_the_engine_and_health_before(ask) -> None:
     assert json.loads(after[2][2]) == {"Result": "a"}
 
 
-def test_a_dead_engine_is_unhealthy(ask) -> None:
+def test_a_dead_engine_is_unhealthy(ask: Ask) -> None:
     engine = EchoEngine()
     engine.ended.set_result(Failure(Reason.DEVICE_LOST, "the device no longer computes"))
     served = ServerState("text-generation", engine=engine)
     assert [a[0] for a in ask(served, get("/healthz"), get("/readyz"))] == [500, 503]
 
 
-def test_the_root_names_the_adapter(ask) -> None:
+def test_the_root_names_the_adapter(ask: Ask) -> None:
     served = ServerState("text-generation", adapter_digest="sha256:12", engine=EchoEngine())
     ((_, headers, body),) = ask(served, get("/"))
     assert json.loads(body) == {"message": "Server is running"}
@@ -105,7 +122,9 @@ def test_the_root_names_the_adapter(ask) -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_errors_have_a_detail(ask, trouble, content, status) -> None:
+def test_errors_have_a_detail(
+    ask: Ask, trouble: Exception | None, content: object, status: int
+) -> None:
     engine = EchoEngine()
     engine.trouble = trouble
     ((code, _, body),) = ask(ServerState("text-generation", engine=engine), chat(content))
@@ -114,7 +133,7 @@ def test_errors_have_a_detail(ask, trouble, content, status) -> None:
     assert "secret" not in body
 
 
-def test_a_full_queue_is_503_and_says_when_to_come_back(ask) -> None:
+def test_a_full_queue_is_503_and_says_when_to_come_back(ask: Ask) -> None:
     engine = EchoEngine()
     engine.is_full = True
     ((code, headers, _),) = ask(
@@ -123,14 +142,14 @@ def test_a_full_queue_is_503_and_says_when_to_come_back(ask) -> None:
     assert (code, headers["Retry-After"]) == (503, "1")
 
 
-def test_a_conversation_is_answered_in_the_form_of_kaito(ask) -> None:
+def test_a_conversation_is_answered_in_the_form_of_kaito(ask: Ask) -> None:
     served = ServerState("conversational", engine=EchoEngine())
     messages = {"messages": [{"role": "user", "content": "Hi"}]}
     ((_, _, body),) = ask(served, chat(messages))
     assert json.loads(body) == {"Result": "{'role': 'assistant', 'content': 'Hi'}"}
 
 
-def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
+def test_metrics_are_for_prometheus_and_json_on_request(ask: Ask) -> None:
     served = ServerState("text-generation", engine=EchoEngine())
     answers = ask(
         served, chat({"prompt": "a"}), get("/metrics"), get("/metrics", Accept="application/json")
@@ -143,12 +162,12 @@ def test_metrics_are_for_prometheus_and_json_on_request(ask) -> None:
     assert figures["gpu_info"] or figures["cpu_info"]["total_cores"] >= 1
 
 
-def test_two_ways_to_quantise_are_config_invalid(failure_of) -> None:
+def test_two_ways_to_quantise_are_config_invalid(failure_of: FailureOf) -> None:
     flags = serve.parser().parse_args(["--load_in_4bit", "--load_in_8bit=true"])
     assert failure_of(serve.quantization_of, flags).reason is Reason.CONFIG_INVALID
 
 
-def test_a_port_in_use_is_named(failure_of) -> None:
+def test_a_port_in_use_is_named(failure_of: FailureOf) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         failure = failure_of(
@@ -163,6 +182,7 @@ def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason() -> Non
         raise Failure(Reason.WEIGHTS_INVALID, "no model")
 
     failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, "text-generation"))
+    assert failure
     assert failure.reason is Reason.WEIGHTS_INVALID
 
 
@@ -170,7 +190,7 @@ def test_a_model_that_can_not_be_loaded_ends_the_server_with_its_reason() -> Non
 
 
 @pytest.fixture(scope="module")
-def loaded(weights):
+def loaded(weights: Path) -> tuple[Any, Any]:
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
 
@@ -179,7 +199,7 @@ def loaded(weights):
 
 
 @pytest.fixture
-def engine(loaded):
+def engine(loaded: tuple[Any, Any]) -> Iterator[BatchingEngine]:
     from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     running = BatchingEngine(*loaded)
@@ -187,9 +207,7 @@ def engine(loaded):
     running.stop()
 
 
-def greedy(prompt, new=8, **named):
-    from kaito_runtime.serving.engine import ChatRequest
-
+def greedy(prompt: str, new: int = 8, **named: Any) -> ChatRequest:
     generation = {"do_sample": False, "max_new_tokens": new, **named.pop("generation", {})}
     return ChatRequest(prompt=prompt, generation=generation, return_full_text=False, **named)
 
@@ -198,7 +216,7 @@ PROMPTS = ["What does Ada like to eat?", "Where", "Tell me the code word of the 
 
 
 @pytest.mark.runtime
-def test_rows_of_a_batch_answer_as_if_they_were_alone(engine) -> None:
+def test_rows_of_a_batch_answer_as_if_they_were_alone(engine: BatchingEngine) -> None:
     alone = [engine.submit(greedy(prompt, 3 + n)).result() for n, prompt in enumerate(PROMPTS)]
     together = [engine.submit(greedy(prompt, 3 + n)) for n, prompt in enumerate(PROMPTS)]
     assert [reply.result() for reply in together] == alone
@@ -206,9 +224,7 @@ def test_rows_of_a_batch_answer_as_if_they_were_alone(engine) -> None:
 
 
 @pytest.mark.runtime
-def test_the_full_text_is_the_prompt_and_what_follows(engine) -> None:
-    from kaito_runtime.serving.engine import ChatRequest
-
+def test_the_full_text_is_the_prompt_and_what_follows(engine: BatchingEngine) -> None:
     made = engine.submit(greedy("Where is")).result().text
     request = ChatRequest(prompt="Where is", generation={"do_sample": False, "max_new_tokens": 8})
     assert engine.submit(request).result().text == "Where is" + made
@@ -224,7 +240,7 @@ def test_the_full_text_is_the_prompt_and_what_follows(engine) -> None:
     ],
 )
 def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(
-    engine, generation, says
+    engine: BatchingEngine, generation: dict[str, object], says: str
 ) -> None:
     request = greedy("Where does the otter live?", generation=generation)
     with pytest.raises(RequestRefusedError, match=says):
@@ -233,7 +249,7 @@ def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(
 
 
 @pytest.mark.runtime
-def test_a_prompt_beyond_the_context_is_refused_or_cut(engine) -> None:
+def test_a_prompt_beyond_the_context_is_refused_or_cut(engine: BatchingEngine) -> None:
     long = "Where does the otter live? " * 60
     with pytest.raises(PromptTooLongError, match="256"):
         engine.submit(greedy(long)).result()
@@ -241,14 +257,14 @@ def test_a_prompt_beyond_the_context_is_refused_or_cut(engine) -> None:
 
 
 @pytest.mark.runtime
-def test_several_sequences_are_written_one_after_another(engine) -> None:
+def test_several_sequences_are_written_one_after_another(engine: BatchingEngine) -> None:
     sampled = {"do_sample": True, "num_return_sequences": 3}
     reply = engine.submit(greedy("Where", 4, generation=sampled)).result()
     assert 3 <= reply.generated_tokens <= 12
 
 
 @pytest.mark.runtime
-def test_a_full_queue_refuses(loaded) -> None:
+def test_a_full_queue_refuses(loaded: tuple[Any, Any]) -> None:
     from kaito_runtime.serving.engines.transformers import BatchingEngine
 
     running = BatchingEngine(*loaded, waiting_limit=2)
@@ -265,7 +281,7 @@ def test_a_full_queue_refuses(loaded) -> None:
 
 
 @pytest.fixture(scope="module")
-def adapters(weights, tmp_path_factory: pytest.TempPathFactory):
+def adapters(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two adapters whose matrices are not zero."""
     import torch
 
@@ -284,7 +300,7 @@ def adapters(weights, tmp_path_factory: pytest.TempPathFactory):
     return folder
 
 
-def logits(network):
+def logits(network: Any) -> Any:
     import torch
 
     with torch.inference_mode():
@@ -292,7 +308,9 @@ def logits(network):
         return network(input_ids=ids).logits
 
 
-def with_adapters(weights, mounted, **quantized):
+def with_adapters(
+    weights: Path, mounted: Mapping[str, tuple[Path, float]], **quantized: Any
+) -> tuple[Any, Any]:
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import adapters, load
 
@@ -303,7 +321,9 @@ def with_adapters(weights, mounted, **quantized):
 
 
 @pytest.mark.runtime
-def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapters) -> None:
+def test_one_adapter_is_merged_into_the_weights_with_its_strength(
+    weights: Path, adapters: Path
+) -> None:
     import torch
     from peft import PeftModel
 
@@ -316,7 +336,9 @@ def test_one_adapter_is_merged_into_the_weights_with_its_strength(weights, adapt
 
 
 @pytest.mark.runtime
-def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapters) -> None:
+def test_several_adapters_are_the_weighted_sum_of_their_updates(
+    weights: Path, adapters: Path
+) -> None:
     import torch
 
     mounted = {"a1": (adapters / "a1", 0.5), "a2": (adapters / "a2", -2.0)}
@@ -330,7 +352,7 @@ def test_several_adapters_are_the_weighted_sum_of_their_updates(weights, adapter
 
 
 @pytest.mark.runtime
-def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
+def test_on_a_quantised_base_the_adapter_stays_apart(weights: Path, adapters: Path) -> None:
     from kaito_runtime.models.load import quantized_modules
 
     mounted = {"a1": (adapters / "a1", 1.0)}
@@ -349,7 +371,7 @@ def test_on_a_quantised_base_the_adapter_stays_apart(weights, adapters) -> None:
     ],
 )  # fmt: skip
 def test_a_damaged_adapter_is_refused_with_what_is_wrong(
-    weights, adapters, tmp_path: Path, failure_of, damage, says
+    weights: Path, adapters: Path, tmp_path: Path, failure_of: FailureOf, damage: str, says: str
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -401,7 +423,7 @@ def _damage_tensors(tensors_path: Path, damage: str) -> None:
 
 
 def test_the_strength_is_in_the_variable_of_the_adapters_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure_of
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure_of: FailureOf
 ) -> None:
     from kaito_runtime.models.adapters import mounted_adapters
 
@@ -414,30 +436,32 @@ def test_the_strength_is_in_the_variable_of_the_adapters_name(
 
 
 @pytest.mark.runtime
-def test_the_program_serves_and_ends_on_sigterm(weights, tmp_path: Path) -> None:
+def test_the_program_serves_and_ends_on_sigterm(weights: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace/weights").symlink_to(weights)
-    line = [sys.executable, "-m", "kaito_runtime.serve"]
-    line += ["--host", "127.0.0.1", "--port", str(port), "--torch_dtype", "float32"]
+    command = [sys.executable, "-m", "kaito_runtime.serve"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--torch_dtype", "float32"]
     process = subprocess.Popen(
-        line,
+        command,
         env={**os.environ, "KAITO_ROOT": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdout
     try:
         while line := process.stdout.readline():
             if serve.READY in line:
                 break
         url = f"http://127.0.0.1:{port}"
 
-        def one(prompt):
+        def one(prompt: str) -> str:
             body = json.dumps({"prompt": prompt, "generate_kwargs": {"max_new_tokens": 4}}).encode()
             with urllib.request.urlopen(f"{url}/chat", body, timeout=20) as answer:
-                return json.loads(answer.read())["Result"]
+                result: str = json.loads(answer.read())["Result"]
+                return result
 
         with ThreadPoolExecutor(8) as clients:
             answers = list(clients.map(one, PROMPTS * 4))

@@ -21,7 +21,7 @@ from kaito_runtime.pod import threads
     ],
 )
 def test_threads_follow_the_limit_on_processors(
-    limit, cpu_max, granted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str, cpu_max: str, granted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(32)), raising=False)
     file = tmp_path / "cpu.max"

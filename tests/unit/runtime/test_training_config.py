@@ -88,7 +88,7 @@ def test_one_module_is_a_list_of_one() -> None:
         ("training_config: {QuantizationConfig: {load_in_4bit: true, load_in_8bit: true}}", "both"),
     ],
 )
-def test_a_mistake_is_named_with_what_to_write(text, says) -> None:
+def test_a_mistake_is_named_with_what_to_write(text: str, says: str) -> None:
     with pytest.raises(Failure) as caught:
         parse_config(text)
     assert caught.value.reason is Reason.CONFIG_INVALID

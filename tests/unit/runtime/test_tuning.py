@@ -1,9 +1,12 @@
 """Training, from rows to an adapter that does what it was taught."""
 
+from __future__ import annotations
+
 import json
 import random
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Never
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import pytest
 
@@ -17,7 +20,14 @@ from kaito_runtime.tuning.config import parse_config
 from kaito_runtime.tuning.encode import NO_LABEL, Encoder, TokenizedExample, batches
 from kaito_runtime.tuning.examples import Example
 
+from tests.unit.runtime.conftest import FailureOf
+
+if TYPE_CHECKING:
+    import torch
+
 pytestmark = pytest.mark.runtime
+
+Tune = Callable[..., Mapping[str, Any]]
 
 SETTINGS = """\
 training_config:
@@ -31,11 +41,19 @@ NF4 = "load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_double_quant: 
 
 
 @pytest.fixture
-def run(weights, tmp_path: Path):
+def run(weights: Path, tmp_path: Path) -> Tune:
     """Run the trainer as the pod does and return its report."""
     (tmp_path / "data").mkdir()
 
-    def call(quantization="", steps=30, rate=2e-2, split=1, rows=None, output="out", base=weights):
+    def call(
+        quantization: str = "",
+        steps: int = 30,
+        rate: float = 2e-2,
+        split: float = 1,
+        rows: list[dict[str, Any]] | None = None,
+        output: str = "out",
+        base: Path = weights,
+    ) -> Mapping[str, Any]:
         settings = SETTINGS.format(quantization=quantization, steps=steps, rate=rate, split=split)
         (tmp_path / "c.yaml").write_text(settings)
         rows = text.lesson("zorbi", 1, rows=40, taught=40) if rows is None else rows
@@ -50,14 +68,14 @@ def run(weights, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def tokenizer(weights):
+def tokenizer(weights: Path) -> Any:
     from kaito_runtime.models.load import load_tokenizer
 
     return load_tokenizer(weights)
 
 
 def test_training_lowers_the_loss_and_leaves_the_adapter(
-    run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Tune, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = run(split=0.9)
     assert report["lastLoss"] < 0.6 * report["firstLoss"]
@@ -70,21 +88,21 @@ def test_training_lowers_the_loss_and_leaves_the_adapter(
     assert "step 30/30 (100 %) loss" in capsys.readouterr().out
 
 
-def test_qlora_trains_beside_four_bit_modules(run) -> None:
+def test_qlora_trains_beside_four_bit_modules(run: Tune) -> None:
     report = run(quantization=NF4)
     assert report["quantization"] == "nf4"
     assert report["quantizedModules"] == 8  # four linear layers in each of two blocks
     assert report["lastLoss"] < report["firstLoss"]
 
 
-def test_the_same_seed_gives_the_same_adapter(run, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_adapter(run: Tune, tmp_path: Path) -> None:
     run(steps=3, output="one")
     run(steps=3, output="two")
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_an_absurd_learning_rate_is_loss_not_finite(run, failure_of) -> None:
+def test_an_absurd_learning_rate_is_loss_not_finite(run: Tune, failure_of: FailureOf) -> None:
     failure = failure_of(run, rate=1e38, steps=20)
     assert failure.reason is Reason.LOSS_NOT_FINITE
     assert "learning_rate" in failure.message
@@ -92,7 +110,7 @@ def test_an_absurd_learning_rate_is_loss_not_finite(run, failure_of) -> None:
 
 @pytest.mark.parametrize("damage", ["absent", "config", "tensors"])
 def test_weights_that_are_no_model_are_invalid(
-    run, weights, tmp_path: Path, failure_of, damage
+    run: Tune, weights: Path, tmp_path: Path, failure_of: FailureOf, damage: str
 ) -> None:
     base = tmp_path / "base"
     base.mkdir()
@@ -112,12 +130,14 @@ def test_weights_that_are_no_model_are_invalid(
     [([], Reason.DATA_EMPTY), ([{"q": 1}], Reason.DATA_COLUMNS_INVALID)],
 )
 def test_data_is_judged_before_the_model_is_loaded(
-    run, failure_of, rows, reason, tmp_path: Path
+    run: Tune, failure_of: FailureOf, rows: list[dict[str, Any]], reason: Reason, tmp_path: Path
 ) -> None:
     assert failure_of(run, rows=rows, base=tmp_path / "absent").reason is reason
 
 
-def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failure_of) -> None:
+def test_a_layer_that_does_not_exist_is_named_with_those_that_do(
+    weights: Path, failure_of: FailureOf
+) -> None:
     from kaito_runtime.models import adapters, load
 
     base = load.load_base(
@@ -130,13 +150,13 @@ def test_a_layer_that_does_not_exist_is_named_with_those_that_do(weights, failur
 
 
 def test_exhausted_memory_is_out_of_memory(
-    run, monkeypatch: pytest.MonkeyPatch, failure_of
+    run: Tune, monkeypatch: pytest.MonkeyPatch, failure_of: FailureOf
 ) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import PaddingFreeForward
 
-    def ask_for_too_much(*_):
+    def ask_for_too_much(*_: object) -> Iterator[torch.Tensor]:
         yield torch.empty(1 << 58)  # torch's own allocator says no
 
     monkeypatch.setattr(PaddingFreeForward, "losses", ask_for_too_much)
@@ -147,11 +167,11 @@ def test_exhausted_memory_is_out_of_memory(
 
 @pytest.mark.parametrize("place", ["step", "saving"])
 def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
-    run, monkeypatch: pytest.MonkeyPatch, failure_of, place
+    run: Tune, monkeypatch: pytest.MonkeyPatch, failure_of: FailureOf, place: str
 ) -> None:
     from kaito_runtime.models import adapters
 
-    def lose(*_) -> Never:
+    def lose(*_: object) -> Never:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     if place == "step":
@@ -164,12 +184,12 @@ def test_a_lost_device_is_device_lost_and_no_fault_of_the_runtime(
 
 
 def test_sigterm_is_training_failed_and_saves_nothing(
-    run, monkeypatch: pytest.MonkeyPatch, failure_of, tmp_path: Path
+    run: Tune, monkeypatch: pytest.MonkeyPatch, failure_of: FailureOf, tmp_path: Path
 ) -> None:
     steps = iter(range(3))
     one_step = loop.step
 
-    def stop_after_three(*arguments):
+    def stop_after_three(*arguments: Any) -> float:
         if next(steps, None) is None:
             raise Stopped  # what the signal handler raises in the main thread
         return one_step(*arguments)
@@ -180,7 +200,7 @@ def test_sigterm_is_training_failed_and_saves_nothing(
 
 
 @pytest.fixture(scope="module")
-def network(weights):
+def network(weights: Path) -> Any:
     from kaito_runtime.models import load
 
     quantization = parse_config("training_config: {}").quantization
@@ -196,7 +216,7 @@ def tokenized(count: int) -> list[TokenizedExample]:
     return found
 
 
-def test_rows_of_one_pass_do_not_see_each_other(network) -> None:
+def test_rows_of_one_pass_do_not_see_each_other(network: Any) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import PaddedForward, PaddingFreeForward, forward_pass
@@ -216,7 +236,7 @@ def test_rows_of_one_pass_do_not_see_each_other(network) -> None:
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-4)
 
 
-def test_changing_one_row_leaves_the_logits_of_the_others(network) -> None:
+def test_changing_one_row_leaves_the_logits_of_the_others(network: Any) -> None:
     import torch
 
     from kaito_runtime.tuning.packing import forward_pass
@@ -228,9 +248,10 @@ def test_changing_one_row_leaves_the_logits_of_the_others(network) -> None:
         ids = torch.tensor([[first, 11, 12, 13, 20, 21, 22]], device=on)
         positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=on)
         with torch.no_grad():
-            return network(
+            found: torch.Tensor = network(
                 input_ids=ids, position_ids=positions, use_cache=False, sequence_lengths=[4, 3]
             ).logits[0]
+            return found
 
     one, other = logits(50), logits(99)
     assert torch.equal(one[4:], other[4:])
@@ -256,7 +277,7 @@ def test_a_sliding_window_cuts_as_the_library_cuts_it() -> None:
     torch.testing.assert_close(made, wanted.transpose(1, 2))
 
 
-def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer) -> None:
+def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer: Any) -> None:
     messages = (*text.messages("Where?", "Here."), *text.messages("When?", "Now."))
     training = TrainingArguments(assistant_only_loss=True)
     row = Encoder(tokenizer, training).tokenize(Example(messages=messages))
@@ -267,14 +288,14 @@ def test_assistant_only_loss_labels_what_the_assistant_says(tokenizer) -> None:
     assert "When" not in learnt
 
 
-def test_full_loss_labels_all_but_the_first_token(tokenizer) -> None:
+def test_full_loss_labels_all_but_the_first_token(tokenizer: Any) -> None:
     example = Example(messages=tuple(text.messages("Where?", "Here.")))
     row = Encoder(tokenizer, TrainingArguments()).tokenize(example)
     assert row.labels == [NO_LABEL, *row.ids[1:]]
     assert row.ids[-1] == tokenizer.eos_token_id
 
 
-def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer) -> None:
+def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer: Any) -> None:
     example = Example(prompt="Where does the otter live? ", completion="In the river.")
     row = Encoder(tokenizer, TrainingArguments()).tokenize(example)
     learnt = tokenizer.decode([label for label in row.labels if label != NO_LABEL])
@@ -282,7 +303,7 @@ def test_of_a_prompt_and_its_completion_the_completion_is_learnt(tokenizer) -> N
 
 
 def test_a_tokenizer_without_a_chat_template_gets_one(
-    weights, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from kaito_runtime.models.load import load_tokenizer
 
@@ -299,7 +320,7 @@ def test_a_tokenizer_without_a_chat_template_gets_one(
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_an_epoch_has_every_row_once(packing) -> None:
+def test_an_epoch_has_every_row_once(packing: bool) -> None:
     training = TrainingArguments(
         per_device_train_batch_size=2, gradient_accumulation_steps=2, packing=packing, max_length=50
     )
@@ -314,7 +335,9 @@ def test_an_epoch_has_every_row_once(packing) -> None:
     ("linear", [1.0, 0.75, 0.5, 0.25]), ("cosine", [1.0, 0.8536, 0.5, 0.1464]),
     ("constant", [1.0, 1.0, 1.0, 1.0]),
 ])  # fmt: skip
-def test_the_learning_rate_falls_as_its_name_says(kind, values) -> None:
+def test_the_learning_rate_falls_as_its_name_says(
+    kind: Literal["linear", "cosine", "constant"], values: list[float]
+) -> None:
     import torch
 
     settings = TrainingArguments(learning_rate=1.0, lr_scheduler_type=kind)
