@@ -20,7 +20,7 @@ DEMO_PRESET = "tiny-demo"
 
 
 class UnreadableFileError(LaptopError):
-    """A file that `-f` names is not there or is no YAML."""
+    """A file that `-f` names is not found or is not valid YAML."""
 
 
 def read(files: Iterable[Path]) -> list[Manifest]:
