@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaito_hooks.api import labels as keys
-from kaito_hooks.kube import conditions
+from kaito_hooks.api.nodes import is_ready
 from kaito_hooks.kube.objects import (
     Manifest,
     get_in,
-    is_deleting,
     labels_of,
     mapping,
     name,
@@ -54,8 +53,7 @@ class Node:
     @property
     def is_ready(self) -> bool:
         """Whether its kubelet reports, and it is not on its way out."""
-        observed = get_in(self.manifest, "status", "conditions")
-        return conditions.is_true(observed, "Ready") and not is_deleting(self.manifest)
+        return is_ready(self.manifest)
 
     @property
     def gpus(self) -> int:

@@ -53,6 +53,7 @@ State = Annotated[
     Path,
     typer.Option(
         "--state",
+        metavar="FOLDER",
         default_factory=default_state,
         show_default="~/.local/state/kaito",
         help="Folder of this cluster's files; two clusters need two.",
@@ -63,14 +64,19 @@ Files = Annotated[
     typer.Option(
         "--filename",
         "-f",
+        metavar="FILE",
         help="Manifests to apply: a file or a folder; may be given several times.",
     ),
 ]
-Kind = Annotated[str, typer.Argument(help="Kind, plural or short name, as kubectl takes it.")]
-Name = Annotated[str, typer.Argument(help="Name of the object.")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="Kind, plural or short name, as kubectl takes it.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the object.")]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="Of one namespace; `default` for one object."),
+    typer.Option(
+        "--namespace", "-n", metavar="NAMESPACE", help="Of one namespace; `default` for one object."
+    ),
 ]
 
 
@@ -99,7 +105,10 @@ def up(
     filename: Files,
     state: State,
     question: Annotated[
-        str, typer.Option(help="Asked of the model once /chat answers.", show_default=False)
+        str,
+        typer.Option(
+            metavar="TEXT", help="Asked of the model once /chat answers.", show_default=False
+        ),
     ] = "",
     once: Annotated[
         bool,
@@ -127,7 +136,7 @@ def demo(state: State) -> None:
 def get(
     state: State,
     kind: Kind = "workspaces",
-    name: Annotated[str | None, typer.Argument(help="Name of one object.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of one object.")] = None,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="More columns, or the objects.")
     ] = None,
@@ -158,13 +167,16 @@ def logs(
     state: State,
     name: Annotated[str, typer.Argument(metavar="POD|WORKSPACE", help="Whose logs.")],
     container: Annotated[
-        str | None, typer.Option("--container", "-c", help="Of one container.")
+        str | None, typer.Option("--container", "-c", metavar="NAME", help="Of one container.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the cluster ends.")
     ] = False,
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where the pod or Workspace is.")
+        str,
+        typer.Option(
+            "--namespace", "-n", metavar="NAMESPACE", help="Where the pod or Workspace is."
+        ),
     ] = "default",
 ) -> None:
     """Print what a pod, or the pods of a Workspace, wrote."""
