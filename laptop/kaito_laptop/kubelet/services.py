@@ -23,14 +23,21 @@ class _Listener:
         self.port = 0
         self._turn = count()
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        """The loop itself holds its tasks by weak references: one that waits could be collected."""
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         targets = self.targets
