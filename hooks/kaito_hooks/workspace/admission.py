@@ -25,11 +25,11 @@ def refusal(observed: Observed, workload: Manifest | None) -> str:
     if not template:
         return ""
     spec, place = template.get("spec"), namespace(observed.parent)
-    words = [
+    refusals = [
         *_by_ranges(spec, _of_namespace(observed, "LimitRange", place)),
         *_by_quotas(spec, _of_namespace(observed, "ResourceQuota", place)),
     ]
-    return words[0] if words else ""
+    return refusals[0] if refusals else ""
 
 
 def _of_namespace(observed: Observed, kind: str, place: str) -> list[Manifest]:

@@ -145,22 +145,22 @@ class NoSuchClaim(Exception):
 
 def of_answer(error: kube.ApiException) -> ProviderError | NoSuchClaim:
     """The error that a refusal stands for; a 404 counts only when it names what is missing."""
-    said = _status_object(error.body)
-    status, reason = error.status or 0, text(said.get("reason"))
-    details = mapping(get_in(said, "details"))
+    answered = _status_object(error.body)
+    status, reason = error.status or 0, text(answered.get("reason"))
+    details = mapping(get_in(answered, "details"))
     if status == 404 and details.get("kind") == "nodeclaims" and details.get("name"):
         return NoSuchClaim()
     if status == 404 and _text(error.body).startswith(NO_SUCH_GROUP):
         return NotInstalled(f"HTTP {status}")
     if status >= 500:
         kind: type[ProviderError] = ApiUnanswered
-    elif status and said.get("kind") != "Status" and status not in (401, 429):
+    elif status and answered.get("kind") != "Status" and status not in (401, 429):
         kind = ApiUnreadable
     elif reason == "AlreadyExists":
         kind = ClaimAppeared
     else:
         kind = _BY_STATUS.get(status, ApiUnreadable)
-    return kind(reason or f"HTTP {status}", text(said.get("message")), _retry_after(error))
+    return kind(reason or f"HTTP {status}", text(answered.get("message")), _retry_after(error))
 
 
 def _status_object(body: object) -> Manifest:

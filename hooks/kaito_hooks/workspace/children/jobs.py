@@ -150,10 +150,10 @@ def explain(end: pods.Ended, fallback: str) -> tuple[str, str]:
             f"The container '{end.container}' was killed because it used more memory than its limit "
             "(docs/pods.md, Requests and limits); use less training data, or a larger `resource.instanceType`",
         )
-    words = end.ending.message or end.message.strip() or f"exit code {end.exit_code}"
+    message = end.ending.message or end.message.strip() or f"exit code {end.exit_code}"
     # A word of a runtime that is newer or older than this hook.
     unknown = f"{end.ending.reason}: " if end.ending.reason else ""
-    return fallback, f"The container '{end.container}' failed: {unknown}{_tail(words)}"
+    return fallback, f"The container '{end.container}' failed: {unknown}{_tail(message)}"
 
 
 def _progress(of_job: Sequence[Manifest], failed: str) -> Outcome:
@@ -218,5 +218,5 @@ def _runs(pod: Manifest) -> bool:
     )
 
 
-def _tail(words: str) -> str:
-    return words if len(words) <= 1000 else "…" + words[-999:]
+def _tail(message: str) -> str:
+    return message if len(message) <= 1000 else "…" + message[-999:]
