@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -135,8 +135,7 @@ class MetacontrollerProcess:
 
 
 def _is_alive(port: int) -> bool:
-    connection = HTTPConnection(HOST, port, timeout=1)
-    with suppress(OSError):
+    with suppress(OSError), closing(HTTPConnection(HOST, port, timeout=1)) as connection:
         connection.request("GET", "/healthz")
         return connection.getresponse().status == 200
     return False
