@@ -36,7 +36,7 @@ demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop
 demo-words: setup ## Teach the demo's model N words, one after the other, and ask for each (N=60, about ten seconds each)
 	$(BIN)/python -m bench.demo_words --count $(or $(N),60)
 
-test: setup ## Run all tests without a cluster (COVERAGE=1 fails when less of the code is run than pyproject.toml asks for)
+test: setup ## Run all tests without a cluster (COVERAGE=1 prints which code they run, and takes far longer)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
 # What calls the hooks: our loop, Metacontroller itself where it is on PATH, or both.

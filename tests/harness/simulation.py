@@ -15,12 +15,9 @@ from kaito_laptop.metacontroller.controller import Metacontroller
 from kaito_laptop.metacontroller.hooks import HookCaller, url_of
 from kaito_laptop.store.apply import apply
 
-from tests.harness.arm import ScriptedArmServer, ScriptedCluster
 from tests.harness.cluster_client import ClusterClient
 from tests.harness.hook_callers import CheckedCaller, Checker, HookCall, WsgiApp, WsgiCaller
 from tests.harness.scripted_kubelet import ScriptedKubelet
-
-ARM_STEP_SECONDS = 5.0
 
 
 class Simulation(ClusterClient):
@@ -76,15 +73,6 @@ class Simulation(ClusterClient):
             if each["kind"] == "CompositeController" and _hosts(each) == {address}:
                 self._applied.add(self._key_of(apply(self.cluster, each)))
         self.settle()
-
-    def start_arm(self, gpus: Mapping[str, int], **options: Any) -> ScriptedArmServer:
-        """Start the ARM stand-in on the story's time; `gpus` are the GPUs of each Azure size.
-
-        The caller stops it; the options are those of `ScriptedCluster`.
-        """
-        managed = ScriptedCluster(self.clock, self.nodes, gpus, **options)
-        self.event_loop.every(ARM_STEP_SECONDS, managed.advance)
-        return ScriptedArmServer(managed).start()
 
     def start_metacontroller(self) -> None:
         """Start it again after it was stopped, with nothing remembered."""

@@ -72,11 +72,8 @@ class QuotaExceeded(OfAzure, errors.QuotaExceeded):
     )
 
 
-class QuotaIsZero(QuotaExceeded):
+class QuotaIsZero(QuotaExceeded, errors.QuotaIsZero):
     """The subscription has no quota at all for the family: a person must ask for some."""
-
-    wait_seconds = HOUR
-    longest_wait_seconds = HOUR
 
 
 class InsufficientCapacity(OfAzure, errors.InsufficientCapacity):
