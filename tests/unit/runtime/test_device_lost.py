@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -23,6 +20,7 @@ from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 
 from tests.harness.echo_engine import EchoEngine
+from tests.harness.server_process import server_process
 from tests.unit.runtime.conftest import FailureOf
 
 
@@ -120,18 +118,7 @@ def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason: Reaso
 def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.harness.scripted_server", str(port)],
-        env={**os.environ, "KAITO_ROOT": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout
-    try:
-        while line := process.stdout.readline():
-            if serve.READY in line:
-                break
+    with server_process(tmp_path, "tests.harness.scripted_server", str(port)) as (process, _):
 
         def chat(prompt: str) -> http.client.HTTPResponse:
             body = json.dumps({"prompt": prompt, "generate_kwargs": {"max_new_tokens": 2}})
@@ -151,7 +138,3 @@ def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_pa
         message = json.loads((tmp_path / "dev/termination-log").read_text())
         assert message["reason"] == "DeviceLost"
         assert "device-side assert triggered" in message["message"]
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()

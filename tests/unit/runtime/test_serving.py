@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +33,7 @@ from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.state import ServerState
 
 from tests.harness.echo_engine import EchoEngine
+from tests.harness.server_process import server_process
 from tests.unit.runtime.conftest import FailureOf
 
 if TYPE_CHECKING:
@@ -441,20 +439,8 @@ def test_the_program_serves_and_ends_on_sigterm(weights: Path, tmp_path: Path) -
         port = free.getsockname()[1]
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace/weights").symlink_to(weights)
-    command = [sys.executable, "-m", "kaito_runtime.serve"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--torch_dtype", "float32"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "KAITO_ROOT": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout
-    try:
-        while line := process.stdout.readline():
-            if serve.READY in line:
-                break
+    flags = ("--host", "127.0.0.1", "--port", str(port), "--torch_dtype", "float32")
+    with server_process(tmp_path, "kaito_runtime.serve", *flags) as (process, output):
         url = f"http://127.0.0.1:{port}"
 
         def one(prompt: str) -> str:
@@ -470,8 +456,4 @@ def test_the_program_serves_and_ends_on_sigterm(weights: Path, tmp_path: Path) -
         started = time.monotonic()
         assert process.wait(timeout=20) == 0
         assert time.monotonic() - started < 15
-        assert not re.search("Traceback|terminate called", process.stdout.read())
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
+        assert not re.search("Traceback|terminate called", output.read())
