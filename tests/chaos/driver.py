@@ -24,7 +24,7 @@ from tests.chaos.fault_schedule import BLOCKS, FaultSchedule
 from tests.chaos.machines import SimulatedMachine
 from tests.chaos.sweeping import SECONDS, Sweeper
 from tests.chaos.transport import InProcess
-from tests.unit.aks.story import NoObserver
+from tests.unit.aks.machine_simulation import NoObserver
 from tests.unit.machine.builders import body
 
 SETTINGS = AksSettings(

@@ -5,6 +5,8 @@ import pytest
 from tests.chaos.driver import run
 from tests.chaos.mutations import MUTATIONS
 
+pytestmark = pytest.mark.no_cover  # Traced, half a minute takes many, and no line is added.
+
 RUNS, CHUNKS = 300, 12
 FOUND_BY = {
     "a PUT before the finalizer": 13,

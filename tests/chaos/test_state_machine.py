@@ -26,6 +26,8 @@ from tests.chaos.machines import SimulatedMachine
 from tests.chaos.mutations import leave_when_not_launched
 from tests.harness.arm import Fault
 
+pytestmark = pytest.mark.no_cover  # Traced, half a minute takes many, and no line is added.
+
 NEVER = float("inf")
 EVENTS = (
     "stale parent", "status lost", "status edited", "call timed out", "early call", "overlapping call",

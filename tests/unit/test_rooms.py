@@ -23,7 +23,10 @@ AT_HOME = ("providers/aks/", "presets/")
 ELSEWHERE = {
     ("providers/table.py", "aks"): "the table of providers",
     ("providers/karpenter/claims.py", "aks"): "Karpenter on AKS: what AKS does to every node",
-    ("providers/karpenter/faults.py", "aks"): "the value of KAITO_NODE_PROVIDER to set instead",
+    (
+        "providers/karpenter/error_mapping.py",
+        "aks",
+    ): "the value of KAITO_NODE_PROVIDER to set instead",
     ("providers/karpenter/messages.py", "subscription"): "the name of a reason of Karpenter's",
     ("providers/karpenter/settings.py", "azure"): "the default of a setting",
     ("settings.py", "aks"): "the registry in which Kaito publishes its images",

@@ -80,7 +80,7 @@ class Machine:
 
     @property
     def has_finalizer(self) -> bool:
-        """Whether its deletion would be told to us."""
+        """Whether its deletion would be reported to us."""
         finalizers = sequence(metadata(self.manifest).get("finalizers"))
         return any(text(item).startswith(FINALIZER_PREFIX) for item in finalizers)
 

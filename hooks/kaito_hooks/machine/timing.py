@@ -48,6 +48,6 @@ ABSENT_TWICE = timedelta(seconds=45)
 BLOCKED_AFTER = timedelta(minutes=5)
 """A deletion that fails for so long is shown as a condition of its own."""
 MISMATCHES_FOR = timedelta(minutes=2)
-"""After that, an etag that never matches, or is not told, must not keep a paid node alive."""
+"""After that, an etag that never matches, or is not reported, must not keep a paid node alive."""
 UNREADABLE_FOR = timedelta(minutes=10)
 """After that, an identity that may not read the cluster goes by the state of the pool alone."""

@@ -1,4 +1,4 @@
-"""Nodes that are paid for and serve nobody: told, and given back after a while."""
+"""Nodes that are paid for and serve nobody: reported, and given back after a while."""
 
 from __future__ import annotations
 

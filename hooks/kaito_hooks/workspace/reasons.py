@@ -360,7 +360,7 @@ POD_REFUSED: Final = _reason(
     "PodRefused",
     About.SERVING,
     "the API server does not let a pod be made: a ResourceQuota, a LimitRange, a policy. What a "
-    "quota or a LimitRange would refuse is told before a node is asked for",
+    "quota or a LimitRange would refuse is reported before a node is asked for",
     "the message has its words; goes on by itself once there is room",
     "leaves_idle",
 )

@@ -56,7 +56,7 @@ class Prober:
             self._spawn(self._startup)
 
     def stop(self) -> None:
-        """End; no verdict is told afterwards."""
+        """End; no verdict is reported afterwards."""
         self._stopped.set()
 
     def _spawn(self, run: Callable[[], None]) -> None:

@@ -37,7 +37,7 @@ STATUS_TRIES = 4
 
 
 class SyncError(Exception):
-    """The pass failed; it is repeated with back-off and told to the parent's owner."""
+    """The pass failed; it is repeated with back-off and reported to the parent's owner."""
 
 
 class TooEarlyError(Exception):

@@ -16,7 +16,7 @@ from kaito_laptop.azure.interference import Outcome
 from kaito_laptop.core.clock import RealClock, VirtualClock
 
 from tests.harness.arm import Fault, ScriptedArmServer, ScriptedCluster
-from tests.unit.aks.story import GPUS, NodeList
+from tests.unit.aks.machine_simulation import GPUS, NodeList
 
 TOKEN = {"Authorization": "Bearer any"}
 BODY = {

@@ -21,7 +21,7 @@ from kaito_laptop.store.memory import MemoryCluster
 from tests.contract.providers.karpenter import Karpenter
 from tests.contract.providers.kube_api import FAULTS, KubeApi, serving
 from tests.harness.arm import Fault, ScriptedArmServer, ScriptedCluster
-from tests.unit.aks.story import GPUS, SETTINGS, NodeList
+from tests.unit.aks.machine_simulation import GPUS, SETTINGS, NodeList
 
 CRD: Manifest = yaml.safe_load((Path(__file__).parent / "nodeclaim-crd.yaml").read_text())
 INSTALL = "test"

@@ -6,7 +6,7 @@ import pytest
 
 from kaito_laptop.core.cluster import Key
 
-from tests.contract.providers.claim_life import life
+from tests.contract.providers.claim_simulation import simulated_claim
 from tests.contract.providers.kube_api import NO_SUCH_CLAIM
 from tests.unit.machine.builders import NAME, condition, reason
 
@@ -14,7 +14,7 @@ SPOT = {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"
 
 
 def test_a_life_from_nothing_to_nothing() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         assert reason(it.status, "MachineLaunched") == "Unknown/AwaitingReconciliation"
         it.karpenter.work()
@@ -42,7 +42,7 @@ def test_a_life_from_nothing_to_nothing() -> None:
     ],
 )
 def test_karpenters_reasons_are_the_machines(phase: str, why: str, expected: str) -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.holds[NAME] = (phase, why)
         it.karpenter.work()
@@ -57,7 +57,7 @@ def test_karpenters_reasons_are_the_machines(phase: str, why: str, expected: str
 
 
 def test_a_node_that_takes_long_to_join_is_karpenters_to_give_up() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.holds[NAME] = ("Registered", "NodeNotFound")
         it.karpenter.work()
@@ -67,7 +67,7 @@ def test_a_node_that_takes_long_to_join_is_karpenters_to_give_up() -> None:
 
 
 def test_a_node_claim_that_karpenter_takes_back_says_why_and_waits() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.takes_back[NAME] = "InsufficientCapacityError"
         it.karpenter.work()
@@ -89,7 +89,7 @@ def test_a_node_claim_that_karpenter_takes_back_says_why_and_waits() -> None:
 
 
 def test_without_a_free_spot_node_a_regular_one_is_asked_for_at_once() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.parent["spec"]["requirements"].append(SPOT)
         it.sync()
         kinds = [it.claims()[0]["spec"]["requirements"][2]["values"]]
@@ -101,7 +101,7 @@ def test_without_a_free_spot_node_a_regular_one_is_asked_for_at_once() -> None:
 
 
 def test_an_old_event_says_nothing_of_a_node_claim_that_is_missing_now() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.takes_back[NAME] = "InsufficientCapacityError"
         it.karpenter.work()
@@ -110,7 +110,7 @@ def test_an_old_event_says_nothing_of_a_node_claim_that_is_missing_now() -> None
 
 
 def test_a_node_claim_that_someone_deletes_is_made_again_when_that_is_certain() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.work()
         it.later(15)
@@ -123,7 +123,7 @@ def test_a_node_claim_that_someone_deletes_is_made_again_when_that_is_certain() 
 
 
 def test_a_node_that_was_ready_and_reports_no_more_is_lost_after_ten_minutes() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.sync()
         it.karpenter.work()
         it.later(15)
@@ -137,7 +137,7 @@ def test_a_node_that_was_ready_and_reports_no_more_is_lost_after_ten_minutes() -
 
 
 def test_an_answer_that_is_lost_makes_no_second_node_claim() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         it.api.applies = True
         it.api.faults = [(404, NO_SUCH_CLAIM), (200, b'{"items": []}'), None]
         it.sync()
@@ -147,7 +147,7 @@ def test_an_answer_that_is_lost_makes_no_second_node_claim() -> None:
 
 
 def test_without_karpenter_nothing_is_made_and_nothing_is_let_go() -> None:
-    with life() as it:
+    with simulated_claim() as it:
         definitions = it.cluster.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
         crd = it.cluster.get(Key(definitions, "nodeclaims.karpenter.sh"))
         crd["metadata"]["finalizers"] = []

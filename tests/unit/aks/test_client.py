@@ -8,14 +8,14 @@ import pytest
 
 from kaito_hooks.machine.errors import CredentialUnavailable
 from kaito_hooks.machine.provider import PoolRef, Unknown
-from kaito_hooks.providers.aks.causes import redact
 from kaito_hooks.providers.aks.client import API_VERSION, Elsewhere, OurClusterOnly, build
+from kaito_hooks.providers.aks.error_details import redact
 from kaito_hooks.providers.aks.identity import Identity, NoToken
 from kaito_hooks.providers.aks.provider import AksProvider
 from kaito_hooks.providers.aks.responses import Response
 from kaito_hooks.providers.aks.settings import AksSettings, WorkloadIdentity
 
-from tests.unit.aks.story import SETTINGS, story
+from tests.unit.aks.machine_simulation import SETTINGS, simulated_machine
 
 OURS = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/aks"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -142,6 +142,6 @@ def test_what_azure_says_is_shown_with_its_own_pages_and_without_addresses_token
 
 
 def test_one_request_is_one_request() -> None:
-    with story() as life:
-        life.provider.get(PoolRef("ws0", "u"), fresh=True)
-        assert [item.verb for item in life.arm.asked] == ["GET"]
+    with simulated_machine() as simulation:
+        simulation.provider.get(PoolRef("ws0", "u"), fresh=True)
+        assert [item.verb for item in simulation.arm.asked] == ["GET"]

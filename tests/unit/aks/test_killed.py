@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.unit.aks import hook_process
-from tests.unit.aks.story import NodeList, story
+from tests.unit.aks.machine_simulation import NodeList, simulated_machine
 from tests.unit.machine.builders import body
 
 MOMENTS = [
@@ -29,14 +29,14 @@ MOMENTS = [
 class Killed:
     """Starts the process, kills it when the stand-in sees a request, and starts it again."""
 
-    def __init__(self, life: Any, folder: Path) -> None:
-        self.life, self.folder = life, folder
+    def __init__(self, simulation: Any, folder: Path) -> None:
+        self.simulation, self.folder = simulation, folder
         self.process: subprocess.Popen[bytes] | None = None
         self.kill_at: tuple[str, bool] | None = None
         self.starts = 0
         self.kills: list[str] = []
-        self._handle = life.arm.router.handle
-        life.arm.router.handle = self.handle
+        self._handle = simulation.arm.router.handle
+        simulation.arm.router.handle = self.handle
 
     def handle(self, request: Any) -> Any:
         verb, moment = request.method, self.kill_at
@@ -53,7 +53,7 @@ class Killed:
 
     def post(self, route: str, request: Any) -> dict[str, Any] | None:
         """Call the hook as Metacontroller does; None when the process dies over it."""
-        (self.folder / "clock").write_text(str(self.life.clock.seconds()))
+        (self.folder / "clock").write_text(str(self.simulation.clock.seconds()))
         connection = http.client.HTTPConnection("127.0.0.1", self._port(), timeout=20)
         try:
             connection.request("POST", route, json.dumps(request))
@@ -77,7 +77,7 @@ class Killed:
             port.unlink(missing_ok=True)
             self.starts += 1
             script = str(Path(hook_process.__file__))
-            arguments = [self.life.arm.url, str(self.folder / "clock"), str(port)]
+            arguments = [self.simulation.arm.url, str(self.folder / "clock"), str(port)]
             self.process = subprocess.Popen(
                 [sys.executable, script, *arguments], stderr=subprocess.DEVNULL
             )
@@ -87,19 +87,19 @@ class Killed:
         return int(port.read_text())
 
 
-def live(life: Any, hook: Killed, until: Any) -> None:
+def live(simulation: Any, hook: Killed, until: Any) -> None:
     for _ in range(200):
-        parent = life.parent
+        parent = simulation.parent
         finalizing = "deletionTimestamp" in parent["metadata"]
         route = "/machine/finalize" if finalizing else "/machine/sync"
-        answer = hook.post(route, body(parent, life.nodes.by_name.values(), finalizing))
+        answer = hook.post(route, body(parent, simulation.nodes.by_name.values(), finalizing))
         if answer is not None:
-            life.parent = {**parent, "status": answer["status"]}
-            life.is_gone = answer.get("finalized", False)
+            simulation.parent = {**parent, "status": answer["status"]}
+            simulation.is_gone = answer.get("finalized", False)
         if until(answer):
             return
-        life.pass_time((answer or {}).get("resyncAfterSeconds", 300) or 1)
-    raise AssertionError(life.status)
+        simulation.pass_time((answer or {}).get("resyncAfterSeconds", 300) or 1)
+    raise AssertionError(simulation.status)
 
 
 @pytest.mark.timeout(60)
@@ -107,21 +107,21 @@ def test_58_a_process_that_is_killed_around_any_request_leaks_and_doubles_nothin
     tmp_path: Path,
 ) -> None:
     with ExitStack() as stack:
-        life = stack.enter_context(story())
-        hook = Killed(life, tmp_path)
+        simulation = stack.enter_context(simulated_machine())
+        hook = Killed(simulation, tmp_path)
         stack.callback(hook.stop)
         for _, verb, is_applied in MOMENTS[:3]:
             hook.kill_at = (verb, is_applied)
-            live(life, hook, lambda answer: answer is None)
-        live(life, hook, lambda answer: bool(life.nodes.by_name) and answer is not None)
-        assert isinstance(life.nodes, NodeList)
-        assert [item.status for item in life.arm.asked if item.verb == "PUT"].count(201) == 1
-        life.delete()
+            live(simulation, hook, lambda answer: answer is None)
+        live(simulation, hook, lambda answer: bool(simulation.nodes.by_name) and answer is not None)
+        assert isinstance(simulation.nodes, NodeList)
+        assert [item.status for item in simulation.arm.asked if item.verb == "PUT"].count(201) == 1
+        simulation.delete()
         for _, verb, is_applied in MOMENTS[3:]:
             hook.kill_at = (verb, is_applied)
-            live(life, hook, lambda answer: answer is None)
-        live(life, hook, lambda answer: life.is_gone)
-        assert life.pools == []
-        assert life.nodes.by_name == {}
+            live(simulation, hook, lambda answer: answer is None)
+        live(simulation, hook, lambda answer: simulation.is_gone)
+        assert simulation.pools == []
+        assert simulation.nodes.by_name == {}
         assert hook.starts == len(MOMENTS) + 1
         assert hook.kills == [f"{verb} {is_applied}" for _, verb, is_applied in MOMENTS]

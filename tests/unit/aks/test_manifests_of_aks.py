@@ -15,7 +15,7 @@ from kaito_hooks.providers.aks.settings import AksSettings
 from kaito_hooks.providers.aks.sweep.settings import SweepSettings
 
 from tests.harness.wire import ROOT, check_pod
-from tests.unit.aks.story import story
+from tests.unit.aks.machine_simulation import simulated_machine
 from tests.unit.aks.test_sweep import sweeping
 
 ROLES = ROOT / "manifests/components/azure-workload-identity/roles"
@@ -36,16 +36,18 @@ def actions(*paths: Any) -> set[str]:
     return {action for role in roles for action in role["Actions"]}
 
 
-def used(life: Any) -> set[str]:
-    return {ACTIONS[item.verb] for item in life.arm.asked}
+def used(simulation: Any) -> set[str]:
+    return {ACTIONS[item.verb] for item in simulation.arm.asked}
 
 
 def test_the_node_provisioners_roles_are_what_a_machines_life_needs_and_no_more() -> None:
-    with story({"location": "westeurope"}) as life:
-        life.until_ready()
-        life.delete()
-        life.until_gone()
-        assert used(life) == actions(ROLES / "node-provisioner.json", ROLES / "preflight.json")
+    with simulated_machine({"location": "westeurope"}) as simulation:
+        simulation.until_ready()
+        simulation.delete()
+        simulation.until_gone()
+        assert used(simulation) == actions(
+            ROLES / "node-provisioner.json", ROLES / "preflight.json"
+        )
 
 
 def test_the_sweeps_role_is_what_a_sweep_needs_and_no_more() -> None:
@@ -53,7 +55,7 @@ def test_the_sweeps_role_is_what_a_sweep_needs_and_no_more() -> None:
         it.add(minutes=600)
         it.sweep_for(20)
         role = ROOT / "manifests/components/orphan-sweep/role.json"
-        assert used(it.life) == actions(role)
+        assert used(it.simulation) == actions(role)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.chaos.cloud import NodeList
 from tests.chaos.driver import SETTINGS
 from tests.chaos.transport import InProcess
 from tests.harness.arm import RecordingRouter, ScriptedCluster
-from tests.unit.aks.story import NoObserver
+from tests.unit.aks.machine_simulation import NoObserver
 from tests.unit.machine.builders import body, machine, reason
 
 MACHINES = 200

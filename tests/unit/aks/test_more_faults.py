@@ -12,14 +12,14 @@ from kaito_hooks.machine.api import Machine, wanted_pool
 from kaito_laptop.azure.interference import Outcome
 
 from tests.harness.arm import Fault, failure
-from tests.unit.aks.story import reason_of, story
+from tests.unit.aks.machine_simulation import reason_of, simulated_machine
 from tests.unit.machine.builders import NAME, machine
 
 
 def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
-    with story() as life:
+    with simulated_machine() as simulation:
         sent, go_on = threading.Event(), threading.Event()
-        handle = life.arm.router.handle
+        handle = simulation.arm.router.handle
 
         def hold(request: Any) -> Any:
             if request.method == "PUT":
@@ -27,21 +27,21 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
                 assert go_on.wait(10)
             return handle(request)
 
-        life.arm.router.handle = hold
-        before = dict(life.parent)
-        first = threading.Thread(target=life.call)
+        simulation.arm.router.handle = hold
+        before = dict(simulation.parent)
+        first = threading.Thread(target=simulation.call)
         first.start()
         assert sent.wait(10)
-        life.parent = before  # Metacontroller has stopped waiting and calls again.
-        answer = life.call()
+        simulation.parent = before  # Metacontroller has stopped waiting and calls again.
+        answer = simulation.call()
         assert [item["reason"] for item in answer["status"]["conditions"]] != []
-        assert life.arm.count("PUT") == 0
+        assert simulation.arm.count("PUT") == 0
         assert answer["resyncAfterSeconds"] >= 5
         go_on.set()
         first.join()
-        life.arm.router.handle = handle
-        life.until_ready()
-        assert life.arm.count("PUT") == 1
+        simulation.arm.router.handle = handle
+        simulation.until_ready()
+        assert simulation.arm.count("PUT") == 1
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -49,43 +49,43 @@ def test_6_a_call_that_overlaps_a_put_waits_and_makes_no_second_pool() -> None:
 def test_24_a_redirect_is_followed_nowhere_with_or_without_the_token(
     status: Any, verb: Any
 ) -> None:
-    with story() as life, story() as elsewhere:
+    with simulated_machine() as simulation, simulated_machine() as elsewhere:
         away = {"Location": f"{elsewhere.arm.url}{elsewhere.arm.cluster.id}/agentPools/{NAME}"}
         if verb == "DELETE":
-            life.until_ready()
+            simulation.until_ready()
         if verb in ("LIST", "DELETE"):
-            life.delete()
-        life.faults.always(verb, Fault(status, b"", away))
-        life.settle()
-        life.pass_time(60)
-        life.settle()
+            simulation.delete()
+        simulation.faults.always(verb, Fault(status, b"", away))
+        simulation.settle()
+        simulation.pass_time(60)
+        simulation.settle()
         assert elsewhere.arm.asked == []
-        assert not life.is_gone
-        assert reason_of(life, "ProviderTrouble").startswith("True/Provider")
+        assert not simulation.is_gone
+        assert reason_of(simulation, "ProviderTrouble").startswith("True/Provider")
 
 
 def test_32_the_state_of_the_pool_counts_not_that_of_the_operation() -> None:
-    with story() as life:
-        life.faults.script_next(Outcome("Failed", operation="Succeeded"))
-        life.until(lambda it: it.arm.count("DELETE") == 1)
-        assert reason_of(life) == "False/PoolFailed"
-        life.until_ready()
+    with simulated_machine() as simulation:
+        simulation.faults.script_next(Outcome("Failed", operation="Succeeded"))
+        simulation.until(lambda it: it.arm.count("DELETE") == 1)
+        assert reason_of(simulation) == "False/PoolFailed"
+        simulation.until_ready()
 
 
 def test_34_two_nodes_are_told_and_waited_for() -> None:
-    with story() as life:
-        life.call()
-        life.pass_time(240)
-        (node,) = life.nodes.by_name.values()
+    with simulated_machine() as simulation:
+        simulation.call()
+        simulation.pass_time(240)
+        (node,) = simulation.nodes.by_name.values()
         second = json.loads(json.dumps(node))
         second["metadata"]["name"] += "1"
-        life.nodes.add(second)
-        life.settle()
-        assert reason_of(life) == "False/MultipleNodesFound"
-        assert second["metadata"]["name"] in life.status["conditions"][2]["message"]
-        life.nodes.remove(second["metadata"]["name"])
-        life.until_ready()
-        assert life.arm.count("DELETE") == 0
+        simulation.nodes.add(second)
+        simulation.settle()
+        assert reason_of(simulation) == "False/MultipleNodesFound"
+        assert second["metadata"]["name"] in simulation.status["conditions"][2]["message"]
+        simulation.nodes.remove(second["metadata"]["name"])
+        simulation.until_ready()
+        assert simulation.arm.count("DELETE") == 0
 
 
 @pytest.mark.parametrize("shape", ["wrapped", "flat", "details", "inner"])
@@ -102,10 +102,10 @@ def test_34_two_nodes_are_told_and_waited_for() -> None:
 def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
     shape: Any, status: Any, code: Any, message: Any, reason: Any
 ) -> None:
-    with story() as life:
-        life.faults.add("PUT", Fault(status, failure(shape, code, message)))
-        life.call()
-        assert reason_of(life) == f"False/{reason}"
+    with simulated_machine() as simulation:
+        simulation.faults.add("PUT", Fault(status, failure(shape, code, message)))
+        simulation.call()
+        assert reason_of(simulation) == f"False/{reason}"
 
 
 @pytest.mark.parametrize(
@@ -122,37 +122,40 @@ def test_14_a_failure_is_understood_in_each_of_the_shapes_that_arm_gives_it(
 )
 def test_60_a_disk_is_whole_gib_within_the_bounds_of_aks(storage: Any, gib: Any) -> None:
     parent = machine(spec={"resources": {"requests": {"storage": storage}}})
-    with story() as life:
-        life.parent = parent
-        life.until_ready()
-        body = wanted_pool(Machine(parent), life.clock.now())
+    with simulated_machine() as simulation:
+        simulation.parent = parent
+        simulation.until_ready()
+        body = wanted_pool(Machine(parent), simulation.clock.now())
         assert body.disk_gib == gib
-        assert life.arm.cluster.get(NAME).status == 200
-        assert json.loads(life.arm.cluster.get(NAME).body)["properties"].get("osDiskSizeGB") == gib
+        assert simulation.arm.cluster.get(NAME).status == 200
+        assert (
+            json.loads(simulation.arm.cluster.get(NAME).body)["properties"].get("osDiskSizeGB")
+            == gib
+        )
 
 
 @pytest.mark.parametrize("storage", ["-5", "99Ti", "much", "1e99"])
 def test_60_a_disk_that_can_not_be_is_told_and_nothing_is_asked(storage: Any) -> None:
-    with story() as life:
-        life.parent = machine(spec={"resources": {"requests": {"storage": storage}}})
-        life.settle()
-        assert reason_of(life) == "False/InvalidSpec"
-        assert life.arm.asked == []
+    with simulated_machine() as simulation:
+        simulation.parent = machine(spec={"resources": {"requests": {"storage": storage}}})
+        simulation.settle()
+        assert reason_of(simulation) == "False/InvalidSpec"
+        assert simulation.arm.asked == []
 
 
 def test_55_a_server_that_says_nothing_is_given_up_within_seconds() -> None:
-    with story() as life:
-        life.faults.add("GET", Fault(is_dropped=True))
-        life.call()
-        assert reason_of(life) == "Unknown/ProviderUnanswered"
-        assert "read again" in life.status["lastError"]["message"]
-        assert life.arm.count("PUT") == 0
+    with simulated_machine() as simulation:
+        simulation.faults.add("GET", Fault(is_dropped=True))
+        simulation.call()
+        assert reason_of(simulation) == "Unknown/ProviderUnanswered"
+        assert "read again" in simulation.status["lastError"]["message"]
+        assert simulation.arm.count("PUT") == 0
 
 
 def test_10_the_quota_of_the_subscription_is_a_wait_that_ends_when_there_is_some() -> None:
-    with story() as life:
-        life.arm.cluster.compute.limits["standardNCSv3Family"] = 0
-        life.settle()
-        assert reason_of(life) == "False/QuotaExceeded"
-        del life.arm.cluster.compute.limits["standardNCSv3Family"]
-        life.until_ready()
+    with simulated_machine() as simulation:
+        simulation.arm.cluster.compute.limits["standardNCSv3Family"] = 0
+        simulation.settle()
+        assert reason_of(simulation) == "False/QuotaExceeded"
+        del simulation.arm.cluster.compute.limits["standardNCSv3Family"]
+        simulation.until_ready()

@@ -16,7 +16,7 @@ from kaito_hooks.providers.aks.sweep.sweep import sweep
 
 from tests.harness.arm import Fault
 from tests.unit.aks.api_stub import api_server
-from tests.unit.aks.story import story
+from tests.unit.aks.machine_simulation import simulated_machine
 from tests.unit.aks.test_fault_table import DROPPED, arm_error
 from tests.unit.machine.builders import UID
 
@@ -26,8 +26,8 @@ MINUTE = 60
 class Sweeping:
     """A cluster with one orphan, and the sweep every two minutes."""
 
-    def __init__(self, life: Any, stub: Any, api: Any) -> None:
-        self.life, self.stub, self.api = life, stub, api
+    def __init__(self, simulation: Any, stub: Any, api: Any) -> None:
+        self.simulation, self.stub, self.api = simulation, stub, api
 
     def add(
         self,
@@ -37,31 +37,33 @@ class Sweeping:
         minutes: Any = 0,
         **more: Any,
     ) -> None:
-        created = self.life.clock.now() - timedelta(minutes=minutes)
+        created = self.simulation.clock.now() - timedelta(minutes=minutes)
         tags = {"kaito.sh_machine-uid": uid, "kaito.sh_created": timestamp(created)}
         if install:
             tags["kaito.sh_install"] = install
-        self.life.arm.cluster.add_pool(name, tags=tags, **more)
+        self.simulation.arm.cluster.add_pool(name, tags=tags, **more)
 
     def sweep(self, may_delete: Any = True) -> Any:
-        return sweep(self.life.provider, self.api, self.life.clock.now, "test", may_delete)
+        return sweep(
+            self.simulation.provider, self.api, self.simulation.clock.now, "test", may_delete
+        )
 
     def sweep_for(self, minutes: Any, may_delete: Any = True) -> Any:
         for _ in range(0, minutes, 2):
             report = self.sweep(may_delete)
-            self.life.pass_time(2 * MINUTE)
+            self.simulation.pass_time(2 * MINUTE)
         return report
 
     @property
     def pools(self) -> Any:
-        return self.life.pools
+        return self.simulation.pools
 
 
 @contextmanager
 def sweeping(**options: Any) -> Any:
-    with story(**options) as life, api_server() as (stub, connection):
+    with simulated_machine(**options) as simulation, api_server() as (stub, connection):
         stub.machines = ["another"]
-        yield Sweeping(life, stub, Api(connection, "kaito-system"))
+        yield Sweeping(simulation, stub, Api(connection, "kaito-system"))
 
 
 def test_46_an_orphan_is_reported_first_and_deleted_after_its_grace() -> None:
@@ -75,7 +77,7 @@ def test_46_an_orphan_is_reported_first_and_deleted_after_its_grace() -> None:
         it.sweep_for(10)
         assert it.pools == ["wsorphan0001"]
         assert it.sweep().message == "deleted wsorphan0001"
-        it.life.pass_time(3 * MINUTE)
+        it.simulation.pass_time(3 * MINUTE)
         assert it.pools == []
         assert it.sweep().message == "Each agent pool has its Machine."
         assert it.stub.data == {"orphans.json": "{}"}
@@ -86,7 +88,7 @@ def test_without_leave_to_delete_it_only_reports() -> None:
         it.add(minutes=600)
         report = it.sweep_for(60, may_delete=False)
         assert report.message == "without a Machine, only reported: wsorphan0001"
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_a_pool_whose_machine_exists_is_none() -> None:
@@ -102,11 +104,11 @@ def test_47_pools_of_others_are_never_touched_and_those_without_tag_are_told() -
     with sweeping() as it:
         it.add("wsother00001", install="another", minutes=600)
         it.add("wsbare000001", install="", minutes=600)
-        it.life.arm.cluster.add_pool("gpu", tags={"team": "x"})
+        it.simulation.arm.cluster.add_pool("gpu", tags={"team": "x"})
         report = it.sweep_for(60)
         assert report.unmarked == ["wsbare000001"]
         assert "delete them by hand: wsbare000001" in report.message
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_at_most_three_pools_go_in_one_sweep() -> None:
@@ -128,11 +130,11 @@ def test_45_what_azure_does_not_say_clearly_ends_the_sweep(verb: Any, fault: Any
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        it.life.faults.always(verb, fault)
+        it.simulation.faults.always(verb, fault)
         report = it.sweep_for(30)
         assert report.refusal
         assert report.message.startswith("Nothing was done.")
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_45_a_list_whose_second_page_fails_ends_the_sweep() -> None:
@@ -140,10 +142,10 @@ def test_45_a_list_whose_second_page_fails_ends_the_sweep() -> None:
         it.add(minutes=600)
         it.sweep_for(10)
         for _ in range(10):
-            it.life.faults.add("LIST", Fault())
-            it.life.faults.add("LIST", DROPPED)
+            it.simulation.faults.add("LIST", Fault())
+            it.simulation.faults.add("LIST", DROPPED)
         assert it.sweep_for(20).refusal
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 @pytest.mark.parametrize("kind", ["machines", "nodes", "machines.kaito.sh"])
@@ -156,7 +158,7 @@ def test_48_what_kubernetes_does_not_say_ends_the_sweep(kind: Any, answer: Any) 
         it.sweep_for(10)
         it.stub.broken, it.stub.broken_answer = {kind}, answer
         assert it.sweep_for(30).refusal == "The Machines can't be listed completely."
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_48_a_list_of_machines_that_breaks_off_ends_the_sweep() -> None:
@@ -164,17 +166,17 @@ def test_48_a_list_of_machines_that_breaks_off_ends_the_sweep() -> None:
         it.stub.machines, it.stub.page, it.stub.expired = ["a", "b", "c"], 2, True
         it.add(minutes=600)
         assert it.sweep_for(30).refusal == "The Machines can't be listed completely."
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_48_no_machines_right_after_the_crd_was_made_are_machines_still_to_come() -> None:
     with sweeping() as it:
         it.stub.machines = []
-        it.stub.crd_created = timestamp(it.life.clock.now())
+        it.stub.crd_created = timestamp(it.simulation.clock.now())
         it.add(minutes=600)
         assert "their CRD is new" in it.sweep_for(14).refusal
         it.sweep_for(20)
-        assert it.life.arm.count("DELETE") == 1
+        assert it.simulation.arm.count("DELETE") == 1
 
 
 @pytest.mark.parametrize(
@@ -188,9 +190,9 @@ def test_while_the_cluster_starts_stops_or_changes_nothing_is_deleted(
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        it.life.arm.cluster.occupy(state, 3600, power)
+        it.simulation.arm.cluster.occupy(state, 3600, power)
         assert "not at rest" in it.sweep_for(30).refusal
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_settings_that_name_another_cluster_delete_nothing_there() -> None:
@@ -201,7 +203,7 @@ def test_settings_that_name_another_cluster_delete_nothing_there() -> None:
         ]
         it.add(minutes=600)
         assert "AZURE_CLUSTER_NAME names another cluster" in it.sweep_for(60).refusal
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 def test_a_memory_that_was_edited_deletes_nothing_earlier() -> None:
@@ -216,17 +218,17 @@ def test_a_pool_that_is_taken_over_before_it_is_deleted_is_left() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        listed = it.life.provider.list
+        listed = it.simulation.provider.list
 
         def then_replaced() -> Any:
             found = listed()
-            it.life.arm.cluster.set_pool("wsorphan0001", tags={"team": "x"})
+            it.simulation.arm.cluster.set_pool("wsorphan0001", tags={"team": "x"})
             return found
 
-        it.life.provider.list = then_replaced
+        it.simulation.provider.list = then_replaced
         report = it.sweep()
         assert report.failed == ["wsorphan0001 (it has changed since it was listed)"]
-        assert it.life.arm.count("DELETE") == 0
+        assert it.simulation.arm.count("DELETE") == 0
 
 
 @pytest.mark.parametrize("state", ["Upgrading", "Updating", "Starting"])
@@ -234,10 +236,10 @@ def test_a_pool_that_azure_is_at_work_on_is_left_until_it_has_finished(state: An
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        it.life.arm.cluster.begin_own_operation(state, 5 * MINUTE, "wsorphan0001")
+        it.simulation.arm.cluster.begin_own_operation(state, 5 * MINUTE, "wsorphan0001")
         assert it.sweep().failed == [f"wsorphan0001 (Azure is at work on it: {state})"]
-        assert (it.life.arm.count("DELETE"), it.life.arm.cluster.preempted) == (0, [])
-        it.life.pass_time(6 * MINUTE)
+        assert (it.simulation.arm.count("DELETE"), it.simulation.arm.cluster.preempted) == (0, [])
+        it.simulation.pass_time(6 * MINUTE)
         assert it.sweep().message == "deleted wsorphan0001"
 
 
@@ -255,7 +257,7 @@ def test_what_azure_refuses_is_told() -> None:
     with sweeping() as it:
         it.add(minutes=600)
         it.sweep_for(10)
-        it.life.faults.add(
+        it.simulation.faults.add(
             "DELETE", arm_error(409, "OperationNotAllowed", "Another operation is in progress")
         )
         assert it.sweep().message == "could not delete wsorphan0001 (AKSBusy)"
@@ -264,6 +266,6 @@ def test_what_azure_refuses_is_told() -> None:
 def test_the_figures_are_prometheus_text() -> None:
     with sweeping() as it:
         it.add(minutes=600)
-        text = generate_latest(metrics(it.sweep(), it.life.clock.now())).decode()
+        text = generate_latest(metrics(it.sweep(), it.simulation.clock.now())).decode()
     assert "# TYPE kaito_orphan_pools gauge\nkaito_orphan_pools 1.0\n" in text
     assert "kaito_orphan_sweep_refused 0.0\n" in text

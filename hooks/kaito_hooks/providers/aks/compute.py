@@ -18,7 +18,7 @@ from kaito_hooks.kube.objects import get_in, mapping, number, sequence, text
 from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import Availability, Unknown
 from kaito_hooks.providers.aks import client as arm
-from kaito_hooks.providers.aks import faults
+from kaito_hooks.providers.aks import error_mapping
 from kaito_hooks.providers.aks.catalog import (
     Quota,
     Quotas,
@@ -118,7 +118,7 @@ class Compute:
         except ProviderError as error:
             return Unknown(error)
         if response.status != 200:
-            return Unknown(faults.of_response(response, self._now()))
+            return Unknown(error_mapping.of_response(response, self._now()))
         return response.json
 
 

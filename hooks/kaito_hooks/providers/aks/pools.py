@@ -13,7 +13,7 @@ from kaito_hooks.kube.objects import get_in, mapping, text
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.machine.provider import ListedPool, Ours, PoolRequest, Taint
 from kaito_hooks.providers.aks.conventions import AKS
-from kaito_hooks.providers.aks.faults import of_pool
+from kaito_hooks.providers.aks.error_mapping import of_pool
 from kaito_hooks.providers.aks.settings import AksSettings
 
 # Names of tags may not contain a slash.

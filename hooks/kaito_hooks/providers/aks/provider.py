@@ -29,7 +29,7 @@ from kaito_hooks.machine.provider import (
     Unknown,
 )
 from kaito_hooks.providers.aks import client as arm
-from kaito_hooks.providers.aks import faults, pools, refusals
+from kaito_hooks.providers.aks import error_mapping, pools, put_errors
 from kaito_hooks.providers.aks.catalog import exceeded_quota
 from kaito_hooks.providers.aks.cluster import ManagedCluster
 from kaito_hooks.providers.aks.compute import Compute
@@ -95,7 +95,7 @@ class AksProvider:
         except ProviderError as error:
             return Unknown(error)
         if response.status != 200:
-            return Unknown(faults.of_response(response, self._now()))
+            return Unknown(error_mapping.of_response(response, self._now()))
         if text(response.json.get("id")).lower() != arm.cluster_path(self._settings).lower():
             return Unknown(Unreadable(detail="The answer is another cluster, or none."))
         properties = mapping(response.json.get("properties"))
@@ -154,9 +154,9 @@ class AksProvider:
         if response.is_success:
             return text(mapping(response.json.get("properties")).get("provisioningState"))
         # AKS has wrapped a refusal in PreconditionFailed (MicrosoftDocs/azure-docs#62378).
-        if response.status == 412 and not faults.known_cause(response):
+        if response.status == 412 and not error_mapping.known_cause(response):
             raise AlreadyExists()
-        raise refusals.of_put(response, self._now(), request, self._settings)
+        raise put_errors.of_put(response, self._now(), request, self._settings)
 
     def _max_surge(self, request: PoolRequest) -> int:
         """As the setting says where the quota, if it is known, has room for the node that is added."""
@@ -177,12 +177,12 @@ class AksProvider:
             ignore_pod_disruption_budget=True,
             **condition,
         )
-        if response.is_success or faults.says_no_pool(response):
+        if response.is_success or error_mapping.says_no_pool(response):
             self._remember(before, ref)
             return
-        if response.status == 412 and not faults.known_cause(response):
+        if response.status == 412 and not error_mapping.known_cause(response):
             raise EtagMismatch()
-        error = faults.of_response(response, self._now())
+        error = error_mapping.of_response(response, self._now())
         if isinstance(error, Underway):  # Only to a PUT of the same pool is that good news.
             raise Busy(error.code, error.detail, error.retry_after, error.ids)
         raise error
@@ -206,10 +206,10 @@ class AksProvider:
             response = arm.send(self._client.agent_pools.get, *self._scope, ref.name)
         except ProviderError as error:
             return Unknown(error)
-        if faults.says_no_pool(response):
+        if error_mapping.says_no_pool(response):
             return Absent()
         if response.status != 200:
-            return Unknown(faults.of_response(response, self._now()))
+            return Unknown(error_mapping.of_response(response, self._now()))
         pool = pools.read_listed(response.json)
         if pool is None or pool.name.lower() != ref.name.lower():
             return Unknown(Unreadable(detail="The answer is not an agent pool."))
@@ -235,7 +235,7 @@ class AksProvider:
         found: list[ListedPool] = []
         for response in responses:
             if response.status != 200:
-                return Unknown(faults.of_response(response, self._now()))
+                return Unknown(error_mapping.of_response(response, self._now()))
             for item in sequence(response.json.get("value", [None])):
                 pool = pools.read_listed(mapping(item))
                 if pool is None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from kaito_hooks.kube.objects import mapping, text
-from kaito_hooks.providers.aks.causes import Cause, causes_in, ids_in
+from kaito_hooks.providers.aks.error_details import Cause, causes_in, ids_in
 
 _ID_HEADERS = ("x-ms-correlation-request-id", "x-ms-request-id")
 

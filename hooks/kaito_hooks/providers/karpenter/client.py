@@ -11,7 +11,7 @@ from kubernetes import client as kube
 from kubernetes import config
 
 from kaito_hooks.kube.objects import Manifest
-from kaito_hooks.providers.karpenter import faults
+from kaito_hooks.providers.karpenter import error_mapping
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 4
@@ -51,13 +51,13 @@ def _ask(operation: Callable[..., Any], seconds: float, *args: Any, **options: A
         answer = operation(*args, _request_timeout=times, _preload_content=False, **options)
         found = json.loads(answer.data)
     except kube.ApiException as error:
-        raise faults.of_answer(error) from None
+        raise error_mapping.of_answer(error) from None
     except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
-        raise faults.ApiUnreachable(type(error).__name__) from None
+        raise error_mapping.ApiUnreachable(type(error).__name__) from None
     except urllib3.exceptions.HTTPError as error:
-        raise faults.ApiUnanswered(type(error).__name__) from None
+        raise error_mapping.ApiUnanswered(type(error).__name__) from None
     except ValueError as error:
-        raise faults.ApiUnreadable(type(error).__name__) from None
+        raise error_mapping.ApiUnreadable(type(error).__name__) from None
     if not isinstance(found, dict):
-        raise faults.ApiUnreadable(detail="The answer is not an object.")
+        raise error_mapping.ApiUnreadable(detail="The answer is not an object.")
     return found

@@ -24,7 +24,7 @@ from kaito_hooks.machine.provider import (
     Unknown,
 )
 from kaito_hooks.providers.karpenter import claims, client
-from kaito_hooks.providers.karpenter.faults import (
+from kaito_hooks.providers.karpenter.error_mapping import (
     FOUND_OUT,
     GIVEN_UP,
     ApiUnanswered,

@@ -186,7 +186,7 @@ def _written_config(tuning: Tuning, observed: Observed) -> str:
 
 
 def _frozen(text_: str, tuning: Tuning) -> training_config.Config:
-    """The sections of our own Secret; one that was edited into nonsense is told like the user's file."""
+    """The sections of our own Secret; one that was edited into nonsense is reported like the user's file."""
     return training_config.parse_config(
         text_, tuning.method, tuning.config or "the default configuration"
     )

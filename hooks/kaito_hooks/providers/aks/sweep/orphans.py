@@ -52,7 +52,7 @@ class Verdict:
     due: Sequence[ListedPool] = ()
     """To be deleted now."""
     unmarked: Sequence[str] = ()
-    """Pools that look like ours and lack the tag of the installation: told, never deleted."""
+    """Pools that look like ours and lack the tag of the installation: reported, never deleted."""
 
 
 def judge(seen: Seen, now: datetime) -> Verdict:

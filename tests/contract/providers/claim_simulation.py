@@ -1,4 +1,4 @@
-"""A Machine's life on NodeClaims: the hook's own app, the real client, and virtual time."""
+"""A Machine on NodeClaims: the hook's own app, the real client, and virtual time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.providers.kube_api import KubeApi
 from tests.unit.machine.builders import UID, body, machine
 
 
-class Life:
+class ClaimSimulation:
     """A Machine, the hook, and what Metacontroller does with its answers."""
 
     def __init__(self, cloud: Any, api: KubeApi, clock: VirtualClock) -> None:
@@ -68,6 +68,6 @@ class Life:
 
 
 @contextmanager
-def life() -> Iterator[Life]:
+def simulated_claim() -> Iterator[ClaimSimulation]:
     with claims_in_memory() as (cloud, api, clock):
-        yield Life(cloud, api, clock)
+        yield ClaimSimulation(cloud, api, clock)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from kaito_hooks.machine.errors import ProviderError
-from kaito_hooks.providers.aks import errors, faults
-from kaito_hooks.providers.aks.causes import causes_in, ids_in, redact
+from kaito_hooks.providers.aks import error_mapping, errors
+from kaito_hooks.providers.aks.error_details import causes_in, ids_in, redact
 from kaito_hooks.providers.aks.responses import Response
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,7 +150,7 @@ POOLS: list[tuple[str, dict[str, Any], type[ProviderError]]] = [
 def test_why_a_pool_failed_is_found_wherever_azure_writes_it(
     error: dict[str, Any], kind: type[ProviderError], wrapped: bool
 ) -> None:
-    found = faults.of_pool({"error": error} if wrapped else error)
+    found = error_mapping.of_pool({"error": error} if wrapped else error)
     assert type(found) is kind
 
 
@@ -213,7 +213,10 @@ def test_what_a_refusal_means(
 ) -> None:
     flat = {"code": code, "details": None, "message": message, "subcode": "", "target": "x"}
     body = {"error": {"code": code, "message": message}} if wrapped else flat
-    assert type(faults.of_response(Response(status, {}, json.dumps(body).encode()), NOW)) is kind
+    assert (
+        type(error_mapping.of_response(Response(status, {}, json.dumps(body).encode()), NOW))
+        is kind
+    )
 
 
 @pytest.mark.parametrize("status", [400, 412])
@@ -223,8 +226,8 @@ def test_a_quota_that_is_wrapped_in_a_failed_precondition_is_quota(status: int) 
     reply = Response(
         status, {}, json.dumps({"code": "PreconditionFailed", "message": said}).encode()
     )
-    assert type(faults.of_response(reply, NOW)) is errors.QuotaExceeded
-    assert faults.known_cause(reply)
+    assert type(error_mapping.of_response(reply, NOW)) is errors.QuotaExceeded
+    assert error_mapping.known_cause(reply)
 
 
 NO_POOL = [
@@ -253,7 +256,7 @@ NO_CLUSTER = [
 def test_only_a_missing_pool_is_a_missing_pool(code: str, message: str, subcode: str) -> None:
     body = {"code": code, "message": message, "details": None, "subcode": subcode}
     reply = Response(404, {}, json.dumps(body).encode())
-    assert faults.says_no_pool(reply) == ((code, message, subcode) in NO_POOL)
+    assert error_mapping.says_no_pool(reply) == ((code, message, subcode) in NO_POOL)
 
 
 def test_links_of_azure_stay_ids_go_to_the_log_and_secrets_nowhere() -> None:

@@ -1,4 +1,4 @@
-"""A Machine's life: the hook's own app, the real Azure client, the stand-in, and virtual time.
+"""A Machine simulated: the hook's own app, the real Azure client, the stand-in, and virtual time.
 
 The loop is the part of Metacontroller that matters here: status written as answered, a sync at once
 after each change, the resync that was asked for, and the finalizer.
@@ -60,7 +60,7 @@ class NoObserver:
         pass
 
 
-class Story:
+class MachineSimulation:
     """One Machine in one cluster."""
 
     def __init__(self, arm: Any, clock: Any, nodes: Any, **settings: Any) -> None:
@@ -149,21 +149,21 @@ class Story:
             self.pass_time(self.answers[-1].get("resyncAfterSeconds", 300))
 
     def until_ready(self, seconds: Any = 7200) -> Any:
-        return self.until(lambda story: reason_of(story) == "True/NodeReady", seconds)
+        return self.until(lambda simulation: reason_of(simulation) == "True/NodeReady", seconds)
 
     def until_gone(self, seconds: Any = 7200) -> Any:
-        return self.until(lambda story: story.is_gone, seconds)
+        return self.until(lambda simulation: simulation.is_gone, seconds)
 
 
-def reason_of(story: Any, type_: Any = "Ready") -> str:
+def reason_of(simulation: Any, type_: Any = "Ready") -> str:
     """Status and reason of a condition."""
-    found = [item for item in story.status.get("conditions", ()) if item["type"] == type_]
+    found = [item for item in simulation.status.get("conditions", ()) if item["type"] == type_]
     return f"{found[0]['status']}/{found[0]['reason']}" if found else ""
 
 
 @contextmanager
-def story(settings: Any = None, **cluster: Any) -> Any:
+def simulated_machine(settings: Any = None, **cluster: Any) -> Any:
     """A fresh cluster and a Machine that has not been synced yet."""
     clock, nodes = VirtualClock(), NodeList()
     with ScriptedArmServer(ScriptedCluster(clock, nodes, GPUS, **cluster)) as arm:
-        yield Story(arm, clock, nodes, **(settings or {}))
+        yield MachineSimulation(arm, clock, nodes, **(settings or {}))

@@ -13,7 +13,7 @@ from datetime import datetime
 from kaito_hooks.kube.objects import text
 from kaito_hooks.machine.errors import ProviderError
 from kaito_hooks.machine.provider import PoolRequest
-from kaito_hooks.providers.aks import errors, faults
+from kaito_hooks.providers.aks import error_mapping, errors
 from kaito_hooks.providers.aks.responses import Response
 from kaito_hooks.providers.aks.settings import AksSettings
 
@@ -67,7 +67,7 @@ def of_put(
     response: Response, now: datetime, request: PoolRequest, settings: AksSettings
 ) -> ProviderError:
     """The error that the answer to a PUT stands for."""
-    error = faults.of_response(response, now)
+    error = error_mapping.of_response(response, now)
     if request.is_spot and isinstance(error, errors.InsufficientCapacity):
         return errors.SpotShortage(error.code, error.detail, error.retry_after, error.ids)
     if not isinstance(error, errors.InvalidRequest | errors.SkuNotAvailable | errors.Forbidden):

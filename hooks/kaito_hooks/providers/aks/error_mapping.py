@@ -11,7 +11,7 @@ from datetime import datetime
 from kaito_hooks.kube.objects import mapping, text
 from kaito_hooks.machine.errors import Delay, ProviderError, Retryable, Terminal
 from kaito_hooks.providers.aks import codes, errors
-from kaito_hooks.providers.aks.causes import Cause, causes_in, ids_in
+from kaito_hooks.providers.aks.error_details import Cause, causes_in, ids_in
 from kaito_hooks.providers.aks.responses import Response
 
 
