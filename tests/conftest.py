@@ -50,14 +50,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cluster_name", told, scope="module")
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build what is missing before any test's time runs, and show it."""
-    clusters = _real(chosen(session.config))
-    if not clusters or not session.items or session.config.option.collectonly:
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Build what is missing before any test's time runs, and show it; once, before there are workers."""
+    config = session.config
+    clusters = _real(chosen(config))
+    if not clusters or config.option.collectonly or hasattr(config, "workerinput"):
         return
     from tests.e2e import binaries, metacontroller
 
-    capture = session.config.pluginmanager.getplugin("capturemanager")
+    capture = config.pluginmanager.getplugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
         binaries.find()

@@ -25,7 +25,7 @@ from kaito_runtime.models.rendering import Form, Rendering
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.batch_engine import ChatEngine
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.state import ServerState
 from kaito_runtime.serving.schema import PIPELINES

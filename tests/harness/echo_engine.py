@@ -3,7 +3,8 @@
 from concurrent.futures import Future
 
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import ChatReply, ChatRequest, QueueFullError
+from kaito_runtime.serving.batch_engine import ChatReply, ChatRequest
+from kaito_runtime.serving.engine import QueueFullError
 
 
 class EchoEngine:

@@ -7,7 +7,7 @@ import sys
 
 from kaito_runtime import serve
 from kaito_runtime.pod import termination
-from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.batch_engine import ChatEngine
 
 
 def load() -> ChatEngine:

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-Message = dict[str, str]
-"""`{"role": ..., "content": ...}`."""
+Message = dict[str, Any]
+"""`{"role": ..., "content": ...}`, and what else a chat template reads, such as `tool_calls`."""
 
 RECORD_FILE = "kaito_rendering.json"
 """Beside the adapter's two files. Not a key of adapter_config.json: peft refuses keys that it does

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaito_runtime.models.rendering import Message
-from kaito_runtime.serving.engine import ChatRequest
+from kaito_runtime.serving.batch_engine import ChatRequest
 
 PIPELINES = ("text-generation", "conversational")
 PROMPT_REQUIRED = "Text generation parameter prompt required"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kaito_runtime.serving.engine import ChatRequest
+from kaito_runtime.serving.batch_engine import ChatRequest
 from kaito_runtime.serving.schema import (
     MESSAGES_REQUIRED,
     PROMPT_REQUIRED,

@@ -12,15 +12,9 @@ import pytest
 
 from kaito_contract.reasons import Reason
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import (
-    ChatFailedError,
-    ChatReply,
-    ChatRequest,
-    EngineEndedError,
-    PromptTooLongError,
-    QueueFullError,
-    RequestRefusedError,
-)
+from kaito_runtime.serving.batch_engine import ChatFailedError, ChatReply, ChatRequest
+from kaito_runtime.serving.engine import EngineEndedError, PromptTooLongError, QueueFullError
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 if TYPE_CHECKING:
     from kaito_runtime.serving.engines.transformers import BatchingEngine

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import tornado.web
 
-from kaito_runtime.serving.engine import ChatReply, EngineEndedError
+from kaito_runtime.serving.batch_engine import ChatReply
+from kaito_runtime.serving.engine import EngineEndedError
 from kaito_runtime.serving.http import limits as http_limits
 from kaito_runtime.serving.http.chat import Chat
 from kaito_runtime.serving.http.limits import Limits

@@ -341,7 +341,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
 
 def test_a_long_message_is_cut_and_keeps_its_frame(weights: Path, tuned: Path) -> None:
     from kaito_runtime import serve
-    from kaito_runtime.serving.engine import ChatRequest
+    from kaito_runtime.serving.batch_engine import ChatRequest
 
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])

@@ -22,15 +22,12 @@ from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import (
-    ChatRequest,
-    PromptTooLongError,
-    QueueFullError,
-    RequestRefusedError,
-)
+from kaito_runtime.serving.batch_engine import ChatRequest
+from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.state import ServerState
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 from tests.harness.echo_engine import EchoEngine
 from tests.harness.server_process import server_process

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kaito_runtime.serving.engine import RequestRefusedError
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 ROW_LIMIT = 32
 """Rows that are generated at once, of one request or of many: each needs a cache of its own."""

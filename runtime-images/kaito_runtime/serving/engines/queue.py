@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from kaito_runtime.serving.engine import ChatReply, ChatRequest, EngineEndedError, QueueFullError
+from kaito_runtime.serving.batch_engine import ChatReply, ChatRequest
+from kaito_runtime.serving.engine import EngineEndedError, QueueFullError
 from kaito_runtime.serving.engines import generation
 
 BATCH_LIMIT = generation.ROW_LIMIT

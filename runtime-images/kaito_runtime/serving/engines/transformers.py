@@ -21,16 +21,11 @@ from kaito_runtime.models import load as memory
 from kaito_runtime.models.tokenization import question_of_messages, question_of_text
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import (
-    ChatFailedError,
-    ChatReply,
-    ChatRequest,
-    EngineEndedError,
-    PromptTooLongError,
-    RequestRefusedError,
-)
+from kaito_runtime.serving.batch_engine import ChatFailedError, ChatReply, ChatRequest
+from kaito_runtime.serving.engine import EngineEndedError, PromptTooLongError
 from kaito_runtime.serving.engines import generation
 from kaito_runtime.serving.engines.queue import QueuedRequest, RequestQueue
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
 

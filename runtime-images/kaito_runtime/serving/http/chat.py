@@ -4,15 +4,10 @@ import asyncio
 import time
 from typing import Any
 
-from kaito_runtime.serving.engine import (
-    ChatReply,
-    ChatRequest,
-    EngineEndedError,
-    PromptTooLongError,
-    QueueFullError,
-    RequestRefusedError,
-)
+from kaito_runtime.serving.batch_engine import ChatReply, ChatRequest
+from kaito_runtime.serving.engine import EngineEndedError, PromptTooLongError, QueueFullError
 from kaito_runtime.serving.http.handler import Handler
+from kaito_runtime.serving.sampling import RequestRefusedError
 from kaito_runtime.serving.schema import BadRequestError, SchemaError, parse_chat
 
 BODY_NOT_PARSED = "There was an error parsing the body"

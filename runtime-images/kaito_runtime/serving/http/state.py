@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.batch_engine import ChatEngine
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.metrics import ServerMetrics
 
