@@ -36,13 +36,13 @@ demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop
 demo-words: setup ## Teach the demo's model N words, one after the other, and ask for each (N=60, about ten seconds each)
 	$(BIN)/python -m bench.demo_words --count $(or $(N),60)
 
-test: setup ## Run all tests without a cluster (COVERAGE=1 prints which code they run, and takes far longer)
+test: setup ## Run all tests without a cluster (COVERAGE=1 measures what they run: it may not fall)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
 
 # What calls the hooks: our loop, Metacontroller itself where it is on PATH, or both.
 LOOP ?= ours metacontroller
 e2e: setup ## Tell the stories on a real control plane (etcd, kube-apiserver, ...; LOOP=ours or metacontroller)
-	$(BIN)/python -m pytest tests/stories tests/e2e -p no:cacheprovider -o timeout=600 $(LOOP:%=--cluster %)
+	$(BIN)/python -m pytest tests/stories tests/e2e -n 2 --dist loadfile -p no:cacheprovider -o timeout=600 $(LOOP:%=--cluster %)
 
 chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
 	$(BIN)/python -m tests.chaos --runs $(or $(RUNS),10000)

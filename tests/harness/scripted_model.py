@@ -1,5 +1,7 @@
 """A model and a tokenizer of a few lines that do what the prompt says: raise here, hang up there.
 
+What is raised in a forward pass has the place `compute`, what is raised in generate() `generate`.
+
 A token is a character. The words of `TROUBLE` in a prompt are raised where their name says; the hook
 `moment` is called at each place where a client might hang up.
 """
@@ -25,6 +27,13 @@ TROUBLE: dict[str, BaseException] = {
     "<encode Panic>": PanicError("index out of bounds"),
     "<decode RuntimeError>": RuntimeError("unknown token"),
     "<decode Panic>": PanicError("not a char boundary"),
+    "<compute ValueError>": ValueError("no such shape"),
+    "<compute RuntimeError>": RuntimeError("shape mismatch"),
+    "<compute IndexError>": IndexError("index out of range in self"),
+    "<compute OutOfMemory>": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+    "<compute MemoryError>": MemoryError(),
+    "<compute Panic>": PanicError("unreachable"),
+    "<compute Assert>": RuntimeError("CUDA error: device-side assert triggered"),
     "<generate ValueError>": ValueError("`temperature` has to be positive"),
     "<generate RuntimeError>": RuntimeError("shape mismatch"),
     "<generate IndexError>": IndexError("index out of range in self"),
@@ -51,6 +60,9 @@ class ScriptedTokenizer:
     def apply_chat_template(self, messages: Sequence[dict[str, str]], **_: Any) -> str:
         return "".join(message["content"] for message in messages)
 
+    def get_vocab(self) -> dict[str, int]:
+        return {chr(number): number for number in range(VOCABULARY)}
+
     def decode(self, ids: Sequence[int], **_: Any) -> str:
         self._moment()
         text = "".join(map(chr, ids))
@@ -65,6 +77,8 @@ class ScriptedModel:
     max_position_embeddings = CONTEXT
     vocab_size = VOCABULARY
     generation_config = types.SimpleNamespace(eos_token_id=None)
+    layer_types = ("full_attention",)
+    per_layer_config = (types.SimpleNamespace(),)
 
     def __init__(self, moment: Callable[[], object] = lambda: None) -> None:
         self._moment = moment
@@ -75,6 +89,20 @@ class ScriptedModel:
     @property
     def config(self) -> Any:
         return types.SimpleNamespace(get_text_config=lambda: self)
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        """Return scores by which "a" is the likeliest: [rows, tokens, vocabulary] float32."""
+        self._moment()
+        self.batches.append(len(input_ids))
+        if self.broken:
+            raise self.broken
+        for row in input_ids.tolist():
+            _raise("compute", "".join(map(chr, row)))
+        scores = torch.zeros((*input_ids.shape, VOCABULARY))
+        scores[..., ord("a")] = 1
+        return types.SimpleNamespace(logits=scores)
+
+    __call__ = forward
 
     def generate(
         self,

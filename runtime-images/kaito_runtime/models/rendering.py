@@ -103,13 +103,15 @@ def read_rendering(folder: Path) -> Rendering:
     return Rendering(Form.CHAT, template)
 
 
-def render(tokenizer: Any, messages: Iterable[Message], *, question: bool) -> str:
+def render(tokenizer: Any, messages: Iterable[Message], *, question: bool, **arguments: Any) -> str:
     """Return a conversation as text; with `question` it ends where the assistant begins to write.
+
+    `arguments` are for the template: `tools`, names of its own, or another `chat_template`.
 
     Raises whatever the template raises: they refuse roles and orders as they like.
     """
     return str(
         tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=question
+            list(messages), tokenize=False, add_generation_prompt=question, **arguments
         )
     )

@@ -47,10 +47,15 @@ def encode(
     return found
 
 
-def question_of_messages(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Return the ids of a conversation up to where the assistant begins to write."""
-    text = render(tokenizer, messages, question=True)
-    starts = turn_starts(tokenizer, messages, text).values()
+def question_of_messages(
+    tokenizer: Any, messages: Sequence[Message], **arguments: Any
+) -> list[int]:
+    """Return the ids of a conversation up to where the assistant begins to write.
+
+    `arguments` are for the template; see `render`.
+    """
+    text = render(tokenizer, messages, question=True, **arguments)
+    starts = turn_starts(tokenizer, messages, text, **arguments).values()
     return encode(tokenizer, text, starts, add_special_tokens=False).ids
 
 
@@ -59,14 +64,16 @@ def question_of_text(tokenizer: Any, text: str) -> list[int]:
     return encode(tokenizer, text, add_special_tokens=True).ids
 
 
-def turn_starts(tokenizer: Any, messages: Sequence[Message], text: str) -> dict[int, int]:
+def turn_starts(
+    tokenizer: Any, messages: Sequence[Message], text: str, **arguments: Any
+) -> dict[int, int]:
     """Return where in the rendered text the assistant's messages begin, by their number.
 
     A template that writes earlier messages differently in a longer conversation has no such place
     for them; those are left out, and so is a first message, which answers nothing.
     """
     questions = {
-        number: render(tokenizer, messages[:number], question=True)
+        number: render(tokenizer, messages[:number], question=True, **arguments)
         for number, message in enumerate(messages)
         if number and message["role"] == "assistant"
     }

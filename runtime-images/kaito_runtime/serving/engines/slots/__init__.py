@@ -1,0 +1,1 @@
+"""The transformers engine: iteration-level batching over a pool of slots in the key-value cache."""

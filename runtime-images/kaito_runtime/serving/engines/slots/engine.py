@@ -1,0 +1,308 @@
+"""The transformers engine: a ChatEngine on one thread that owns the model.
+
+What one request raises is that request's answer. After every step that raised, the engine computes one
+token before it goes on. Where that fails, or where the error says that the device is lost, the engine
+ends: everyone who waits is told, and `ended` has the reason.
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from kaito_runtime.models.rendering import Form, Rendering, common_rendering
+from kaito_runtime.pod import device, termination
+from kaito_runtime.pod.termination import Failure
+from kaito_runtime.serving.engine import (
+    BASE,
+    AdapterInfo,
+    AdapterNotFoundError,
+    Delta,
+    EngineLoad,
+    GenerationRequest,
+    ModelInfo,
+)
+from kaito_runtime.serving.engines.slots.budget import cache_budget
+from kaito_runtime.serving.engines.slots.choices import choice_of, model_defaults
+from kaito_runtime.serving.engines.slots.delivery import DeltaStream
+from kaito_runtime.serving.engines.slots.forward import NotPlainError, SlotModel, no_adapters
+from kaito_runtime.serving.engines.slots.intake import Intake
+from kaito_runtime.serving.engines.slots.prompts import PromptEncoder
+from kaito_runtime.serving.engines.slots.rows import Job
+from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
+from kaito_runtime.serving.engines.slots.search import Search, Searches
+from kaito_runtime.serving.sampling import RequestRefusedError
+
+log = logging.getLogger(__name__)
+
+WAITING_LIMIT = 128
+ENCODING_THREADS = 2
+"""A long prompt is encoded beside the others, and takes one of them."""
+STEP_LIMIT_SECONDS = 600.0
+"""A step that takes longer does not end."""
+
+
+class Adapters(Protocol):
+    """What the engine needs of the adapters of its model; see models.adapters."""
+
+    def rows(self, weights: Sequence[Mapping[str, float]]) -> AbstractContextManager[None]:
+        """Make a forward pass use these adapters, with their strengths, for each row."""
+
+    def add(self, name: str, folder: Path, strength: float) -> AdapterInfo:
+        """Load one; raises Failure."""
+
+    def remove(self, name: str) -> None:
+        """Forget one."""
+
+    def infos(self) -> Sequence[AdapterInfo]:
+        """Return what is loaded."""
+
+    def rendering(self, name: str) -> Rendering:
+        """Return how the rows of an adapter were rendered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineLimits:
+    """How much an engine takes in."""
+
+    waiting: int = WAITING_LIMIT
+    """Requests that wait for their turn."""
+    rows: int = ROWS_LIMIT
+    """Sequences that are generated at once."""
+    cache_bytes: int | None = None
+    """For keys and values; None: what is free on the device, less a reserve."""
+
+
+class TransformersEngine:
+    """See ChatEngine."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "base",
+        adapters: Adapters | None = None,
+        limits: EngineLimits | None = None,
+    ):
+        """Take a model in evaluation mode; raises what it raises for its first tokens."""
+        limits = limits or EngineLimits()
+        self._name = name
+        self._tokenizer = tokenizer
+        self._adapters = adapters
+        config = model.config.get_text_config()
+        self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+        self._vocabulary = int(config.vocab_size)
+        self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
+        self._defaults = model_defaults(model.generation_config)
+        rows = adapters.rows if adapters else no_adapters
+        self._search = Search(model, tokenizer, rows, self._vocabulary)
+        self._searches = Searches(self._search, tokenizer, self._prove)
+        self._slots = self._slot_model(model, rows)
+        self._scheduler: Scheduler | None = None
+        if self._slots is not None:
+            size = limits.cache_bytes
+            self._scheduler = Scheduler(
+                self._slots,
+                tokenizer,
+                budget=cache_budget(self._slots.device) if size is None else size,
+                prove=self._prove,
+                rows_limit=limits.rows,
+            )
+        self._most = self._scheduler.longest() if self._scheduler else self._context
+        self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
+        self._intake = Intake(limits.waiting)
+        self.ended = self._intake.ended
+        self._leaving: set[str] = set()
+        self._step_began: float | None = None
+        self._load = EngineLoad()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
+        """Yield what is generated; see ChatEngine."""
+        request.sampling.check()
+        job = Job(request, DeltaStream(), weights=self._weights(request.adapter))
+        self._intake.enter(job)
+        try:
+            await job.stream.loop.run_in_executor(self._encoders, self._prepare, job)
+            self._intake.put(job)
+            async for delta in job.stream:
+                yield delta
+        finally:
+            self._intake.exit(job)
+
+    def abort(self, request_id: str) -> None:
+        """End a request; see ChatEngine."""
+        self._intake.abort(request_id)
+
+    def model(self) -> ModelInfo:
+        """The base model."""
+        how = "slots" if self._scheduler else "one after the other"
+        return ModelInfo(
+            self._name, self._context, "transformers", {"batching": how, "longest": self._most}
+        )
+
+    def chat_template(self, adapter: str | None) -> str:
+        """The chat template for an adapter; see ChatEngine."""
+        return self._rendering(adapter).chat_template or str(self._tokenizer.chat_template or "")
+
+    def adapters(self) -> Sequence[AdapterInfo]:
+        """The adapters that a request can name."""
+        infos = self._adapters.infos() if self._adapters else ()
+        return sorted(
+            (each for each in infos if each.name not in self._leaving), key=lambda each: each.name
+        )
+
+    def load_adapter(self, name: str, folder: Path, strength: float) -> AdapterInfo:
+        """Add an adapter; see ChatEngine."""
+        adapters = self._adapters
+        if adapters is None:
+            raise RequestRefusedError("is not possible with this engine", "adapter")
+        if name in {each.name for each in adapters.infos()} or name == self._name:
+            raise RequestRefusedError(f'"{name}" is loaded already; unload it first', "adapter")
+        found: AdapterInfo = self._intake.call(lambda: adapters.add(name, folder, strength))
+        return found
+
+    def unload_adapter(self, name: str) -> None:
+        """Remove an adapter; see ChatEngine."""
+        adapters = self._adapters
+        if adapters is None or name not in {each.name for each in self.adapters()}:
+            raise AdapterNotFoundError(f'"{name}" not found', "adapter")
+        self._leaving.add(name)
+        try:
+            self._intake.wait_until_unused(name)
+            self._intake.call(lambda: adapters.remove(name))
+        finally:
+            self._leaving.discard(name)
+
+    def load(self) -> EngineLoad:
+        """How busy it is."""
+        return dataclasses.replace(self._load, waiting=self._intake.waiting())
+
+    def is_healthy(self) -> bool:
+        """Return false once the engine has ended, or when a step does not end."""
+        began = self._step_began
+        return not self.ended.done() and (
+            began is None or time.monotonic() - began < STEP_LIMIT_SECONDS
+        )
+
+    def stop(self) -> None:
+        """Answer what was queued and join the threads: torch must not be cut off at exit."""
+        self._intake.stop()
+        self._encoders.shutdown(wait=True)
+        self._thread.join()
+
+    def _slot_model(self, model: Any, rows: Any) -> SlotModel | None:
+        try:
+            slots = SlotModel(model, rows)
+            slots.prove(self._vocabulary)
+        except NotPlainError as error:
+            log.warning(
+                "Requests are answered one after the other: the model is not plain, %s", error
+            )
+            self._search.prove()
+            return None
+        return slots
+
+    def _weights(self, adapter: str | None) -> Mapping[str, float]:
+        infos = self.adapters()
+        if adapter is None:
+            return {each.name: each.strength for each in infos}
+        if adapter in (BASE, self._name):
+            return {}
+        for each in infos:
+            if each.name == adapter:
+                return {adapter: each.strength}
+        names = ", ".join(f'"{each.name}"' for each in infos) or "none"
+        raise AdapterNotFoundError(f'"{adapter[:80]}" not found; there are: {names}', "adapter")
+
+    def _rendering(self, adapter: str | None) -> Rendering:
+        adapters = self._adapters
+        if adapters is None or adapter in (BASE, self._name):
+            return Rendering()
+        names = [each.name for each in self.adapters() if adapter in (None, each.name)]
+        return common_rendering(map(adapters.rendering, names))
+
+    def _prepare(self, job: Job) -> None:
+        """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
+        if job.is_aborted:
+            return
+        request, rendering = job.request, self._rendering(job.request.adapter)
+        job.ids = self._encoder.encode(
+            request,
+            is_message=rendering.form is Form.CHAT,
+            chat_template=rendering.chat_template,
+            most=self._most,
+        )
+        job.choice = choice_of(
+            request.sampling,
+            self._defaults,
+            prompt=len(job.ids),
+            most=min(self._context, self._most),
+            vocabulary=self._vocabulary,
+        )
+        longest = len(job.ids) + job.choice.max_tokens
+        job.is_search = (
+            self._slots is None or bool(request.sampling.search) or longest > self._slots.longest
+        )
+        if job.is_search:
+            self._search.check(job)
+        if request.sampling.max_seconds is not None:
+            job.deadline = job.arrived + request.sampling.max_seconds
+
+    def _work(self) -> None:
+        failure: Failure | None = None
+        try:
+            while self._intake.wait(self._has_work):
+                if self._intake.run_commands() and self._scheduler is not None:
+                    self._scheduler.forget_prefixes()  # a name may stand for another adapter now
+                self._take_in()
+                self._step()
+                self._searches.run_one(self._between)
+        except Failure as known:
+            failure = known
+        except BaseException as error:  # noqa: BLE001  whatever it was, `ended` is told
+            failure = termination.unexpected(error)
+        self._intake.close(failure)
+
+    def _has_work(self) -> bool:
+        is_busy = self._scheduler is not None and not self._scheduler.is_idle()
+        return is_busy or bool(self._searches)
+
+    def _take_in(self) -> None:
+        for job in self._intake.arrivals():
+            if job.is_search:
+                self._searches.add(job)
+            elif self._scheduler is not None:
+                self._scheduler.add(job)
+
+    def _between(self) -> None:
+        """Let the others go on while one request is computed by generate()."""
+        self._take_in()
+        self._step()
+
+    def _step(self) -> None:
+        self._step_began = time.monotonic()
+        if self._scheduler is not None and not self._scheduler.is_idle():
+            self._scheduler.step(time.monotonic)
+            self._load = self._scheduler.load()
+        self._step_began = None
+
+    def _prove(self) -> None:
+        """Compute one token; raises DeviceLost where that fails."""
+        try:
+            if self._slots is not None:
+                self._slots.compute_one_token()
+            else:
+                self._search.prove()
+        except Failure:
+            raise
+        except Exception as error:
+            log.error("The engine failed its proof", exc_info=error)
+            raise termination.device_lost(device.message(error)) from None
