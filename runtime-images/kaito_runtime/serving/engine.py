@@ -48,6 +48,7 @@ class GenerationRequest:
     adapter: str | None = None
     """The name of an adapter, BASE, or None for what is served by default: all adapters together."""
     skip_special_tokens: bool = True
+    """Whether deltas leave special tokens out; the token that ends a sequence is never part of it."""
     streams: bool = True
     """False: someone waits for the whole answer, and one delta at the end of each sequence is enough."""
 
@@ -87,6 +88,8 @@ class Delta:
     """Of the prompt: how many were not computed again."""
     queued_seconds: float = 0.0
     """How long the request waited before its first step."""
+    first_token_seconds: float = 0.0
+    """From the request to the first token of this sequence, as the engine has seen it; 0: not known."""
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: FinishReason | None = None
     """In the last delta of a sequence, and in no other."""
@@ -159,7 +162,9 @@ class ChatEngine(Protocol):
         """Yield what is generated as it comes, the sequences of a request in any order.
 
         The first step raises RequestRefusedError or a kind of it, QueueFullError or EngineEndedError,
-        a later one GenerationFailedError or EngineEndedError. Closing the iterator ends the request.
+        a later one GenerationFailedError or EngineEndedError. Closing the iterator, or cancelling the
+        step that is awaited, ends the request. Who reads slowly finds what has come meanwhile joined,
+        or waiting: the engine waits for no reader.
         """
 
     def abort(self, request_id: str) -> None:
