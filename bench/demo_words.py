@@ -4,6 +4,7 @@ PYTHONPATH=tests python -m benches.demo_words --count 60
 """
 
 import argparse
+import asyncio
 import base64
 import contextlib
 import io
@@ -20,7 +21,7 @@ from kaito_laptop.registry.server import Registry
 from kaito_runtime import serve, tune
 from kaito_runtime.demo import lesson, make, text
 from kaito_runtime.pod import threads
-from kaito_runtime.serving.schema import PIPELINES, parse_chat
+from kaito_runtime.serving.http.chat_schema import PIPELINES, parse_chat
 from kaito_runtime.transfer.pull import ADAPTER_PATH, pull_image
 from kaito_runtime.transfer.push import push_adapter
 
@@ -61,9 +62,14 @@ def ask(flags: list[str], **more: Any) -> str:
     """Serve the model as the demo does, and ask it once."""
     engine = serve.load_engine(serve.parser().parse_args(["--torch_dtype", "float32", *flags]))
     body = json.dumps(chat_body(lesson.QUESTION) | more).encode()
-    reply = engine.submit(parse_chat(body, PIPELINES[0])).result()
+    request = parse_chat(body, PIPELINES[0]).request
+
+    async def answer() -> str:
+        return "".join([delta.text async for delta in engine.generate(request)])
+
+    text = asyncio.run(answer())
     engine.stop()
-    return reply.text.strip()
+    return text.strip()
 
 
 def run(count: int) -> int:

@@ -25,10 +25,10 @@ from kaito_runtime.models.rendering import Form, Rendering
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.batch_engine import ChatEngine
+from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.app import listen
+from kaito_runtime.serving.http.chat_schema import PIPELINES
 from kaito_runtime.serving.http.state import ServerState
-from kaito_runtime.serving.schema import PIPELINES
 
 log = logging.getLogger("kaito_runtime.serve")
 
@@ -85,7 +85,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     )
     engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
     engine.prove()
-    return engine
+    return engine  # type: ignore[return-value]  # until the slot pool is in
 
 
 def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:

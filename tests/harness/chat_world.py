@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import tornado.web
 
 from kaito_runtime.serving.http import limits as http_limits
 from kaito_runtime.serving.http.app import listen
-from kaito_runtime.serving.http.chat import Chat
+from kaito_runtime.serving.http.chat import ChatHandler
 from kaito_runtime.serving.http.limits import LimitedServer, Limits
 from kaito_runtime.serving.http.state import ServerState
 
@@ -30,14 +31,14 @@ class World:
         self.served = ServerState("text-generation", engine=self.engine, limits=limits)
         self.server: LimitedServer = listen(self.served, "127.0.0.1", 0)
         self.port: int = next(iter(self.server._sockets.values())).getsockname()[1]
-        self.chats: weakref.WeakSet[Chat] = weakref.WeakSet()
+        self.chats: weakref.WeakSet[ChatHandler] = weakref.WeakSet()
         self.arrivals: weakref.WeakSet[http_limits.Arrival] = weakref.WeakSet()
         self.bodies: weakref.WeakSet[tornado.web._HandlerDelegate] = weakref.WeakSet()
         """What Tornado collects bodies in."""
         self.begun = 0
         """How many requests the server has begun to wait for."""
 
-    def remember_chat(self, chat: Chat) -> None:
+    def remember_chat(self, chat: ChatHandler) -> None:
         self.chats.add(chat)
 
     def remember_arrival(self, arrival: http_limits.Arrival) -> None:
@@ -79,7 +80,8 @@ class World:
     async def is_well(self) -> None:
         """Nothing is left, and a good request is answered."""
         await self.is_empty()
-        status, _, body = parsed(await self.answer_to(post(b'{"prompt": "Where"}')))
+        good = b'{"prompt": "Where", "return_full_text": false}'
+        status, _, body = parsed(await self.answer_to(post(good)))
         assert (status, json.loads(body)) == (200, {"Result": "Where"})
         await self.is_empty()
 
@@ -100,6 +102,32 @@ async def one_answer(reader: asyncio.StreamReader) -> bytes:
             return head + await reader.readexactly(int(length))
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         return head + getattr(error, "partial", b"")
+
+
+async def events(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+    """The data of server-sent events as it comes: JSON, or text where it is none."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head.partition(b"\r\n")[0], head
+    assert dict(fields(head))["content-type"].startswith("text/event-stream")
+    async for event in _events_of(_chunks(reader)):
+        assert event.startswith("data: "), event
+        data = event.removeprefix("data: ")
+        yield json.loads(data) if data[0] in "{[" and data != "[DONE]" else data
+
+
+async def _events_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n\n")
+        for event in whole:
+            yield event.decode()
+    assert not rest, rest
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while size := int(await reader.readline(), 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
 
 
 def fields(head: bytes) -> Iterator[tuple[str, str]]:

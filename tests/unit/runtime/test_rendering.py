@@ -306,7 +306,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
 ) -> None:
     from kaito_runtime import serve
     from kaito_runtime.serving.engines.transformers import BatchingEngine
-    from kaito_runtime.serving.schema import parse_chat
+    from kaito_runtime.serving.http.chat_schema import parse_chat
 
     adapters = tmp_path if served == "none" else tuned / served
     engine = serve.load_engine(
@@ -327,9 +327,11 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
         "generate_kwargs": {"max_new_tokens": 3, "do_sample": False},
     }
     body |= {} if asked is None else {"chat_template": asked}
-    full = engine.submit(parse_chat(json.dumps(body).encode(), "text-generation")).result()
+    full = engine.submit(
+        parse_chat(json.dumps(body).encode(), "text-generation")  # type: ignore[arg-type]
+    ).result()
     short = engine.submit(
-        parse_chat(json.dumps(body | {"return_full_text": False}).encode(), "text-generation")
+        parse_chat(json.dumps(body | {"return_full_text": False}).encode(), "text-generation")  # type: ignore[arg-type]
     ).result()
     tokenizer = engine._tokenizer
     engine.stop()

@@ -7,8 +7,9 @@ import tornado.web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from kaito_runtime.pod.host_metrics import machine_figures
-from kaito_runtime.serving.http.chat import Chat
-from kaito_runtime.serving.http.handler import Handler
+from kaito_runtime.serving.http.chat import ChatHandler
+from kaito_runtime.serving.http.errors import ApiError
+from kaito_runtime.serving.http.handler import Handler, unavailable
 from kaito_runtime.serving.http.limits import LimitedServer
 from kaito_runtime.serving.http.state import ServerState
 
@@ -32,8 +33,8 @@ class Health(Handler):
     def get(self) -> None:
         """Fail only when the engine has died."""
         engine = self.state.engine
-        if engine is not None and not engine.is_alive():
-            self.answer({"detail": "Model not initialized"}, 500)
+        if engine is not None and not engine.is_healthy():
+            self.answer_error(ApiError(500, "Model not initialized"))
             return
         self.answer({"status": "Healthy"})
 
@@ -46,7 +47,7 @@ class Readiness(Handler):
         if self.state.is_ready:
             self.answer({"status": "Ready"})
         else:
-            self.answer_unavailable("The model is being loaded")
+            self.answer_error(unavailable("The model is being loaded"))
 
 
 class Metrics(Handler):
@@ -62,7 +63,7 @@ class Metrics(Handler):
         metrics.ready.set(self.state.is_ready)
         metrics.connections.set(self.state.connections())
         metrics.running.set(self.state.running)
-        metrics.waiting.set(engine.waiting() if engine else 0)
+        metrics.waiting.set(engine.load().waiting if engine else 0)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
         self.finish(generate_latest(metrics.registry))
 
@@ -71,8 +72,8 @@ class NotFound(Handler):
     """Any other path."""
 
     def prepare(self) -> None:
-        """Say so in Kaito's form."""
-        self.answer({"detail": "Not Found"}, 404)
+        """Say so."""
+        self.answer_error(ApiError(404, "Not Found", code="not_found"))
 
 
 def make_app(state: ServerState) -> tornado.web.Application:
@@ -83,7 +84,7 @@ def make_app(state: ServerState) -> tornado.web.Application:
         (r"/healthz", Health, shared),
         (r"/readyz", Readiness, shared),
         (r"/metrics", Metrics, shared),
-        (r"/chat", Chat, shared),
+        (r"/chat", ChatHandler, shared),
     ]
     return tornado.web.Application(
         routes, default_handler_class=NotFound, default_handler_args=shared, log_function=_no_log

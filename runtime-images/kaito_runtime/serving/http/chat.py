@@ -1,104 +1,68 @@
-"""`POST /chat`: parse, queue, wait, answer."""
+"""`POST /chat`: Kaito's route; the answer whole, or as server-sent events."""
 
-import asyncio
-import time
-from typing import Any
+from contextlib import aclosing
+from dataclasses import replace
+from http import HTTPStatus
+from typing import ClassVar
 
-from kaito_runtime.serving.batch_engine import ChatReply, ChatRequest
-from kaito_runtime.serving.engine import EngineEndedError, PromptTooLongError, QueueFullError
-from kaito_runtime.serving.http.handler import Handler
-from kaito_runtime.serving.sampling import RequestRefusedError
-from kaito_runtime.serving.schema import BadRequestError, SchemaError, parse_chat
+from kaito_runtime.serving.engine import PromptTooLongError
+from kaito_runtime.serving.http.answers import Answer
+from kaito_runtime.serving.http.chat_schema import NAMES, Chat, parse_chat
+from kaito_runtime.serving.http.errors import ApiError
+from kaito_runtime.serving.http.generation import GenerationHandler
+from kaito_runtime.serving.http.names import adapter_of
 
-BODY_NOT_PARSED = "There was an error parsing the body"
+# As transformers' `clean_up_tokenization`, in its order.
+_SPACES = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
+    (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
 
 
-class Chat(Handler):
-    """`POST /chat`."""
+class ChatHandler(GenerationHandler):
+    """`POST /chat`.
 
-    _reply: "asyncio.Future[ChatReply] | None" = None
+    With `"stream": true` each event is `{"delta": text}`, with `index` where several sequences are
+    asked for, and the last `{"Result": ...}`, which is the body of an answer that is not streamed.
+    """
 
-    async def post(self) -> None:
-        """Parse, queue, wait, answer."""
-        request = self._parsed()
-        if request is not None:
-            self._reply = self._submitted(request)
-        if self._reply is not None:
-            await self._answer(self._reply)
+    names = NAMES
+    refusals: ClassVar = {PromptTooLongError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "")}
 
-    def on_connection_close(self) -> None:
-        """Stop generating for a client that is gone."""
-        if self._reply is not None:
-            self._reply.cancel()
+    async def respond(self, body: bytes) -> None:
+        """Answer a body of Kaito's schema."""
+        chat = parse_chat(body, self.state.pipeline)
+        adapter = adapter_of(self.engine(), chat.request.adapter, "adapter")
+        chat = replace(chat, request=replace(chat.request, adapter=adapter))
+        if chat.request.streams:
+            await self._stream(chat)
+        else:
+            self.answer({"Result": result_of(chat, await self.collected(chat.request))})
 
-    def _parsed(self) -> ChatRequest | None:
-        body, self.request.body = self.request.body, b""  # the prompt lives on in the request
-        try:
-            return parse_chat(body, self.state.pipeline)
-        except SchemaError as error:
-            self._refuse(422, error.detail)
-        except BadRequestError as error:
-            self._refuse(400, str(error))
-        except (ValueError, RecursionError):  # of json: too many digits, too many brackets
-            self._refuse(400, BODY_NOT_PARSED)
-        return None
+    def send_failure(self, error: ApiError) -> None:
+        """End a stream with the error."""
+        self.send_last_event(error.content(self.request.path))
 
-    def _submitted(self, request: ChatRequest) -> "asyncio.Future[ChatReply] | None":
-        state = self.state
-        if state.engine is None or not state.is_ready:
-            self._reject("The model is being loaded; try again")
-            return None
-        try:
-            return asyncio.wrap_future(state.engine.submit(request))
-        except QueueFullError:
-            self._reject("Too many requests are waiting; try again")
-        except EngineEndedError:
-            self._reject_ended()
-        except RequestRefusedError as error:
-            self._refuse(400, str(error))
-        return None
+    async def _stream(self, chat: Chat) -> None:
+        answer = Answer(chat.request.sampling.n)
+        is_one = len(answer.sequences) == 1
+        async with aclosing(self.deltas(chat.request, answer)) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    place = {} if is_one else {"index": delta.index}
+                    await self.send_event({"delta": delta.text, **place})
+        await self.send_event({"Result": result_of(chat, answer)})
 
-    async def _answer(self, waiting: "asyncio.Future[ChatReply]") -> None:
-        state = self.state
-        state.running += 1
-        started = time.monotonic()
-        try:
-            reply = await waiting
-        except asyncio.CancelledError:
-            return  # the client is gone
-        except PromptTooLongError as error:
-            self._refuse(413, str(error))
-            return
-        except RequestRefusedError as error:
-            self._refuse(400, str(error))
-            return
-        except EngineEndedError:
-            self._reject_ended()
-            return
-        except Exception:  # noqa: BLE001  the engine has logged it
-            state.metrics.failed.inc()
-            self.answer({"detail": "Internal Server Error"}, 500)
-            return
-        finally:
-            state.running -= 1
-            self._reply = None  # whose error has a traceback that holds this handler
-        seconds = time.monotonic() - started
-        state.metrics.count_answer(seconds, reply.prompt_tokens, reply.generated_tokens)
-        self.answer({"Result": self._result(reply)})
 
-    def _result(self, reply: ChatReply) -> str:
-        if self.state.pipeline == "conversational":
-            # Kaito's form: Python's text of the last message, not JSON.
-            return str({"role": "assistant", "content": reply.text})
-        return reply.text
+def result_of(chat: Chat, answer: Answer) -> str:
+    """Return Kaito's `Result`: all sequences, one after another."""
+    texts = (sequence.text for sequence in answer.sequences)
+    text = "".join(chat.shown + (_cleaned(text) if chat.cleans_up else text) for text in texts)
+    # Kaito's form: Python's text of the last message, not JSON.
+    return str({"role": "assistant", "content": text}) if chat.is_conversation else text
 
-    def _refuse(self, status: int, detail: Any) -> None:
-        self.state.metrics.refused.inc()
-        self.answer({"detail": detail}, status)
 
-    def _reject_ended(self) -> None:
-        self._reject("The model has stopped and is started again; try again")
-
-    def _reject(self, detail: str) -> None:
-        self.state.metrics.rejected.inc()
-        self.answer_unavailable(detail)
+def _cleaned(text: str) -> str:
+    for written, clean in _SPACES:
+        text = text.replace(written, clean)
+    return text

@@ -1,40 +1,41 @@
-"""The body of `POST /chat`: Kaito v0.3.0's schema, its defaults and its error texts; and
-`chat_template`, which is ours.
+"""The body of `POST /chat`: Kaito v0.3.0's schema, its defaults and its error texts; and `messages`
+beside a prompt, `chat_template`, `adapter` and `stream`, which are ours.
 
 Kaito answers a schema error with 422 and pydantic's list of errors; clients read `detail`.
 """
 
-import difflib
-import json
+import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kaito_runtime.models.rendering import Message
-from kaito_runtime.serving.batch_engine import ChatRequest
+from kaito_runtime.serving.engine import GenerationRequest, Prompt
+from kaito_runtime.serving.http import generate_kwargs
+from kaito_runtime.serving.http.errors import ApiError
+from kaito_runtime.serving.http.generate_kwargs import GenerateKwargs
+from kaito_runtime.serving.http.json_body import (
+    NotJsonError,
+    parse_json,
+    path_of,
+    problem_of,
+    unknown_key,
+)
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 PIPELINES = ("text-generation", "conversational")
 PROMPT_REQUIRED = "Text generation parameter prompt required"
 MESSAGES_REQUIRED = "Conversational parameter messages required"
+BODY_NOT_PARSED = "There was an error parsing the body"
 
-
-class GenerateKwargs(BaseModel):
-    """Kaito's defaults, when the object is there or left out; none apply when it is null."""
-
-    # null stands for the library's default.
-    max_length: int | None = 200
-    min_length: int | None = 0
-    do_sample: bool | None = True
-    early_stopping: bool | None = False
-    num_beams: int | None = 1
-    temperature: float | None = 1.0
-    top_k: int | None = 10
-    top_p: float | None = 1
-    typical_p: float | None = 1
-    repetition_penalty: float | None = 1
-    max_new_tokens: int | None = None
-    model_config = ConfigDict(extra="allow")
+NAMES = {
+    **{name: f"{generate_kwargs.WHERE}.{key}" for key, name in generate_kwargs.NEUTRAL.items()},
+    "structure": "generate_kwargs",
+}
+"""Neutral parameters as this body calls them."""
 
 
 class ChatMessage(BaseModel):
@@ -52,58 +53,52 @@ class ChatBody(BaseModel):
     clean_up_tokenization_spaces: bool | None = False
     prefix: str | None = None
     handle_long_generation: str | None = None
-    chat_template: bool | None = None
     generate_kwargs: GenerateKwargs | None = GenerateKwargs()
     messages: list[ChatMessage] | None = None
+    chat_template: bool | None = None
+    adapter: str | None = None
+    stream: bool | None = False
+    model_config = ConfigDict(extra="allow")
 
 
-# What generate() of current releases takes. Kaito hands on any key; those that load code or change
-# the process (custom_generate, compile_config, ...) are not for clients.
-_PASSED_ON = frozenset(
-    """
-    max_length max_new_tokens min_length min_new_tokens early_stopping max_time stop_strings
-    do_sample num_beams temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff
-    repetition_penalty encoder_repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids
-    renormalize_logits forced_bos_token_id forced_eos_token_id remove_invalid_values
-    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens sequence_bias
-    token_healing guidance_scale num_return_sequences pad_token_id bos_token_id eos_token_id
-    use_cache
-    """.split()  # noqa: SIM905
-)
-# Arguments of earlier releases that clients still send with the value that means "off".
-_OFF = {
-    "num_beam_groups": 1,
-    "diversity_penalty": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "penalty_alpha": 0,
-    "low_memory": False,
-    "output_scores": False,
-    "output_logits": False,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "return_dict_in_generate": False,
-    "decoder_start_token_id": None,
-    "forced_decoder_ids": None,
-    "force_words_ids": None,
-    "constraints": None,
-    "dola_layers": None,
-}
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a body asks for, and what the reply is to look like."""
+
+    request: GenerationRequest
+    """Its adapter is the name that the client wrote."""
+    shown: str = ""
+    """Each sequence begins with this text (`return_full_text`)."""
+    is_conversation: bool = False
+    """The reply is Kaito's text of a message."""
+    cleans_up: bool = False
+    """Take out spaces before punctuation, as `clean_up_tokenization_spaces` does."""
 
 
-class SchemaError(Exception):
+class SchemaError(ApiError):
     """The body does not have the schema: 422, with FastAPI's list of what is wrong where."""
 
     def __init__(self, errors: Iterable[Mapping[str, Any]]):
-        super().__init__()
-        self.detail = [{**error, "loc": ["body", *error["loc"]]} for error in errors]
+        detail = [{**error, "loc": ["body", *error["loc"]]} for error in errors]
+        first = detail[0]
+        field = path_of(first["loc"][1:])
+        super().__init__(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{field or 'the body'} {problem_of(first)}",
+            field,
+            detail=detail,
+        )
 
 
-class BadRequestError(Exception):
+class BadRequestError(ApiError):
     """The body has the schema and can't be answered: 400."""
 
+    def __init__(self, message: str):
+        super().__init__(HTTPStatus.BAD_REQUEST, message)
 
-def parse_chat(body: bytes, pipeline: str) -> ChatRequest:
-    """Return the request in a body.
+
+def parse_chat(body: bytes, pipeline: str) -> Chat:
+    """Return what a body asks for.
 
     Raises:
         SchemaError: a value has another type.
@@ -113,27 +108,58 @@ def parse_chat(body: bytes, pipeline: str) -> ChatRequest:
         chat = ChatBody.model_validate(_json(body), from_attributes=True)
     except ValidationError as error:
         raise SchemaError(cast(Any, error.errors(include_url=False))) from None
-    generation = _generation(chat.generate_kwargs)
+    _refuse_unknown(chat)
     if chat.handle_long_generation not in (None, "hole"):
         raise BadRequestError(
-            f'handle_long_generation must be "hole", found "{chat.handle_long_generation}"'
+            f'handle_long_generation must be "hole", found "{chat.handle_long_generation[:80]}"'
         )
-    if pipeline == "conversational":
-        if not chat.messages:
-            raise BadRequestError(MESSAGES_REQUIRED)
-        messages = tuple(Message(role=each.role, content=each.content) for each in chat.messages)
-        return ChatRequest(messages=messages, generation=generation)
-    if not chat.prompt:
-        raise BadRequestError(PROMPT_REQUIRED)
-    return ChatRequest(
-        prompt=chat.prompt,
-        prefix=chat.prefix or "",
-        chat_template=chat.chat_template,
-        return_full_text=chat.return_full_text is not False,
-        clean_up_tokenization_spaces=bool(chat.clean_up_tokenization_spaces),
-        cut_long_prompt=chat.handle_long_generation == "hole",
-        generation=generation,
+    if chat.stream and chat.clean_up_tokenization_spaces:
+        raise BadRequestError("clean_up_tokenization_spaces must be false where stream is true")
+    try:
+        sampling = generate_kwargs.sampling_of(chat.generate_kwargs)
+        sampling.check()
+    except RequestRefusedError as error:
+        raise BadRequestError(f"{NAMES.get(error.field, error.field)} {error.problem}") from None
+    prompt = _prompt(chat, pipeline)
+    return Chat(
+        GenerationRequest(
+            id=f"chat-{uuid.uuid4().hex}",
+            prompt=prompt,
+            sampling=sampling,
+            adapter=chat.adapter,
+            streams=bool(chat.stream),
+        ),
+        shown=(chat.prompt or "") if prompt.text and chat.return_full_text is not False else "",
+        is_conversation=pipeline == "conversational",
+        cleans_up=bool(chat.clean_up_tokenization_spaces),
     )
+
+
+def _prompt(chat: ChatBody, pipeline: str) -> Prompt:
+    """Return what is to be continued; of a prompt and messages the pipeline chooses, as Kaito does."""
+    truncate = chat.handle_long_generation == "hole"
+    if chat.prompt and pipeline == "text-generation":
+        text = (chat.prefix or "") + chat.prompt
+        return Prompt(text=text, is_message=chat.chat_template, truncate=truncate)
+    if chat.messages:
+        messages = tuple(Message(role=each.role, content=each.content) for each in chat.messages)
+        return Prompt(messages=messages)
+    raise BadRequestError(PROMPT_REQUIRED if pipeline == "text-generation" else MESSAGES_REQUIRED)
+
+
+def _refuse_unknown(chat: ChatBody) -> None:
+    for key in chat.model_extra or {}:
+        if key in generate_kwargs.KEYS:
+            raise BadRequestError(f'"{key}" must be written into generate_kwargs')
+        raise BadRequestError(unknown_key(key, ChatBody.model_fields, "the body"))
+    if chat.generate_kwargs is None:
+        return
+    try:
+        unknown = generate_kwargs.unknown_keys(chat.generate_kwargs)
+    except RequestRefusedError as error:
+        raise BadRequestError(str(error)) from None
+    for key in unknown:
+        raise BadRequestError(unknown_key(key, generate_kwargs.KEYS, generate_kwargs.WHERE))
 
 
 def _json(body: bytes) -> Any:
@@ -141,39 +167,18 @@ def _json(body: bytes) -> Any:
     if not body.strip():
         raise SchemaError([{"type": "missing", "loc": [], "msg": "Field required", "input": None}])
     try:
-        return json.loads(body)
-    except json.JSONDecodeError as error:
+        return parse_json(body)
+    except NotJsonError as error:
+        if error.position is None:
+            raise BadRequestError(f"{BODY_NOT_PARSED}: it {error.problem}") from None
         raise SchemaError(
             [
                 {
                     "type": "json_invalid",
-                    "loc": [error.pos],
+                    "loc": [error.position],
                     "msg": "JSON decode error",
                     "input": {},
-                    "ctx": {"error": error.msg},
+                    "ctx": {"error": error.problem},
                 }
             ]
         ) from None
-    except UnicodeDecodeError:
-        raise BadRequestError("There was an error parsing the body") from None
-
-
-def _generation(kwargs: GenerateKwargs | None) -> dict[str, Any]:
-    if kwargs is None:
-        return {}
-    for key, value in (kwargs.model_extra or {}).items():
-        if key in _OFF and value not in (None, _OFF[key]):
-            raise BadRequestError(f"generate_kwargs.{key} is not supported; leave it out")
-        if key not in _OFF and key not in _PASSED_ON:
-            close = difflib.get_close_matches(key, _PASSED_ON, n=1, cutoff=0)
-            raise BadRequestError(
-                f'generate_kwargs has the unknown key "{key}"; did you mean "{close[0]}"?'
-            )
-    # generate() takes one of the two lengths; the default gives way.
-    is_default = "max_length" not in kwargs.model_fields_set
-    left_out = {"max_length"} if is_default and kwargs.max_new_tokens is not None else set()
-    return {
-        key: value
-        for key, value in kwargs
-        if value is not None and key not in _OFF and key not in left_out
-    }

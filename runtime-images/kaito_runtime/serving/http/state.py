@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kaito_runtime.serving.batch_engine import ChatEngine
+from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.metrics import ServerMetrics
 
@@ -23,16 +23,16 @@ class ServerState:
     connections: Callable[[], int] = lambda: 0
     """How many clients are connected; the server says."""
     running: int = 0
-    """Chats that have not been answered yet."""
+    """Requests for the engine that have not been answered yet."""
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
 
     @property
     def is_ready(self) -> bool:
-        """Return true while chats can be answered."""
-        return self.engine is not None and self.engine.is_alive() and not self.is_stopping
+        """Return true while requests can be answered."""
+        return self.engine is not None and self.engine.is_healthy() and not self.is_stopping
 
     async def drained(self, seconds: float) -> None:
-        """Wait until no chat is in progress, at most so long."""
+        """Wait until no request is in progress, at most so long."""
         end = time.monotonic() + seconds
         while self.running and time.monotonic() < end:
             await asyncio.sleep(0.05)

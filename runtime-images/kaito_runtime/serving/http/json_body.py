@@ -1,0 +1,59 @@
+"""The JSON of a body, and what to say of one that is none."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SUGGESTION_CUTOFF = 0.7
+"""How alike a key and a known one are (difflib's ratio) before one is suggested for the other."""
+
+
+class NotJsonError(Exception):
+    """The body is not JSON; `position` is where it stops to be, in characters, if that is known."""
+
+    def __init__(self, problem: str, position: int | None = None):
+        super().__init__(problem)
+        self.problem = problem
+        self.position = position
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the content of a body; raises NotJsonError, also for numbers and nesting beyond Python's."""
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        raise NotJsonError(error.msg, error.pos) from None
+    except UnicodeDecodeError:
+        raise NotJsonError("must be encoded as UTF-8") from None
+    except ValueError:
+        raise NotJsonError("has a number of too many digits") from None
+    except RecursionError:
+        raise NotJsonError("is nested too deeply") from None
+
+
+def unknown_key(key: str, known: Iterable[str], where: str) -> str:
+    """Return what to say of a key that `where` does not have."""
+    names = sorted(known)
+    shown = key if len(key) <= 80 else f"{key[:80]}..."
+    close = difflib.get_close_matches(key[:80], names, n=1, cutoff=SUGGESTION_CUTOFF)
+    if close:
+        return f'{where} has the unknown key "{shown}"; did you mean "{close[0]}"?'
+    return f'{where} has the unknown key "{shown}"; it can have {", ".join(names)}'
+
+
+def path_of(location: Sequence[str | int]) -> str:
+    """Return a place as people write it: `messages[0].content`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def problem_of(error: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, from an error of pydantic's."""
+    message = str(error["msg"])
+    if error["type"] == "missing":
+        return "is required"
+    if error["type"] == "value_error":
+        return message.removeprefix("Value error, ")
+    problem = message.replace("Input should be", "must be", 1).replace("Input should", "must", 1)
+    return problem if problem != message else f"is not valid: {message[:1].lower()}{message[1:]}"
