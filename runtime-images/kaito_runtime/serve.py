@@ -52,7 +52,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
 
     from kaito_runtime.models import load
     from kaito_runtime.models.adapters import mounted_adapters
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     load.quiet()
     placement = load.choose_placement(flags.torch_dtype)
@@ -83,9 +83,8 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         "A prompt is %s",
         "one message of the user, as the adapter was tuned" if is_chat else "text to continue",
     )
-    engine = BatchingEngine(network, tokenizer, renders_chat=is_chat)
-    engine.prove()
-    return engine  # type: ignore[return-value]  # until the slot pool is in
+    with load.device_faults("generating one token"):
+        return TransformersEngine(network, tokenizer, merged_rendering=rendering)
 
 
 def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:

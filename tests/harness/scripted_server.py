@@ -11,13 +11,11 @@ from kaito_runtime.serving.engine import ChatEngine
 
 
 def load() -> ChatEngine:
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
 
-    engine = BatchingEngine(ScriptedModel(), ScriptedTokenizer())
-    engine.prove()
-    return engine  # type: ignore[return-value]  # until the slot pool is in
+    return TransformersEngine(ScriptedModel(), ScriptedTokenizer())
 
 
 def main() -> None:

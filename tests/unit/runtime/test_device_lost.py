@@ -130,7 +130,7 @@ def test_the_server_tells_its_clients_and_ends_with_code_1_and_its_reason(tmp_pa
 
         assert json.loads(chat("Where").read()) == {"Result": "Whereaa"}
         with pytest.raises(urllib.error.HTTPError) as refused:
-            chat("<generate Assert>")
+            chat("<compute Assert>")
         assert refused.value.code == 503
         assert refused.value.headers["Retry-After"] == "1"
         refused.value.close()

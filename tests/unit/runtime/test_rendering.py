@@ -24,9 +24,12 @@ from kaito_runtime.models.rendering import (
     write_rendering,
 )
 from kaito_runtime.models.tokenization import encode, question_of_messages, question_of_text
+from kaito_runtime.serving.engine import GenerationRequest, Prompt
+from kaito_runtime.serving.sampling import Sampling
 from kaito_runtime.tuning.encode import NO_LABEL, Encoder, TokenizedExample
 from kaito_runtime.tuning.examples import Example
 
+from tests.harness.engine_client import EngineClient
 from tests.unit.runtime.conftest import FailureOf
 
 pytestmark = pytest.mark.runtime
@@ -305,63 +308,53 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from kaito_runtime import serve
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
     from kaito_runtime.serving.http.chat_schema import parse_chat
 
     adapters = tmp_path if served == "none" else tuned / served
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(adapters)])
     )
-    assert isinstance(engine, BatchingEngine)
-    seen = []
-    generate = engine._model.generate
+    assert isinstance(engine, TransformersEngine)
+    assert engine._slots
+    seen: list[list[int]] = []
+    scores = engine._slots.scores
 
-    def watched(**arguments: Any) -> Any:
-        seen.append(arguments["input_ids"][0].tolist())
-        return generate(**arguments)
+    def watched(pool: Any, tokens: Any, *more: Any) -> Any:
+        seen.extend(list(each) for each in tokens if len(each) > 1)
+        return scores(pool, tokens, *more)
 
-    monkeypatch.setattr(engine._model, "generate", watched)
+    monkeypatch.setattr(engine._slots, "scores", watched)
     question = "What is the code word of the station?"
     body: dict[str, object] = {
         "prompt": question,
         "generate_kwargs": {"max_new_tokens": 3, "do_sample": False},
     }
     body |= {} if asked is None else {"chat_template": asked}
-    full = engine.submit(
-        parse_chat(json.dumps(body).encode(), "text-generation")  # type: ignore[arg-type]
-    ).result()
-    short = engine.submit(
-        parse_chat(json.dumps(body | {"return_full_text": False}).encode(), "text-generation")  # type: ignore[arg-type]
-    ).result()
+    request = parse_chat(json.dumps(body).encode(), "text-generation").request
+    client = EngineClient(engine)
+    client.ask(request.prompt)
+    client.close()
     tokenizer = engine._tokenizer
-    engine.stop()
     message = question_of_messages(tokenizer, [{"role": "user", "content": question}])
     wanted = message if as_message else tokenizer(question)["input_ids"]
-    assert seen == [wanted, wanted]
-    assert full.text == question + short.text
+    assert seen == [wanted]
 
 
 def test_a_long_message_is_cut_and_keeps_its_frame(weights: Path, tuned: Path) -> None:
     from kaito_runtime import serve
-    from kaito_runtime.serving.batch_engine import ChatRequest
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])
     )
-    from kaito_runtime.serving.engines.queue import QueuedRequest
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
-
-    assert isinstance(engine, BatchingEngine)
-
-    request = ChatRequest(
-        prompt="Where does the otter live? " * 60 + "Tell me.",
-        generation={"max_new_tokens": 8},
-        cut_long_prompt=True,
-    )
-    queued = QueuedRequest(request, settings="")
-    engine._encode(queued)
-    asked = engine._tokenizer.decode(queued.ids)
+    assert isinstance(engine, TransformersEngine)
+    prompt = Prompt(text="Where does the otter live? " * 60 + "Tell me.", truncate=True)
+    request = GenerationRequest("1", prompt, Sampling(max_tokens=8))
+    template = engine.chat_template(None)
+    ids = engine._encoder.encode(request, is_message=True, chat_template=template, most=1 << 20)
+    asked = engine._tokenizer.decode(ids)
     engine.stop()
-    assert len(queued.ids) <= 256 - 8
+    assert len(ids) <= 256 - 8
     assert asked.startswith("<|user|>")
     assert asked.endswith("Tell me.<|end|>\n<|assistant|>\n")

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import Any, Never
 
 import pytest
 import tornado.httpclient
@@ -22,19 +22,16 @@ from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.batch_engine import ChatRequest
-from kaito_runtime.serving.engine import PromptTooLongError, QueueFullError
+from kaito_runtime.serving.engine import Prompt, PromptTooLongError, QueueFullError
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.state import ServerState
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 from tests.harness.echo_engine import EchoEngine
+from tests.harness.engine_client import SECONDS, EngineClient
 from tests.harness.server_process import server_process
 from tests.unit.runtime.conftest import FailureOf
-
-if TYPE_CHECKING:
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
 
 Request = tuple[str, str, str | bytes | None, dict[str, str]]
 Answer = tuple[int, tornado.httputil.HTTPHeaders, str]
@@ -87,7 +84,7 @@ def test_readiness_begins_with_the_engine_and_health_before(ask: Ask) -> None:
     assert before[2][1]["Retry-After"] == "1"
     assert [answer[0] for answer in after] == [200, 200, 200]
     assert json.loads(after[0][2]) == {"status": "Healthy"}
-    assert json.loads(after[2][2]) == {"Result": "a"}
+    assert json.loads(after[2][2]) == {"Result": "aa"}
 
 
 def test_a_dead_engine_is_unhealthy(ask: Ask) -> None:
@@ -193,86 +190,69 @@ def loaded(weights: Path) -> tuple[Any, Any]:
     return load.load_base(weights, placement, QuantizationConfig()), load.load_tokenizer(weights)
 
 
-@pytest.fixture
-def engine(loaded: tuple[Any, Any]) -> Iterator[BatchingEngine]:
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
-
-    running = BatchingEngine(*loaded)
-    yield running
-    running.stop()
-
-
-def greedy(prompt: str, new: int = 8, **named: Any) -> ChatRequest:
-    generation = {"do_sample": False, "max_new_tokens": new, **named.pop("generation", {})}
-    return ChatRequest(prompt=prompt, generation=generation, return_full_text=False, **named)
-
-
 PROMPTS = ["What does Ada like to eat?", "Where", "Tell me the code word of the bridge.", "Which"]
 
 
-@pytest.mark.runtime
-def test_rows_of_a_batch_answer_as_if_they_were_alone(engine: BatchingEngine) -> None:
-    alone = [engine.submit(greedy(prompt, 3 + n)).result() for n, prompt in enumerate(PROMPTS)]
-    together = [engine.submit(greedy(prompt, 3 + n)) for n, prompt in enumerate(PROMPTS)]
-    assert [reply.result() for reply in together] == alone
-    assert all(reply.generated_tokens <= 3 + n for n, reply in enumerate(alone))
+@pytest.fixture
+def client(loaded: tuple[Any, Any]) -> Iterator[EngineClient]:
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
-
-@pytest.mark.runtime
-def test_the_full_text_is_the_prompt_and_what_follows(engine: BatchingEngine) -> None:
-    made = engine.submit(greedy("Where is")).result().text
-    request = ChatRequest(prompt="Where is", generation={"do_sample": False, "max_new_tokens": 8})
-    assert engine.submit(request).result().text == "Where is" + made
+    running = EngineClient(TransformersEngine(*loaded))
+    yield running
+    running.close()
 
 
 @pytest.mark.runtime
 @pytest.mark.parametrize(
-    ("generation", "says"),
+    ("sampling", "says"),
     [
-        ({"max_new_tokens": None, "max_length": 3}, "max_length"),
-        ({"do_sample": True, "temperature": -1.0}, "temperature"),
-        ({"repetition_penalty": -1.0}, "penalty"),
+        ({"max_tokens": None, "max_total_tokens": 3}, "max_total_tokens must be more than"),
+        ({"greedy": False, "temperature": -1.0}, "temperature must be a number from 0"),
+        ({"repetition_penalty": -1.0}, "repetition_penalty must be"),
+        ({"logit_bias": {1 << 20: 1.0}}, "logit_bias must have token ids from 0 to"),
+        ({"search": {"num_beams": 3}, "logprobs": 1}, "logprobs is not possible"),
+        ({"search": {"num_beams": 3}, "n": 4}, "n must be at most num_beams"),
     ],
 )
 def test_settings_that_can_not_be_used_are_refused_and_the_engine_lives(
-    engine: BatchingEngine, generation: dict[str, object], says: str
+    client: EngineClient, sampling: dict[str, Any], says: str
 ) -> None:
-    request = greedy("Where does the otter live?", generation=generation)
     with pytest.raises(RequestRefusedError, match=says):
-        engine.submit(request).result()
-    assert engine.submit(greedy("Where")).result().prompt_tokens > 0
+        client.ask("Where does the otter live?", **sampling)
+    assert client.ask("Where").deltas[-1].prompt_tokens > 0
 
 
 @pytest.mark.runtime
-def test_a_prompt_beyond_the_context_is_refused_or_cut(engine: BatchingEngine) -> None:
+def test_a_prompt_beyond_the_context_is_refused_or_cut(client: EngineClient) -> None:
     long = "Where does the otter live? " * 60
     with pytest.raises(PromptTooLongError, match="256"):
-        engine.submit(greedy(long)).result()
-    assert engine.submit(greedy(long, cut_long_prompt=True)).result().prompt_tokens < 256
+        client.ask(long)
+    answer = client.ask(Prompt(text=long, truncate=True))
+    assert answer.deltas[-1].prompt_tokens == 256 - 3
 
 
 @pytest.mark.runtime
-def test_several_sequences_are_written_one_after_another(engine: BatchingEngine) -> None:
-    sampled = {"do_sample": True, "num_return_sequences": 3}
-    reply = engine.submit(greedy("Where", 4, generation=sampled)).result()
-    assert 3 <= reply.generated_tokens <= 12
+def test_what_no_tokenizer_could_make_fit_is_refused_before_it_is_encoded(
+    client: EngineClient,
+) -> None:
+    with pytest.raises(PromptTooLongError, match="2097152 characters"):
+        client.ask("x" * (2 << 20))
+    with pytest.raises(RequestRefusedError, match="at most 512"):
+        client.ask(Prompt(messages=({"role": "user", "content": "Hi"},) * 513))
 
 
 @pytest.mark.runtime
 def test_a_full_queue_refuses(loaded: tuple[Any, Any]) -> None:
-    from kaito_runtime.serving.engines.transformers import BatchingEngine
+    from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
 
-    running = BatchingEngine(*loaded, waiting_limit=2)
-    replies = [running.submit(greedy("Where", 200))]
-
-    def submit_many() -> None:
-        for _ in range(50):
-            replies.append(running.submit(greedy("Where", 2)))
-
-    with pytest.raises(QueueFullError):
-        submit_many()
-    running.stop()
-    assert all(reply.done() for reply in replies)
+    engine = TransformersEngine(*loaded, limits=EngineLimits(waiting=2, rows=1))
+    client = EngineClient(engine)
+    first = client.submit("Where", max_tokens=200, ignore_eos=True)
+    replies = [client.submit("Where", max_tokens=200, ignore_eos=True) for _ in range(50)]
+    failed = {type(error) for each in replies if (error := each.exception(SECONDS))}
+    assert failed == {QueueFullError}
+    assert first.result(SECONDS).finish == "length"
+    client.close()
 
 
 @pytest.fixture(scope="module")

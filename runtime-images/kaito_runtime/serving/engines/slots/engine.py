@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from kaito_runtime.models import load as memory
 from kaito_runtime.models.rendering import Form, Rendering, common_rendering
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
@@ -81,13 +82,14 @@ class EngineLimits:
 class TransformersEngine:
     """See ChatEngine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  until adapters are chosen by name
         self,
         model: Any,
         tokenizer: Any,
         *,
         name: str = "base",
         adapters: Adapters | None = None,
+        merged_rendering: Rendering | None = None,
         limits: EngineLimits | None = None,
     ):
         """Take a model in evaluation mode; raises what it raises for its first tokens."""
@@ -95,6 +97,7 @@ class TransformersEngine:
         self._name = name
         self._tokenizer = tokenizer
         self._adapters = adapters
+        self._merged_rendering = merged_rendering or Rendering()
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self._vocabulary = int(config.vocab_size)
@@ -224,7 +227,9 @@ class TransformersEngine:
 
     def _rendering(self, adapter: str | None) -> Rendering:
         adapters = self._adapters
-        if adapters is None or adapter in (BASE, self._name):
+        if adapters is None:
+            return self._merged_rendering
+        if adapter in (BASE, self._name):
             return Rendering()
         names = [each.name for each in self.adapters() if adapter in (None, each.name)]
         return common_rendering(map(adapters.rendering, names))
@@ -297,10 +302,11 @@ class TransformersEngine:
     def _prove(self) -> None:
         """Compute one token; raises DeviceLost where that fails."""
         try:
-            if self._slots is not None:
-                self._slots.compute_one_token()
-            else:
-                self._search.prove()
+            with memory.device_faults("generating one token"):
+                if self._slots is not None:
+                    self._slots.compute_one_token()
+                else:
+                    self._search.prove()
         except Failure:
             raise
         except Exception as error:

@@ -84,6 +84,7 @@ class Row:
         self._text = ""
         self._logprobs: list[TokenLogprob] = []
         self._unsent = 0
+        self._first: float | None = None
         self._sends_steps = request.streams
         self._needs_text = request.streams or bool(sampling.stop)
 
@@ -110,6 +111,7 @@ class Row:
         """Add the chosen token; return what there is to send."""
         self.tokens.append(token)
         self._unsent += 1
+        self._first = self._first or time.monotonic()
         choice = self.job.choice
         finish = None
         if token in choice.ends:
@@ -144,6 +146,7 @@ class Row:
             prompt_tokens=len(self.job.ids),
             cached_tokens=self.reused,
             queued_seconds=queued,
+            first_token_seconds=(self._first or self.job.arrived) - self.job.arrived,
             logprobs=logprobs,
             finish=finish,
         )
