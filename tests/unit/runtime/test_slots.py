@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jsonschema
 import pytest
 
 from kaito_runtime.serving.engine import Prompt
+from kaito_runtime.serving.sampling import JsonStructure, RequestRefusedError
 
 from tests.harness.engine_client import SECONDS, EngineClient
 
@@ -230,3 +233,45 @@ def test_a_long_conversation_goes_on_from_what_was_computed(
     second = client.ask(Prompt(ids=longer), max_tokens=5, streams=False)
     assert second.deltas[0].cached_tokens >= 70
     assert second.text == text_of(parts, longer, lone(parts, longer, max_new_tokens=5))
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"place": {"enum": ["the mill", "the bridge"]}, "far": {"type": "boolean"}},
+    "required": ["place", "far"],
+    "additionalProperties": False,
+}
+
+
+def test_an_answer_of_a_schema_is_valid_however_unlikely(client: EngineClient) -> None:
+    drawn: dict[str, Any] = {"greedy": False, "temperature": 3.0, "top_k": 0, "max_tokens": 150}
+    pending = [
+        client.submit(
+            "Where?",
+            structure=JsonStructure(SCHEMA),
+            seed=seed,
+            n=2,
+            streams=bool(seed % 2),
+            **drawn,
+        )
+        for seed in range(8)
+    ]
+    free = client.submit("Where?", seed=1, **drawn)
+    for future in pending:
+        answer = future.result(SECONDS)
+        assert answer.finish == "stop"
+        for index in range(2):
+            jsonschema.validate(json.loads(answer.of(index)), SCHEMA)
+    assert not free.result(SECONDS).text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "otter"}, {"$ref": "https://elsewhere/"}, {"x": "y" * 70_000}]
+)
+def test_a_schema_that_can_not_be_held_is_refused_in_words(
+    client: EngineClient, schema: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        RequestRefusedError, match=r"structure (has a schema that|must have a schema)"
+    ):
+        client.ask(structure=JsonStructure(schema))

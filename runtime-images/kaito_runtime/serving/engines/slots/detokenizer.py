@@ -58,6 +58,8 @@ class StopTexts:
         self._texts = texts
         self._include = include
         self._held = ""
+        self.has_ended = False
+        """Whether one of the texts came."""
 
     def add(self, piece: str) -> tuple[str, bool]:
         """Return the text that may be shown, and whether the answer ends here."""
@@ -67,6 +69,7 @@ class StopTexts:
         found = [(at, len(stop)) for stop in self._texts if (at := text.find(stop)) >= 0]
         if found:
             self._held = ""
+            self.has_ended = True
             # As transformers' stop_strings, the token that completed the text stays whole.
             return (text if self._include else text[: min(found)[0]]), True
         kept = max(_overlap(text, stop) for stop in self._texts)

@@ -37,6 +37,7 @@ from kaito_runtime.serving.engines.slots.prompts import PromptEncoder
 from kaito_runtime.serving.engines.slots.rows import Job
 from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
 from kaito_runtime.serving.engines.slots.search import Search, Searches
+from kaito_runtime.serving.engines.slots.structure import Structures
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class TransformersEngine:
         self._vocabulary = int(config.vocab_size)
         self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
         self._defaults = model_defaults(model.generation_config)
+        self._structures = Structures(tokenizer, self._vocabulary, self._defaults.ends)
         rows = adapters.rows if adapters else no_adapters
         self._search = Search(model, tokenizer, rows, self._vocabulary)
         self._searches = Searches(self._search, tokenizer, self._prove)
@@ -258,6 +260,8 @@ class TransformersEngine:
         )
         if job.is_search:
             self._search.check(job)
+        if request.sampling.structure is not None:
+            job.structure = self._structures.start(request.sampling.structure)
         if request.sampling.max_seconds is not None:
             job.deadline = job.arrived + request.sampling.max_seconds
 

@@ -9,6 +9,7 @@ from typing import Any
 from kaito_runtime.serving.engine import Delta, FinishReason, GenerationRequest, TokenLogprob
 from kaito_runtime.serving.engines.slots.delivery import DeltaStream
 from kaito_runtime.serving.engines.slots.detokenizer import Detokenizer, StopTexts
+from kaito_runtime.serving.engines.slots.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Job:
     ids: list[int] = field(default_factory=list)
     """Tokens of the prompt."""
     choice: Choice = field(default_factory=Choice)
+    structure: Structure | None = None
+    """What every sequence of the request begins with."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Adapters and their strengths."""
     arrived: float = field(default_factory=time.monotonic)
@@ -73,7 +76,7 @@ class Row:
         """Of these, how many were not computed for this row."""
         seed = job.choice.seed
         self.random = random.Random(None if seed is None else f"{seed}/{index}")  # noqa: S311  sampling
-        self.structure: Any = None
+        self.structure = job.structure.copy() if job.structure else None
         self.is_ended = False
         request = job.request
         self._detokenizer = Detokenizer(
@@ -118,7 +121,9 @@ class Row:
             finish = FinishReason.STOP
         else:
             self._logprobs += logprobs
-            if self._is_stopped_by(token):
+            if self.structure:
+                self.structure.advance(token)
+            if self._is_stopped_by(token) or (self.structure and self.structure.is_complete):
                 finish = FinishReason.STOP
             elif self.made >= choice.max_tokens or self._is_late():
                 finish = FinishReason.LENGTH
@@ -129,7 +134,7 @@ class Row:
     def end(self, finish: FinishReason) -> Delta:
         """Return the last delta."""
         self.is_ended = True
-        if finish is not FinishReason.STOP or self.tokens[-1] in self.job.choice.ends:
+        if not self._stops.has_ended:
             shown, _ = self._stops.add(self._detokenizer.flush())
             self._text += shown + self._stops.flush()
         return self._delta(finish)
