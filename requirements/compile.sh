@@ -22,7 +22,8 @@ development() {
     compile laptop/pyproject.toml --group pyproject.toml:dev "$@"
 }
 
-development | grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' | tr -d '=' >"$names"
+development | grep -oE '^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==' | tr -d '=' |
+    grep -vx nvidia-ml-py >"$names" # of the driver, whatever the build of torch
 # shellcheck disable=SC2046
 for extra in tuning inference; do
     compile runtime-images/pyproject.toml --extra $extra $(without "$names") --output-file requirements/$extra.txt

@@ -268,3 +268,14 @@ def test_of_a_prompt_and_messages_the_pipeline_takes_its_own() -> None:
 
 def test_every_request_has_an_id_of_its_own() -> None:
     assert parse({"prompt": "Hi"}).request.id != parse({"prompt": "Hi"}).request.id
+
+
+@pytest.mark.parametrize("text", [b"\\ud800", b"\xed\xa0\x80"])
+def test_half_a_surrogate_pair_is_no_text(text: bytes) -> None:
+    with pytest.raises(BadRequestError, match="surrogate"):
+        parse_chat(b'{"prompt": "%b"}' % text, "text-generation")
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    body = b'{"prompt": "\\ud83e\\udda6"}'
+    assert parse_chat(body, "text-generation").shown == "\U0001f9a6"

@@ -11,6 +11,9 @@ from kaito_runtime.serving.http.chat import ChatHandler
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.handler import Handler, unavailable
 from kaito_runtime.serving.http.limits import LimitedServer
+from kaito_runtime.serving.http.openai.chat import ChatCompletions
+from kaito_runtime.serving.http.openai.completions import Completions
+from kaito_runtime.serving.http.openai.models import Models, OneModel
 from kaito_runtime.serving.http.state import ServerState
 
 BACKLOG = 128
@@ -85,6 +88,10 @@ def make_app(state: ServerState) -> tornado.web.Application:
         (r"/readyz", Readiness, shared),
         (r"/metrics", Metrics, shared),
         (r"/chat", ChatHandler, shared),
+        (r"/v1/models", Models, shared),
+        (r"/v1/models/(.+)", OneModel, shared),
+        (r"/v1/chat/completions", ChatCompletions, shared),
+        (r"/v1/completions", Completions, shared),
     ]
     return tornado.web.Application(
         routes, default_handler_class=NotFound, default_handler_args=shared, log_function=_no_log

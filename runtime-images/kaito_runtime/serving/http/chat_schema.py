@@ -18,7 +18,9 @@ from kaito_runtime.serving.http import generate_kwargs
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.generate_kwargs import GenerateKwargs
 from kaito_runtime.serving.http.json_body import (
+    HALF_PAIRS,
     NotJsonError,
+    has_half_pairs,
     parse_json,
     path_of,
     problem_of,
@@ -104,10 +106,13 @@ def parse_chat(body: bytes, pipeline: str) -> Chat:
         SchemaError: a value has another type.
         BadRequestError: a value is not supported, or what the pipeline needs is missing.
     """
+    content = _json(body)
     try:
-        chat = ChatBody.model_validate(_json(body), from_attributes=True)
+        chat = ChatBody.model_validate(content, from_attributes=True)
     except ValidationError as error:
         raise SchemaError(cast(Any, error.errors(include_url=False))) from None
+    if has_half_pairs(body, content):
+        raise BadRequestError(HALF_PAIRS)
     _refuse_unknown(chat)
     if chat.handle_long_generation not in (None, "hole"):
         raise BadRequestError(

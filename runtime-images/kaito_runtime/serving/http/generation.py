@@ -35,7 +35,7 @@ class GenerationHandler(Handler):
     A subclass answers in `respond`, and says in `names` how its API calls the neutral parameters.
     """
 
-    names: ClassVar[Mapping[str, str]] = {}
+    names: Mapping[str, str]
     refusals: ClassVar[Mapping[type[RequestRefusedError], tuple[HTTPStatus, str]]] = {}
     """Status and code of the kinds of refusal that are not 400 `invalid_value`."""
     queue_full: ClassVar[HTTPStatus] = HTTPStatus.SERVICE_UNAVAILABLE

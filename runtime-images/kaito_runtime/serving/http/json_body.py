@@ -2,11 +2,17 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SUGGESTION_CUTOFF = 0.7
 """How alike a key and a known one are (difflib's ratio) before one is suggested for the other."""
+
+
+HALF_PAIRS = "the body must have no half of a surrogate pair (\\ud800 to \\udfff) in its texts"
+_MAY_BE_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+_SUBJECT = re.compile(r"^[A-Z]\w*(?: \w+){0,2} should ")
 
 
 class NotJsonError(Exception):
@@ -32,6 +38,17 @@ def parse_json(body: bytes) -> Any:
         raise NotJsonError("is nested too deeply") from None
 
 
+def has_half_pairs(body: bytes, content: Any) -> bool:
+    """Return true if a text of the content has half a surrogate pair, which no tokenizer reads."""
+    if not _MAY_BE_HALF.search(body):
+        return False
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def unknown_key(key: str, known: Iterable[str], where: str) -> str:
     """Return what to say of a key that `where` does not have."""
     names = sorted(known)
@@ -44,7 +61,8 @@ def unknown_key(key: str, known: Iterable[str], where: str) -> str:
 
 def path_of(location: Sequence[str | int]) -> str:
     """Return a place as people write it: `messages[0].content`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    parts = [part for part in location if part != "[key]"]  # pydantic's for the key itself
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return text.removeprefix(".")
 
 
@@ -55,5 +73,5 @@ def problem_of(error: Mapping[str, Any]) -> str:
         return "is required"
     if error["type"] == "value_error":
         return message.removeprefix("Value error, ")
-    problem = message.replace("Input should be", "must be", 1).replace("Input should", "must", 1)
+    problem = _SUBJECT.sub("must ", message)
     return problem if problem != message else f"is not valid: {message[:1].lower()}{message[1:]}"

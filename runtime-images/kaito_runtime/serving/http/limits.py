@@ -25,6 +25,8 @@ from tornado.httputil import (
 from tornado.iostream import IOStream
 from tornado.web import Application
 
+from kaito_runtime.serving.http.errors import ApiError
+
 MIB = 1024 * 1024
 RETRY_SECONDS = 1
 """What Retry-After says: by then a place in the queue is free, or a probe has noticed."""
@@ -145,6 +147,7 @@ class Arrival(HTTPMessageDelegate):
         self._stream = stream
         self._is_first = is_first
         self._has_headers = False
+        self._path = ""
         self._is_refused = False
         self._expects_continue = False
         self._timer: asyncio.TimerHandle | None = None
@@ -159,6 +162,7 @@ class Arrival(HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         """Refuse a body that is too large before it arrives."""
         self._has_headers = True
+        self._path = start_line.path if isinstance(start_line, RequestStartLine) else ""
         self._expects_continue = "Expect" in headers
         self._wait(self._server.limits.body_seconds, self._expire)
         # Tornado parses the forms of browsers by their type; here every body is JSON, whatever
@@ -249,7 +253,7 @@ class Arrival(HTTPMessageDelegate):
         self._server.held_bytes -= self.held_bytes
         self.held_bytes = 0
         self._server.dropped()
-        headers, body = _answer(status, detail)
+        headers, body = _answer(status, detail, self._path)
         self._connection.write_headers(
             ResponseStartLine("HTTP/1.1", status, HTTPStatus(status).phrase),
             HTTPHeaders(headers),
@@ -279,8 +283,8 @@ def _hang_up(stream: IOStream, status: int, detail: str) -> None:
     stream.close()
 
 
-def _answer(status: int, detail: str) -> tuple[dict[str, str], bytes]:
-    body = json.dumps({"detail": detail}).encode()
+def _answer(status: int, detail: str, path: str = "") -> tuple[dict[str, str], bytes]:
+    body = json.dumps(ApiError(status, detail).content(path)).encode()
     headers = {
         "Server": "kaito",
         "Content-Type": "application/json",

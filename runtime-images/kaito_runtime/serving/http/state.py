@@ -25,6 +25,8 @@ class ServerState:
     running: int = 0
     """Requests for the engine that have not been answered yet."""
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    started_at: int = field(default_factory=lambda: int(time.time()))
+    """Seconds since 1970."""
 
     @property
     def is_ready(self) -> bool:

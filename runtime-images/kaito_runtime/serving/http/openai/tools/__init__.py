@@ -1,0 +1,1 @@
+"""Function calls in what a model writes."""
