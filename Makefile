@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos bench-hook bench-operator bench-delay lint fmt docs requirements wheels clean
+.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay lint fmt docs requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ e2e: setup ## Tell the stories on a real control plane (etcd, kube-apiserver, ..
 
 chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
 	$(BIN)/python -m tests.chaos --runs $(or $(RUNS),10000)
+
+fuzz-http: setup ## Send the model server nearly valid bodies, and count answers of 500 (N=20000)
+	$(BIN)/python -m tests.unit.runtime.http_fuzz --count $(or $(N),20000)
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and what a call of the Machine hook costs
 	$(BIN)/python -m bench.machine_hook

@@ -103,7 +103,8 @@ class EchoEngine:
         for stop in sampling.stop:
             if (at := text.find(stop)) >= 0:
                 text, is_cut = text[: at + (len(stop) if sampling.include_stop else 0)], True
-        words = [*re.findall(r"\s*\S+|\s+$", text), *([] if is_cut else [""])]
+        words = re.findall(r"\s*\S+|\s+$", text)
+        words += [] if is_cut and words else [""]
         limit = sampling.max_tokens or len(words)
         words, is_long = words[:limit], len(words) > limit
         deltas = [

@@ -14,6 +14,7 @@ from kaito_runtime.serving.http.limits import LimitedServer
 from kaito_runtime.serving.http.openai.chat import ChatCompletions
 from kaito_runtime.serving.http.openai.completions import Completions
 from kaito_runtime.serving.http.openai.models import Models, OneModel
+from kaito_runtime.serving.http.openapi import openapi
 from kaito_runtime.serving.http.state import ServerState
 
 BACKLOG = 128
@@ -71,6 +72,22 @@ class Metrics(Handler):
         self.finish(generate_latest(metrics.registry))
 
 
+class OpenApi(Handler):
+    """`GET /openapi.json`."""
+
+    def get(self) -> None:
+        """Send the document."""
+        self.answer(openapi())
+
+
+class Docs(Handler):
+    """`GET /docs`."""
+
+    def get(self) -> None:
+        """Send the page that shows the document."""
+        self.send_page("docs.html")
+
+
 class NotFound(Handler):
     """Any other path."""
 
@@ -87,6 +104,8 @@ def make_app(state: ServerState) -> tornado.web.Application:
         (r"/healthz", Health, shared),
         (r"/readyz", Readiness, shared),
         (r"/metrics", Metrics, shared),
+        (r"/openapi.json", OpenApi, shared),
+        (r"/docs", Docs, shared),
         (r"/chat", ChatHandler, shared),
         (r"/v1/models", Models, shared),
         (r"/v1/models/(.+)", OneModel, shared),

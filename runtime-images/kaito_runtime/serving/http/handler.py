@@ -10,6 +10,7 @@ from tornado.iostream import StreamClosedError
 
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.limits import RETRY_SECONDS
+from kaito_runtime.serving.http.page import page
 from kaito_runtime.serving.http.state import ServerState
 
 
@@ -31,6 +32,13 @@ class Handler(tornado.web.RequestHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.finish(_json(content))
+
+    def send_page(self, name: str) -> None:
+        """Send a page for people."""
+        sent = page(name)
+        for header, value in sent.headers.items():
+            self.set_header(header, value)
+        self.finish(sent.content)
 
     def answer_error(self, error: ApiError) -> None:
         """Send an error in the form of the path's API."""

@@ -13,7 +13,7 @@ from kaito_runtime.serving.http.openai.fields import (
     invalid,
     parse_body,
 )
-from kaito_runtime.serving.http.openai.messages import ChatMessage, rendered
+from kaito_runtime.serving.http.openai.messages import ConversationMessage, rendered
 from kaito_runtime.serving.http.openai.tools.choice import Offer, Tool, ToolChoice, offer_of
 from kaito_runtime.serving.sampling import JsonStructure, Sampling
 
@@ -82,7 +82,7 @@ def _choice(value: Any) -> Any:
 class ChatRequestBody(SharedFields):
     """The body as clients write it."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ConversationMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(
         None, description="The most tokens to generate; OpenAI's newer name of max_tokens."
     )

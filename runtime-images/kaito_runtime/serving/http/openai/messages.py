@@ -71,7 +71,7 @@ class MadeCall(BaseModel):
     function: CalledFunction
 
 
-class ChatMessage(BaseModel):
+class ConversationMessage(BaseModel):
     """One turn; what else it has is for the chat template."""
 
     role: str
@@ -82,12 +82,12 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def rendered(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
+def rendered(messages: Sequence[ConversationMessage]) -> tuple[Message, ...]:
     """Return messages for a chat template; raises ApiError for one without anything to say."""
     return tuple(_rendered(number, message) for number, message in enumerate(messages))
 
 
-def _rendered(number: int, message: ChatMessage) -> Message:
+def _rendered(number: int, message: ConversationMessage) -> Message:
     if message.content is None and not message.tool_calls:
         raise invalid(f"messages[{number}].content", "must be a text")
     written: Message = {
