@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay lint fmt docs requirements wheels clean
+.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-operator: setup ## Measure N Workspaces on a real control plane against a 
 
 bench-delay: setup ## Measure how much Workspaces that never come up delay a healthy one, on a real control plane
 	$(BIN)/python -m bench.delay
+
+bench-serving: setup ## Measure the model server beside its peers at 32 clients, same model and run (about 15 minutes)
+	$(BIN)/python -m bench.serving
 
 lint: setup ## Check format, style, types, the arrows between packages, shell, Dockerfiles and YAML
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """The demo's lesson with many words: each is taught, pushed, pulled, and asked for as `/chat` asks.
 
-PYTHONPATH=tests python -m benches.demo_words --count 60
+python -m bench.demo_words --count 60
 """
 
 import argparse

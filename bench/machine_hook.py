@@ -1,6 +1,6 @@
 """What a decision costs without I/O, and what a worker of the Machine hook weighs: the end of `make bench-hook`.
 
-In the processor's time, so that what else runs on the computer does not count. Alone: python -m machine.bench.
+In the processor's time, so that what else runs on the computer does not count. Alone: python -m bench.machine_hook.
 """
 
 from __future__ import annotations
