@@ -1,1 +1,1 @@
-"""What answers: one module an engine."""
+"""What answers: the engines, and what they share."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from kaito_runtime.serving.engines.slots.rows import Choice
+from kaito_runtime.serving.engines.rows import Choice
 
 LARGEST_SCORE = 1e4
 """Far above any model's; divided by the lowest temperature it is still a finite float32."""

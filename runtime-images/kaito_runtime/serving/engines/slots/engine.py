@@ -28,16 +28,16 @@ from kaito_runtime.serving.engine import (
     GenerationRequest,
     ModelInfo,
 )
-from kaito_runtime.serving.engines.slots.budget import cache_budget
-from kaito_runtime.serving.engines.slots.choices import choice_of, model_defaults
-from kaito_runtime.serving.engines.slots.delivery import DeltaStream
+from kaito_runtime.serving.engines.budget import cache_budget
+from kaito_runtime.serving.engines.choices import choice_of, model_defaults
+from kaito_runtime.serving.engines.delivery import DeltaStream
+from kaito_runtime.serving.engines.intake import Intake
+from kaito_runtime.serving.engines.prompts import PromptEncoder
+from kaito_runtime.serving.engines.rows import Job
 from kaito_runtime.serving.engines.slots.forward import NotPlainError, SlotModel, no_adapters
-from kaito_runtime.serving.engines.slots.intake import Intake
-from kaito_runtime.serving.engines.slots.prompts import PromptEncoder
-from kaito_runtime.serving.engines.slots.rows import Job
 from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
 from kaito_runtime.serving.engines.slots.search import Search, Searches
-from kaito_runtime.serving.engines.slots.structure import Structures
+from kaito_runtime.serving.engines.structure import Structures
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)

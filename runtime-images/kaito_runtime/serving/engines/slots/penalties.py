@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from kaito_runtime.serving.engines.slots.rows import Choice, Row
+from kaito_runtime.serving.engines.rows import Choice, Row
 
 _MARGIN = 64
 """Steps until the buffer of the tokens is made anew."""

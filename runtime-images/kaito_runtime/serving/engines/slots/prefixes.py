@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kaito_runtime.serving.engines.rows import Row
 from kaito_runtime.serving.engines.slots.cache import Prefix
-from kaito_runtime.serving.engines.slots.rows import Row
 from kaito_runtime.serving.engines.slots.slots import Slots
 
 SHORTEST = 32

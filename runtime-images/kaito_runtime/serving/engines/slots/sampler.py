@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from kaito_runtime.serving.engine import TokenLogprob
+from kaito_runtime.serving.engines.detokenizer import Texts
+from kaito_runtime.serving.engines.rows import Row
 from kaito_runtime.serving.engines.slots.drawing import groups
 from kaito_runtime.serving.engines.slots.penalties import Penalties, is_penalised
-from kaito_runtime.serving.engines.slots.rows import Row
 
 _MINUS_INFINITY = float("-inf")
 
@@ -121,7 +122,7 @@ class Sampler:
         return sampled
 
 
-def described(sampled: Sampled, texts: "Texts") -> tuple[TokenLogprob, ...]:
+def described(sampled: Sampled, texts: Texts) -> tuple[TokenLogprob, ...]:
     """Return the log probabilities of a token with the texts of the tokens."""
     if sampled.logprob is None:
         return ()
@@ -130,14 +131,3 @@ def described(sampled: Sampled, texts: "Texts") -> tuple[TokenLogprob, ...]:
     )
     token = sampled.token
     return (TokenLogprob(texts(token), token, sampled.logprob, alternatives),)
-
-
-class Texts:
-    """The text of a single token."""
-
-    def __init__(self, tokenizer: object):
-        self._tokenizer = tokenizer
-
-    def __call__(self, token: int) -> str:
-        """Return it, special tokens too."""
-        return str(self._tokenizer.decode([token]))  # type: ignore[attr-defined]

@@ -19,12 +19,13 @@ from kaito_runtime.serving.engine import (
     GenerationFailedError,
     PromptTooLongError,
 )
+from kaito_runtime.serving.engines.delivery import Delivery
+from kaito_runtime.serving.engines.detokenizer import Texts
+from kaito_runtime.serving.engines.rows import Job, Row
 from kaito_runtime.serving.engines.slots.cache import SlotPool
-from kaito_runtime.serving.engines.slots.delivery import Delivery
 from kaito_runtime.serving.engines.slots.forward import SlotModel
 from kaito_runtime.serving.engines.slots.prefixes import SHORTEST, PrefixCache
-from kaito_runtime.serving.engines.slots.rows import Job, Row
-from kaito_runtime.serving.engines.slots.sampler import Sampled, Sampler, Texts, described
+from kaito_runtime.serving.engines.slots.sampler import Sampled, Sampler, described
 from kaito_runtime.serving.engines.slots.slots import Slots
 
 log = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from kaito_runtime.serving.engine import (
     GenerationFailedError,
     PromptTooLongError,
 )
-from kaito_runtime.serving.engines.slots.delivery import Delivery
+from kaito_runtime.serving.engines.delivery import Delivery
+from kaito_runtime.serving.engines.rows import Choice, Job, Row
 from kaito_runtime.serving.engines.slots.drawing import LARGEST_SCORE
 from kaito_runtime.serving.engines.slots.forward import AdapterRows
 from kaito_runtime.serving.engines.slots.penalties import Penalties
-from kaito_runtime.serving.engines.slots.rows import Choice, Job, Row
 from kaito_runtime.serving.sampling import SEQUENCES_LIMIT, RequestRefusedError, Sampling
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from kaito_runtime.serving.engines.rows import Row
 from kaito_runtime.serving.engines.slots.cache import SMALLEST_CAPACITY, SlotPool
-from kaito_runtime.serving.engines.slots.rows import Row
 
 
 class Slots:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kaito_runtime.serving.engines.slots.rows import Choice
+from kaito_runtime.serving.engines.rows import Choice
 from kaito_runtime.serving.sampling import RequestRefusedError, Sampling
 
 

@@ -82,6 +82,17 @@ class StopTexts:
         return text
 
 
+class Texts:
+    """The text of a single token."""
+
+    def __init__(self, tokenizer: object):
+        self._tokenizer = tokenizer
+
+    def __call__(self, token: int) -> str:
+        """Return it, special tokens too."""
+        return str(self._tokenizer.decode([token]))  # type: ignore[attr-defined]
+
+
 def _overlap(text: str, stop: str) -> int:
     """Return the length of the longest end of the text that is a beginning of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaito_runtime.serving.engine import Delta, FinishReason, GenerationRequest, TokenLogprob
-from kaito_runtime.serving.engines.slots.delivery import DeltaStream
-from kaito_runtime.serving.engines.slots.detokenizer import Detokenizer, StopTexts
-from kaito_runtime.serving.engines.slots.structure import Structure
+from kaito_runtime.serving.engines.delivery import DeltaStream
+from kaito_runtime.serving.engines.detokenizer import Detokenizer, StopTexts
+from kaito_runtime.serving.engines.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)

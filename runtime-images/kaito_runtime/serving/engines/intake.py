@@ -11,7 +11,7 @@ from typing import Any
 
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import EngineEndedError, QueueFullError
-from kaito_runtime.serving.engines.slots.rows import Job
+from kaito_runtime.serving.engines.rows import Job
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 
