@@ -34,6 +34,8 @@ class Root(Handler):
 class Health(Handler):
     """`GET /healthz`: is the process worth keeping?"""
 
+    needs_key = False
+
     def get(self) -> None:
         """Fail only when the engine has died."""
         engine = self.state.engine
@@ -45,6 +47,8 @@ class Health(Handler):
 
 class Readiness(Handler):
     """`GET /readyz`: can a chat be answered?"""
+
+    needs_key = False
 
     def get(self) -> None:
         """Fail until one token has been generated, and again while stopping."""
@@ -75,6 +79,8 @@ class Metrics(Handler):
 class OpenApi(Handler):
     """`GET /openapi.json`."""
 
+    needs_key = False
+
     def get(self) -> None:
         """Send the document."""
         self.answer(openapi())
@@ -82,6 +88,8 @@ class OpenApi(Handler):
 
 class Docs(Handler):
     """`GET /docs`."""
+
+    needs_key = False
 
     def get(self) -> None:
         """Send the page that shows the document."""
@@ -93,7 +101,9 @@ class NotFound(Handler):
 
     def prepare(self) -> None:
         """Say so."""
-        self.answer_error(ApiError(404, "Not Found", code="not_found"))
+        super().prepare()
+        if not self._finished:
+            self.answer_error(ApiError(404, "Not Found", code="not_found"))
 
 
 def make_app(state: ServerState) -> tornado.web.Application:

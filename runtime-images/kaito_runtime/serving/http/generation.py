@@ -102,7 +102,8 @@ class GenerationHandler(Handler):
     async def _answered(self) -> None:
         body, self.request.body = self.request.body, b""  # the prompt lives on in the request
         try:
-            await self.respond(body)
+            with self.state.rate.turn(self.holder):
+                await self.respond(body)
         except StreamClosedError:
             pass  # the client is gone
         except Exception as error:  # noqa: BLE001  every fault has an answer

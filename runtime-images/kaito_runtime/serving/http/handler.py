@@ -8,6 +8,7 @@ from typing import Any
 import tornado.web
 from tornado.iostream import StreamClosedError
 
+from kaito_runtime.serving.http.auth import ANYONE
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.limits import RETRY_SECONDS
 from kaito_runtime.serving.http.page import page
@@ -18,6 +19,10 @@ class Handler(tornado.web.RequestHandler):
     """A route that shares `ServerState` and answers JSON."""
 
     state: ServerState
+    needs_key = True
+    """Health has none to give, and pages that hold no secret must reach the browser."""
+    holder = ANYONE
+    """Who asks."""
 
     def initialize(self, state: ServerState) -> None:
         """Take what all requests share."""
@@ -26,6 +31,17 @@ class Handler(tornado.web.RequestHandler):
     def set_default_headers(self) -> None:
         """Say nothing about the server's version."""
         self.set_header("Server", "kaito")
+
+    def prepare(self) -> None:
+        """Refuse a request without a valid key, where keys are demanded."""
+        if self.state.keys is None or not self.needs_key:
+            return
+        try:
+            self.holder = self.state.keys.holder(self.request.headers.get("Authorization", ""))
+        except ApiError as error:
+            self.set_header("WWW-Authenticate", "Bearer")
+            self.state.metrics.refused.inc()
+            self.answer_error(error)
 
     def answer(self, content: Any, status: int = 200) -> None:
         """Send JSON."""

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.http.auth import ApiKeys
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.metrics import ServerMetrics
+from kaito_runtime.serving.http.rate_limit import RateLimiter
 
 
 @dataclass
@@ -19,6 +21,9 @@ class ServerState:
     engine: ChatEngine | None = None
     """None until the model is loaded and has generated one token."""
     limits: Limits = field(default_factory=Limits)
+    keys: ApiKeys | None = None
+    """None: everyone may ask."""
+    rate: RateLimiter = field(default_factory=RateLimiter)
     is_stopping: bool = False
     connections: Callable[[], int] = lambda: 0
     """How many clients are connected; the server says."""
