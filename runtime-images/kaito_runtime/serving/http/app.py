@@ -4,13 +4,14 @@ import socket
 from typing import Any
 
 import tornado.web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from kaito_runtime.pod.host_metrics import machine_figures
 from kaito_runtime.serving.http.chat import ChatHandler
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.handler import Handler, unavailable
 from kaito_runtime.serving.http.limits import LimitedServer
+from kaito_runtime.serving.http.live_metrics import exposition
 from kaito_runtime.serving.http.openai.chat import ChatCompletions
 from kaito_runtime.serving.http.openai.completions import Completions
 from kaito_runtime.serving.http.openai.models import Models, OneModel
@@ -51,9 +52,11 @@ class Readiness(Handler):
     needs_key = False
 
     def get(self) -> None:
-        """Fail until one token has been generated, and again while stopping."""
+        """Fail until one token has been generated with each adapter, and again while stopping."""
         if self.state.is_ready:
-            self.answer({"status": "Ready"})
+            phases = self.state.start.seconds.items()
+            start = {name: round(seconds, 3) for name, seconds in phases}
+            self.answer({"status": "Ready", "startSeconds": start})
         else:
             self.answer_error(unavailable("The model is being loaded"))
 
@@ -66,14 +69,8 @@ class Metrics(Handler):
         if "application/json" in self.request.headers.get("Accept", ""):
             self.answer(machine_figures())
             return
-        engine = self.state.engine
-        metrics = self.state.metrics
-        metrics.ready.set(self.state.is_ready)
-        metrics.connections.set(self.state.connections())
-        metrics.running.set(self.state.running)
-        metrics.waiting.set(engine.load().waiting if engine else 0)
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.finish(generate_latest(metrics.registry))
+        self.finish(exposition(self.state))
 
 
 class OpenApi(Handler):
@@ -98,6 +95,8 @@ class Docs(Handler):
 
 class NotFound(Handler):
     """Any other path."""
+
+    is_known = False
 
     def prepare(self) -> None:
         """Say so."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 import traceback
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -24,6 +23,7 @@ from kaito_runtime.serving.http import errors
 from kaito_runtime.serving.http.answers import Answer
 from kaito_runtime.serving.http.errors import ApiError
 from kaito_runtime.serving.http.handler import Handler, unavailable
+from kaito_runtime.serving.http.names import label_of
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
@@ -80,16 +80,20 @@ class GenerationHandler(Handler):
     ) -> AsyncGenerator[Delta, None]:
         """Yield what the engine generates, after it has been added to `answer`."""
         request.sampling.check()
-        started = time.monotonic()
-        async with aclosing(self.engine().generate(request)) as deltas:
-            async for delta in deltas:
-                answer.add(delta)
-                if delta.finish is FinishReason.ABORT:
-                    raise EngineEndedError
-                yield delta
-        self.state.metrics.count_answer(
-            time.monotonic() - started, answer.prompt_tokens, answer.generated_tokens
+        engine = self.engine()
+        figures = self.state.metrics.request(
+            engine.model().name, label_of(request.adapter), request.sampling.n
         )
+        try:
+            async with aclosing(engine.generate(request)) as deltas:
+                async for delta in deltas:
+                    figures.add(delta, streams=request.streams)
+                    answer.add(delta)
+                    if delta.finish is FinishReason.ABORT:
+                        raise EngineEndedError
+                    yield delta
+        finally:
+            figures.end()
 
     async def collected(self, request: GenerationRequest) -> Answer:
         """Return the whole answer to a request."""
@@ -110,13 +114,8 @@ class GenerationHandler(Handler):
             self._send_error(self._error_of(error))
 
     def _send_error(self, error: ApiError) -> None:
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            is_of_server = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
-            metrics = self.state.metrics
-            (metrics.failed if is_of_server else metrics.rejected).inc()
-        else:
-            self.state.metrics.refused.inc()
         if self._headers_written:
+            self.count_error(error.status)
             self.send_failure(error)
         else:
             self.answer_error(error)

@@ -21,6 +21,8 @@ class Handler(tornado.web.RequestHandler):
     state: ServerState
     needs_key = True
     """Health has none to give, and pages that hold no secret must reach the browser."""
+    is_known = True
+    """False where any path leads, and none is to be counted by its name."""
     holder = ANYONE
     """Who asks."""
 
@@ -40,7 +42,6 @@ class Handler(tornado.web.RequestHandler):
             self.holder = self.state.keys.holder(self.request.headers.get("Authorization", ""))
         except ApiError as error:
             self.set_header("WWW-Authenticate", "Bearer")
-            self.state.metrics.refused.inc()
             self.answer_error(error)
 
     def answer(self, content: Any, status: int = 200) -> None:
@@ -58,9 +59,15 @@ class Handler(tornado.web.RequestHandler):
 
     def answer_error(self, error: ApiError) -> None:
         """Send an error in the form of the path's API."""
+        self.count_error(error.status)
         if error.retry_seconds is not None:
             self.set_header("Retry-After", str(error.retry_seconds))
         self.answer(error.content(self.request.path), error.status)
+
+    def count_error(self, status: int) -> None:
+        """Count an answer, or the end of a stream, that is an error."""
+        path = self.request.path if self.is_known else "other"
+        self.state.metrics.errors.labels(path=path, status=str(status)).inc()
 
     async def send_event(self, content: Any) -> None:
         """Send one server-sent event, and wait until the client has taken it off.

@@ -28,5 +28,10 @@ def adapter_of(engine: ChatEngine, name: str | None, field: str) -> str | None:
     raise AdapterNotFoundError(f"must be one of {known}; not found: {_short(name)}", field)
 
 
+def label_of(adapter: str | None) -> str:
+    """Return how metrics name an adapter: `default` for all together, `none` for the base alone."""
+    return DEFAULT if adapter is None else adapter or "none"
+
+
 def _short(name: str) -> str:
     return f'"{name}"' if len(name) <= 80 else f'"{name[:80]}..."'

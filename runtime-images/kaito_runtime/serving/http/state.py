@@ -10,6 +10,7 @@ from kaito_runtime.serving.http.auth import ApiKeys
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.metrics import ServerMetrics
 from kaito_runtime.serving.http.rate_limit import RateLimiter
+from kaito_runtime.serving.start import StartLedger
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ServerState:
     running: int = 0
     """Requests for the engine that have not been answered yet."""
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    start: StartLedger = field(default_factory=StartLedger)
     started_at: int = field(default_factory=lambda: int(time.time()))
     """Seconds since 1970."""
 

@@ -28,6 +28,8 @@ class Models(Handler):
 class OneModel(Handler):
     """`GET /v1/models/NAME`."""
 
+    is_known = False
+
     def get(self, name: str) -> None:
         """Describe it."""
         engine = self.state.engine

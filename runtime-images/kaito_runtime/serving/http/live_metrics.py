@@ -1,0 +1,75 @@
+"""What `GET /metrics` of the server reads at the time of the scrape."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from kaito_runtime.serving.engine import EngineLoad
+from kaito_runtime.serving.http.state import ServerState
+
+
+def exposition(state: ServerState) -> bytes:
+    """Return all figures of a server, in Prometheus' text."""
+    live = CollectorRegistry(auto_describe=False)
+    live.register(_Live(state))
+    return generate_latest(state.metrics.registry) + generate_latest(live)
+
+
+class _Live(Collector):
+    """The state of the server and of its engine."""
+
+    def __init__(self, state: ServerState):
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Read them."""
+        state = self._state
+        yield _gauge("kaito_ready", "1 once a token has been generated.", state.is_ready)
+        yield _gauge("kaito_connections", "Open connections.", state.connections())
+        yield _gauge(
+            "kaito_requests_in_progress",
+            "Requests for the engine that are not answered yet.",
+            state.running,
+        )
+        start = GaugeMetricFamily(
+            "kaito_start_seconds", "What a phase of the start took.", labels=["phase"]
+        )
+        for phase, seconds in state.start.seconds.items():
+            start.add_metric([phase], seconds)
+        yield start
+        if state.engine is not None:
+            yield from _of_engine(state.engine.load(), state.engine.model().name)
+
+
+def _of_engine(load: EngineLoad, model: str) -> Iterator[Metric]:
+    yield _gauge("vllm:num_requests_running", "Sequences being generated.", load.running, model)
+    yield _gauge("vllm:num_requests_waiting", "Requests that wait for it.", load.waiting, model)
+    yield _gauge(
+        "vllm:kv_cache_usage_perc", "Share of the key-value cache in use, 0 to 1.",
+        load.cache_use, model,
+    )  # fmt: skip
+    yield _counter(
+        "vllm:prefix_cache_queries", "Tokens of prompts looked up in the cache.",
+        load.prefix_tokens_queried, model,
+    )  # fmt: skip
+    yield _counter(
+        "vllm:prefix_cache_hits", "Tokens of prompts found in the cache.",
+        load.prefix_tokens_found, model,
+    )  # fmt: skip
+    yield _counter(
+        "vllm:num_preemptions", "Sequences taken off for lack of cache.", load.preemptions, model
+    )
+
+
+def _gauge(name: str, text: str, value: float, model: str | None = None) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[] if model is None else ["model_name"])
+    family.add_metric([] if model is None else [model], float(value))
+    return family
+
+
+def _counter(name: str, text: str, value: float, model: str) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["model_name"])
+    family.add_metric([model], value)
+    return family
