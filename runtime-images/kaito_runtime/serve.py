@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from kaito_contract.reasons import Reason
@@ -27,8 +28,11 @@ from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.app import listen
+from kaito_runtime.serving.http.auth import ApiKeys
 from kaito_runtime.serving.http.chat_schema import PIPELINES
+from kaito_runtime.serving.http.rate_limit import RateLimiter, RateLimits
 from kaito_runtime.serving.http.state import ServerState
+from kaito_runtime.serving.start import StartLedger
 
 log = logging.getLogger("kaito_runtime.serve")
 
@@ -46,8 +50,8 @@ _SWITCHES = {
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def load_engine(flags: argparse.Namespace) -> ChatEngine:
-    """Load model and adapters, generate one token, and return the engine."""
+def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> ChatEngine:
+    """Load model and adapters, generate one token, and return the engine; `start` times it."""
     import torch
 
     from kaito_runtime.models import load
@@ -58,9 +62,11 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
     placement = load.choose_placement(flags.torch_dtype)
     log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     quantization = quantization_of(flags)
+    start = start or StartLedger()
     weights, trust = in_root(flags.weights), flags.trust_remote_code
-    tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
-    network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
+    with start.phase("weights"):
+        tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
+        network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(network)
     adapters = mounted_adapters(in_root(flags.adapters))
     rendering = Rendering()
@@ -69,7 +75,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         from kaito_runtime.models.adapters import load_adapters, rendering_of_adapters
 
         rendering = rendering_of_adapters(adapters)
-        with load.device_faults("loading the adapters"):
+        with start.phase("adapters"), load.device_faults("loading the adapters"):
             network = load_adapters(network, adapters)
     if rendering.chat_template:
         tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
@@ -83,7 +89,7 @@ def load_engine(flags: argparse.Namespace) -> ChatEngine:
         "A prompt is %s",
         "one message of the user, as the adapter was tuned" if is_chat else "text to continue",
     )
-    with load.device_faults("generating one token"):
+    with start.phase("first_token"), load.device_faults("generating one token"):
         return TransformersEngine(network, tokenizer, merged_rendering=rendering)
 
 
@@ -102,13 +108,12 @@ def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:
 
 
 async def serve(
-    load: Callable[[], ChatEngine], host: str, port: int, pipeline: str
+    load: Callable[[StartLedger], ChatEngine], host: str, port: int, state: ServerState
 ) -> Failure | None:
     """Listen at once, load meanwhile, answer until SIGTERM or until the engine ends.
 
     Returns why loading failed or the engine ended.
     """
-    state = ServerState(pipeline, adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""))
     try:
         server = listen(state, host, port)
     except OSError as error:
@@ -133,7 +138,7 @@ async def serve(
 class _Loading:
     """Loads the engine on a thread, and says when the server is to stop: a signal, or a failure."""
 
-    def __init__(self, state: ServerState, load: Callable[[], ChatEngine]):
+    def __init__(self, state: ServerState, load: Callable[[StartLedger], ChatEngine]):
         self.stopped = asyncio.Event()
         self.failure: Failure | None = None
         self._state = state
@@ -146,9 +151,9 @@ class _Loading:
 
     def _run(self) -> None:
         try:
-            self._state.engine = self._load()
+            self._state.engine = self._load(self._state.start)
             self._state.engine.ended.add_done_callback(self._end)
-            log.info(READY)
+            log.info("%s: %s", READY, self._state.start)
         except Failure as failure:
             self._fail(failure)
         except Exception as error:  # noqa: BLE001  a fault of the runtime ends the server too
@@ -168,7 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
     """Serve what the command line names."""
     flags = parser().parse_args(arguments)
     threads.prepare()
-    failure = asyncio.run(serve(lambda: load_engine(flags), flags.host, flags.port, flags.pipeline))
+    state = ServerState(
+        flags.pipeline,
+        adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""),
+        keys=ApiKeys.from_file(flags.api_keys) if flags.api_keys else None,
+        rate=RateLimiter(RateLimits(flags.requests_per_minute, flags.concurrent_requests)),
+    )
+    failure = asyncio.run(
+        serve(lambda start: load_engine(flags, start), flags.host, flags.port, state)
+    )
     if failure:
         raise failure
     return None
@@ -190,6 +203,24 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--host", metavar="H", default=EVERY_ADDRESS, help="where to listen")
     command.add_argument("--port", metavar="N", type=int, default=5000)
     command.add_argument("--pipeline", choices=PIPELINES, default=PIPELINES[0])
+    command.add_argument(
+        "--api-keys",
+        metavar="FILE",
+        type=Path,
+        help="API keys, one a line, such as a mounted Secret; each request must have one of them",
+    )
+    command.add_argument(
+        "--requests-per-minute",
+        metavar="N",
+        type=_positive,
+        help="of each key; default: any number",
+    )
+    command.add_argument(
+        "--concurrent-requests",
+        metavar="N",
+        type=_positive,
+        help="of each key; default: any number",
+    )
     command.add_argument("--torch_dtype", choices=DTYPES, default="auto")
     command.add_argument("--bnb_4bit_quant_type", choices=QUANT_TYPES, default="fp4")
     command.add_argument("--bnb_4bit_compute_dtype", choices=COMPUTE_DTYPES, default="float32")
@@ -205,6 +236,12 @@ def parser() -> argparse.ArgumentParser:
             help=meaning,
         )
     return command
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" must be a number of at least 1')
+    return int(text)
 
 
 def _boolean(text: str) -> bool:

@@ -40,7 +40,7 @@ class EngineClient:
     def __init__(self, engine: ChatEngine) -> None:
         self.engine = engine
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="clients")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="clients", daemon=True)
         self._thread.start()
         self._numbers = itertools.count()
 

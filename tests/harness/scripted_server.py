@@ -8,9 +8,11 @@ import sys
 from kaito_runtime import serve
 from kaito_runtime.pod import termination
 from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.http.state import ServerState
+from kaito_runtime.serving.start import StartLedger
 
 
-def load() -> ChatEngine:
+def load(_start: StartLedger) -> ChatEngine:
     from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
@@ -19,7 +21,9 @@ def load() -> ChatEngine:
 
 
 def main() -> None:
-    failure = asyncio.run(serve.serve(load, "127.0.0.1", int(sys.argv[1]), "text-generation"))
+    failure = asyncio.run(
+        serve.serve(load, "127.0.0.1", int(sys.argv[1]), ServerState("text-generation"))
+    )
     if failure:
         raise failure
 

@@ -32,6 +32,9 @@ PROGRAMS = {
 """Modules, and their sections in docs/pods.md."""
 BY_HAND = {
     "--help": "argparse's",
+    "--api-keys": "for who runs the server without the operator",
+    "--requests-per-minute": "the same",
+    "--concurrent-requests": "the same",
     "--load_in_8bit": "Kaito's; served by whoever tunes in 8 bits",
 }
 DOCS = (ROOT / "docs/pods.md").read_text(encoding="utf-8")

@@ -18,6 +18,8 @@ from kaito_contract.reasons import Reason
 from kaito_runtime import serve
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
+from kaito_runtime.serving.http.state import ServerState
+from kaito_runtime.serving.start import StartLedger
 
 from tests.harness.echo_engine import EchoEngine
 from tests.harness.server_process import server_process
@@ -105,11 +107,11 @@ def test_a_device_that_is_lost_while_loading_is_not_blamed_on_the_weights(
 def test_a_server_whose_engine_ends_by_itself_ends_with_its_reason(reason: Reason) -> None:
     engine = EchoEngine()
 
-    def load() -> EchoEngine:
+    def load(_start: StartLedger) -> EchoEngine:
         threading.Timer(0.01, engine.ended.set_result, [Failure(reason, "x")]).start()
         return engine
 
-    failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, "text-generation"))
+    failure = asyncio.run(serve.serve(load, "127.0.0.1", 0, ServerState("text-generation")))
     assert failure
     assert failure.reason is reason
 

@@ -96,9 +96,19 @@ def soon(condition: Callable[[], bool]) -> None:
 
 def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing() -> None:
     replies: list[Future[Answer]] = []
-    client, _ = running(moment=lambda: [reply.cancel() for reply in replies])
+    asked = threading.Event()
+    asked.set()
+
+    def hang_up() -> None:
+        asked.wait(SECONDS)
+        for reply in replies:
+            reply.cancel()
+
+    client, _ = running(moment=hang_up)
     for prompt in ("a long prompt", "<encode ValueError>", "<encode Panic>"):
+        asked.clear()
         replies[:] = [client.submit(prompt, max_tokens=None, max_total_tokens=3)]
+        asked.set()
         wait(replies, SECONDS)
         assert replies[0].cancelled()
     replies.clear()
