@@ -7,6 +7,7 @@ is in `WITHOUT_EFFECT`, any other is unknown.
 
 import difflib
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -93,6 +94,9 @@ class QuantizationConfig(_Section):
         return "int8" if self.load_in_8bit else "none"
 
 
+_INITS = re.compile(r"gaussian|orthogonal|mica|olora|pissa(_niter_\d+)?")
+
+
 @dataclass(frozen=True, slots=True)
 class LoraConfig(_Section):
     """The adapter (Hu et al. 2021, arXiv:2106.09685)."""
@@ -116,6 +120,27 @@ class LoraConfig(_Section):
     modules_to_save: tuple[str, ...] = ()
     fan_in_fan_out: bool = False
     init_lora_weights: bool | str = True
+    """How the two matrices begin; of peft's names those that need no data of their own."""
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidConfig` for an initialisation that is not built here."""
+        _Section.__post_init__(self)
+        init = self.init_lora_weights
+        if isinstance(init, str) and not _INITS.fullmatch(init):
+            raise InvalidConfig(
+                "`LoraConfig.init_lora_weights` must be true, false, gaussian, orthogonal, mica, olora, "
+                f'pissa or pissa_niter_N with a number N, found "{init}"'
+            )
+
+    @property
+    def reads_base(self) -> bool:
+        """Whether the initialisation computes with the base's weights, which must not be quantised."""
+        return self.init_lora_weights not in (True, False, "gaussian")
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the initialisation takes a part out of the base's weights."""
+        return str(self.init_lora_weights).startswith(("olora", "pissa"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,11 @@ def _config(sections: Mapping[str, Mapping[str, Any]]) -> TrainingConfig:
         load_in_4bit=config.quantization.load_in_4bit or config.model.load_in_4bit,
         load_in_8bit=config.quantization.load_in_8bit or config.model.load_in_8bit,
     )
+    if quantization.name != "none" and config.lora.reads_base:
+        raise InvalidConfig(
+            "`LoraConfig.init_lora_weights` must be true, false or gaussian on a quantised base, found "
+            f'"{config.lora.init_lora_weights}", which computes with the weights as they were'
+        )
     return replace(config, quantization=quantization)
 
 

@@ -73,6 +73,22 @@ def test_one_module_is_a_list_of_one() -> None:
             "training_config: {LoraConfig: {init_lora_weights: 3}}",
             "must be true or false or a text, found 3",
         ),
+        *(
+            (
+                f"training_config: {{LoraConfig: {{init_lora_weights: {init}}}}}",
+                f"must be true, false, gaussian, orthogonal, mica, olora, pissa or pissa_niter_N with a number N, "
+                f'found "{init}"',
+            )
+            for init in ("loftq", "corda", "eva", "lora_ga", "pissa_niter_x", "Pissa")
+        ),
+        *(
+            (
+                f"training_config: {{LoraConfig: {{init_lora_weights: {init}}}, "
+                "QuantizationConfig: {load_in_4bit: true}}",
+                f'must be true, false or gaussian on a quantised base, found "{init}"',
+            )
+            for init in ("olora", "pissa", "pissa_niter_4", "orthogonal", "mica")
+        ),
         ("training_config: {LoraConfig: {rank_pattern: {2026-01-01: 3}}}", "texts as keys"),
         ("training_config: {TrainingArguments: {learning_rate: .nan}}", "a finite number"),
         ("training_config: {LoraConfig: {layers_pattern: 3}}", "must be a text, found 3"),

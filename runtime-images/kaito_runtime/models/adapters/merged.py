@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE, refusal
+from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from kaito_runtime.models.adapters.refusals import refusal
 from kaito_runtime.pod.termination import Failure
 
 

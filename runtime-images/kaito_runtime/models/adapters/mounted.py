@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kaito_runtime.models.adapters.files import refusal
+from kaito_runtime.models.adapters.refusals import refusal
 from kaito_runtime.models.rendering import Rendering, common_rendering, read_rendering
 
 

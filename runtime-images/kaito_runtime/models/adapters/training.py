@@ -7,6 +7,7 @@ from typing import Any
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import LoraConfig
+from kaito_runtime.models.adapters import initial
 from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from kaito_runtime.models.rendering import RECORD_FILE, Rendering, write_rendering
 from kaito_runtime.pod.own_files import complete_or_nothing
@@ -24,7 +25,7 @@ def add_adapter(model: Any, lora: LoraConfig, *, checkpointing: bool) -> Any:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
     try:
-        return peft.get_peft_model(model, _peft_config(lora))
+        tuned: Any = peft.get_peft_model(model, _peft_config(lora))
     except (ValueError, TypeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise Failure(
@@ -32,6 +33,9 @@ def add_adapter(model: Any, lora: LoraConfig, *, checkpointing: bool) -> Any:
             f"training_config.yaml: `LoraConfig` does not fit this model ({first}); its linear "
             f"layers are {', '.join(linear_layers(model))}",
         ) from None
+    if lora.changes_base:
+        tuned.initial_factors = initial.factors_of(tuned)
+    return tuned
 
 
 def linear_layers(model: Any) -> list[str]:
@@ -48,13 +52,16 @@ def linear_layers(model: Any) -> list[str]:
 def save_adapter(model: Any, folder: Path, base: str, rendering: Rendering) -> None:
     """Write the adapter's two files and the record of how its rows were rendered.
 
-    They appear whole, the weights last. `base` is the path of the contract: one of this machine
-    would mean nothing where it is served.
+    They appear whole, the weights last, and say what is to be added to the base as its own files have
+    it: no initialisation is repeated where the adapter is loaded. `base` is the path of the contract:
+    one of this machine would mean nothing where it is served.
     """
     with complete_or_nothing(folder) as unfinished:
         for config in model.peft_config.values():
             config.base_model_name_or_path = base
         model.save_pretrained(unfinished, save_embedding_layers=False)
+        if factors := getattr(model, "initial_factors", None):
+            initial.make_relative_to_base(unfinished, factors)
         path = unfinished / CONFIG_FILE
         content = json.loads(path.read_text())
         for key in ("target_modules", "modules_to_save"):
