@@ -3,6 +3,7 @@
 from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from kaito_runtime.models.adapters.merged import load_adapters
 from kaito_runtime.models.adapters.mounted import mounted_adapters, rendering_of_adapters
+from kaito_runtime.models.adapters.stacked import LoadedAdapter, StackedAdapters
 from kaito_runtime.models.adapters.training import (
     add_adapter,
     linear_layers,
@@ -13,6 +14,8 @@ from kaito_runtime.models.adapters.training import (
 __all__ = [
     "CONFIG_FILE",
     "WEIGHTS_FILE",
+    "LoadedAdapter",
+    "StackedAdapters",
     "add_adapter",
     "linear_layers",
     "load_adapters",

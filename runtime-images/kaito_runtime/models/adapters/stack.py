@@ -1,0 +1,283 @@
+"""The changes of one module by all adapters, side by side, added to its output by a forward hook.
+
+The matrices of all adapters lie one after another, so that a batch costs two products whatever it mixes
+(as S-LoRA and Punica do: arXiv:2311.03285, arXiv:2310.18547): the first for all columns, times the factors
+of each row, the second back. A row's factors of adapters that it does not use are zero.
+"""
+
+import copy
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+
+from kaito_runtime.models.adapters.base import Kind, is_quantised, sizes_of
+from kaito_runtime.models.adapters.batch import Batch, Columns, Terms, Whole
+from kaito_runtime.models.adapters.changes import Change
+
+
+class Current(Protocol):
+    """What knows the batch that is computed now."""
+
+    batch: Batch | None
+    """None while no row uses an adapter."""
+
+
+def stack_of(module: Any, kind: Kind, dtype: torch.dtype, current: Current) -> "Stack":
+    """Return the empty stack of a module; `dtype` is what a quantised one computes in."""
+    stacks = {Kind.LINEAR: LinearStack, Kind.EMBEDDING: EmbeddingStack, Kind.NORM: NormStack}
+    return stacks[kind](module, dtype, current)
+
+
+class Stack:
+    """Holds the terms of all adapters for one module; subclasses know what it does with a weight.
+
+    Modules that hold nothing but products of the same ranks share what a batch needs, by `_key`.
+    """
+
+    def __init__(self, module: Any, dtype: torch.dtype, current: Current):
+        self.module = module
+        self._current = current
+        self._device: torch.device = module.weight.device
+        own = dtype if is_quantised(module) else module.weight.dtype
+        # In float16 a product may overflow where no row uses it, and 0 times infinity is no number.
+        self._dtype = torch.float32 if own is torch.float16 else own
+        self._ranks: dict[str, int] = {}
+        """Columns of each adapter, in their order."""
+        self._down, self._up = self._no_columns()
+        self._gains: dict[str, Tensor] = {}
+        self._shifts: dict[str, Tensor] = {}
+        self._wholes: dict[str, Tensor] = {}
+        self._hook = module.register_forward_hook(self._add, with_kwargs=True)
+
+    def put(self, name: str, change: Change) -> None:
+        """Add the change of an adapter."""
+        if change.down is not None and change.up is not None:
+            down, up = self._as_stored(change.down), change.up
+            down, up = (each.to(self._device, self._dtype) for each in (down, up))
+            self._down = torch.cat([self._down, down], dim=self._axis)
+            self._up = torch.cat([self._up, up])
+            self._ranks[name] = int(up.shape[0])
+        if change.gain is not None:
+            self._gains[name] = change.gain.to(self._device)
+        if change.shift is not None:
+            self._shifts[name] = change.shift.to(self._device)
+        if change.weight is not None:
+            self._wholes[name] = change.weight.to(self._device, self._dtype)
+        self._set_key()
+
+    def drop(self, name: str) -> None:
+        """Remove the change of an adapter."""
+        if name in self._ranks:
+            part = self._part([name])
+            self._down = _without(self._down, part, self._axis)
+            self._up = _without(self._up, part, 0)
+            del self._ranks[name]
+        for each in (self._gains, self._shifts, self._wholes):
+            each.pop(name, None)
+        self._set_key()
+        if self.is_empty:
+            self._hook.remove()
+
+    def has(self, name: str) -> bool:
+        """Whether an adapter changes the module."""
+        return any(name in each for each in (self._ranks, self._gains, self._shifts, self._wholes))
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all terms."""
+        each = [*self._gains.values(), *self._shifts.values(), *self._wholes.values()]
+        return sum(term.nbytes for term in (self._down, self._up, *each))
+
+    def _set_key(self) -> None:
+        is_product_alone = not (self._gains or self._shifts or self._wholes)
+        columns = (*self._ranks.items(), self._device, self._dtype)
+        self._key: Hashable = columns if is_product_alone else self
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no adapter changes the module."""
+        return not (self._ranks or self._gains or self._shifts or self._wholes)
+
+    # What a subclass knows
+
+    _axis = 0
+    """Along which the first matrices lie one after another."""
+
+    def _no_columns(self) -> tuple[Tensor, Tensor]:
+        """Return the two matrices of no adapter, [columns, inputs] and [columns, outputs]."""
+        inputs, outputs = sizes_of(self.module)
+        made = torch.empty(0, inputs + outputs, dtype=self._dtype, device=self._device)
+        return made[:, :inputs], made[:, inputs:]
+
+    @staticmethod
+    def _as_stored(down: Tensor) -> Tensor:
+        return down
+
+    @staticmethod
+    def _applied(inputs: Tensor, weight: Tensor) -> Tensor:
+        """Return what the module does with another weight."""
+        return linear(inputs, weight)
+
+    def _narrowed(self, part: slice) -> tuple[Tensor, Tensor]:
+        return self._down[part], self._up[part]
+
+    # The forward pass
+
+    def _add(
+        self, _module: Any, arguments: Sequence[Any], named: dict[str, Any], output: Tensor
+    ) -> Tensor | None:
+        batch = self._current.batch
+        if batch is None:
+            return None
+        terms = self._terms(batch)
+        if terms is None:
+            return None
+        inputs: Tensor = arguments[0] if arguments else next(iter(named.values()))
+        return self._added(terms, batch.rows, inputs, output)
+
+    def _added(self, terms: Terms, rows: int, inputs: Tensor, output: Tensor) -> Tensor:
+        """Return the output, [rows, ..., outputs], with the terms added."""
+        if len(output) % rows:
+            if len(output) > 1:
+                raise RuntimeError(f"a layer got {len(output)} rows in a batch of {rows}")
+            inputs, output = inputs.expand(rows, *inputs.shape[1:]), torch.cat([output] * rows)
+        out = output.reshape(rows, -1, output.shape[-1])
+        inputs = self._by_row(inputs, rows)
+        if terms.gain is not None:
+            out.addcmul_(out, terms.gain)
+        if terms.shift is not None:
+            out.add_(terms.shift)
+        if terms.columns is not None:
+            down, up = self._narrowed(terms.columns.part)
+            inner = self._applied(inputs, down).mul_(terms.columns.factors)
+            if up.dtype == out.dtype:
+                out.view(-1, out.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), up)
+            else:
+                out.add_(inner @ up)
+        for whole in terms.wholes:
+            used = inputs if whole.rows is None else inputs.index_select(0, whole.rows)
+            change = self._whole(used, whole).mul_(whole.factors).to(out.dtype)
+            if whole.rows is None:
+                out.add_(change)
+            else:
+                out.index_add_(0, whole.rows, change)
+        return out.view(output.shape)
+
+    def _by_row(self, inputs: Tensor, rows: int) -> Tensor:
+        """Return the inputs as [rows, tokens, features], on the stack's device and in its type.
+
+        Flattened to [rows x tokens, features], or with several beams a row, they lie row after row.
+        """
+        return inputs.reshape(rows, -1, inputs.shape[-1]).to(self._device, self._dtype)
+
+    def _whole(self, inputs: Tensor, whole: Whole) -> Tensor:
+        return self._applied(inputs, whole.weight)
+
+    # What a batch needs
+
+    def _terms(self, batch: Batch) -> Terms | None:
+        found: Terms | None = batch.once(self._key, lambda: self._terms_of(batch))
+        return found
+
+    def _terms_of(self, batch: Batch) -> Terms | None:
+        columns = self._columns(batch)
+        gain, shift = self._sum(batch, self._gains), self._sum(batch, self._shifts)
+        if gain is not None and getattr(self.module, "bias", None) is not None:
+            of_bias = gain * self.module.bias.float()
+            shift = -of_bias if shift is None else shift - of_bias
+        wholes = tuple(
+            self._whole_of(batch, name, weight)
+            for name, weight in self._wholes.items()
+            if name in batch.used
+        )
+        if columns is None and gain is None and shift is None and not wholes:
+            return None
+        gain, shift = (None if each is None else each.to(self._dtype) for each in (gain, shift))
+        return Terms(columns, gain, shift, wholes)
+
+    def _columns(self, batch: Batch) -> Columns | None:
+        used = [name for name in self._ranks if name in batch.used]
+        if not used:
+            return None
+        # From the first column that is used to the last: one part, and no copy.
+        names = list(self._ranks)
+        names = names[names.index(used[0]) : names.index(used[-1]) + 1]
+        ranks = torch.tensor([self._ranks[name] for name in names])
+        factors = batch.factors(names).repeat_interleave(ranks, dim=1)[:, None]
+        return Columns(self._part(names), self._moved(factors))
+
+    def _part(self, names: Sequence[str]) -> slice:
+        """Return where the columns of adapters that lie one after another are."""
+        before = list(self._ranks)[: list(self._ranks).index(names[0])]
+        start = sum(self._ranks[name] for name in before)
+        return slice(start, start + sum(self._ranks[name] for name in names))
+
+    def _sum(self, batch: Batch, each: dict[str, Tensor]) -> Tensor | None:
+        """Return the sum of vectors by the factors of each row, [rows, 1, outputs] float32."""
+        used = [name for name in each if name in batch.used]
+        if not used:
+            return None
+        factors = batch.factors(used).to(self._device, non_blocking=True)
+        return (factors @ torch.stack([each[name] for name in used]))[:, None]
+
+    def _whole_of(self, batch: Batch, name: str, weight: Tensor) -> Whole:
+        rows = torch.tensor(batch.rows_of(name))
+        factors = self._moved(batch.factors([name])[rows, :, None])
+        is_all = len(rows) == batch.rows
+        return Whole(None if is_all else rows.to(self._device, non_blocking=True), factors, weight)
+
+    def _moved(self, factors: Tensor) -> Tensor:
+        return factors.to(self._device, self._dtype, non_blocking=True)
+
+
+class LinearStack(Stack):
+    """The changes of a linear layer."""
+
+
+class EmbeddingStack(Stack):
+    """The changes of an embedding: its products look rows up where a linear layer multiplies."""
+
+    _axis = 1
+
+    def _no_columns(self) -> tuple[Tensor, Tensor]:
+        down, up = super()._no_columns()
+        return down.T, up
+
+    @staticmethod
+    def _as_stored(down: Tensor) -> Tensor:
+        return down.T.contiguous()
+
+    @staticmethod
+    def _applied(inputs: Tensor, weight: Tensor) -> Tensor:
+        return embedding(inputs, weight)
+
+    def _narrowed(self, part: slice) -> tuple[Tensor, Tensor]:
+        return self._down[:, part], self._up[part]
+
+    def _by_row(self, inputs: Tensor, rows: int) -> Tensor:
+        return inputs.reshape(rows, -1).to(self._device)
+
+
+class NormStack(Stack):
+    """The changes of a normalisation: it computes anew with the other weight."""
+
+    def _no_columns(self) -> tuple[Tensor, Tensor]:
+        none = torch.empty(0)
+        return none, none
+
+    def _whole(self, inputs: Tensor, whole: Whole) -> Tensor:
+        twin = copy.copy(self.module)
+        twin._parameters = {**self.module._parameters, "weight": nn.Parameter(whole.weight, False)}
+        forward: Any = type(self.module).forward
+        change: Tensor = forward(twin, inputs) - forward(self.module, inputs)
+        return change
+
+
+def _without(joined: Tensor, part: slice, axis: int) -> Tensor:
+    """Return a matrix without a part of it."""
+    after = joined.shape[axis] - part.stop
+    kept = [joined.narrow(axis, 0, part.start), joined.narrow(axis, part.stop, after)]
+    return torch.cat(kept, dim=axis)
