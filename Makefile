@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs requirements wheels clean
+.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ fmt: setup ## Format the code and mend what can be mended
 
 docs: setup ## Write the tables of the documentation that the code has the facts of
 	$(BIN)/python docs/generate.py
+
+screenshot: setup ## Draw the page of the model server for the documentation, with Chromium
+	$(BIN)/python -m docs.screenshot
 
 requirements: ## Compile the requirement files from the pyproject.toml of each part
 	requirements/compile.sh "$(UV)"

@@ -25,11 +25,24 @@ BACKLOG = 128
 class Root(Handler):
     """`GET /`."""
 
+    def prepare(self) -> None:
+        """Demand a key from programs; the page holds no secret, and a browser could not send one."""
+        self.needs_key = not self._is_browser
+        super().prepare()
+
     def get(self) -> None:
-        """Say that the server runs, and with which adapter."""
+        """Send the page to a browser; say to a program that the server runs, and with which adapter."""
+        self.set_header("Vary", "Accept")
+        if self._is_browser:
+            self.send_page("chat.html")
+            return
         if self.state.adapter_digest:
             self.set_header("Kaito-Adapter-Digest", self.state.adapter_digest)
         self.answer({"message": "Server is running"})
+
+    @property
+    def _is_browser(self) -> bool:
+        return "text/html" in self.request.headers.get("Accept", "")
 
 
 class Health(Handler):

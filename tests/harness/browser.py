@@ -1,0 +1,141 @@
+"""A headless Chromium, driven over its DevTools protocol."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+SECONDS = 20
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0",
+    "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
+    "--remote-allow-origins=*", "--force-device-scale-factor=1",
+)  # fmt: skip
+_KEYS = {"Enter": 13, "Escape": 27, "Tab": 9}
+
+
+def chromium() -> str | None:
+    """The program, where it is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+class Tab:
+    """One page; `problems` is what it has complained about."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = websocket.create_connection(address, timeout=SECONDS)
+        self._ids = itertools.count(1)
+        self.problems: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        number = next(self._ids)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv())
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self._remember(message)
+
+    def _remember(self, message: dict[str, Any]) -> None:
+        parameters = message.get("params", {})
+        if message["method"] == "Runtime.exceptionThrown":
+            self.problems.append(json.dumps(parameters["exceptionDetails"])[:500])
+        elif message["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.problems.append(parameters["entry"]["text"])
+
+    def open(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def value(self, expression: str) -> Any:
+        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in told, told
+        return told["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        end = time.monotonic() + SECONDS
+        while not self.value(condition):
+            assert time.monotonic() < end, (condition, self.problems, self.text())
+            time.sleep(0.01)
+
+    def text(self) -> str:
+        return str(self.value("document.body.innerText"))
+
+    def click(self, selector: str) -> None:
+        self.value(f"document.querySelector({json.dumps(selector)}).click()")
+
+    def type(self, text: str) -> None:
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        code = _KEYS[key]
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def focused(self) -> str:
+        return str(self.value("document.activeElement.id"))
+
+    def prefer(self, scheme: str) -> None:
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=media)
+
+    def resize(self, width: int, height: int) -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                  deviceScaleFactor=1, mobile=False)  # fmt: skip
+
+    def screenshot(self) -> bytes:
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def browser(program: str) -> Iterator[Tab]:
+    """Yield a page of a browser without a past."""
+    with tempfile.TemporaryDirectory(prefix="kaito-browser-", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            port = _port(Path(folder) / "DevToolsActivePort")
+            pages = json.loads(
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=SECONDS).read()
+            )
+            address = next(p["webSocketDebuggerUrl"] for p in pages if p["type"] == "page")
+            tab = Tab(address)
+            try:
+                yield tab
+            finally:
+                tab.close()
+        finally:
+            process.terminate()
+            process.wait(SECONDS)
+
+
+def _port(file: Path) -> int:
+    end = time.monotonic() + SECONDS
+    while not file.exists() or not file.read_text().strip():
+        assert time.monotonic() < end, "the browser does not listen"
+        time.sleep(0.02)
+    return int(file.read_text().split()[0])
