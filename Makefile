@@ -77,7 +77,7 @@ fmt: setup ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 docs: setup ## Write the tables of the documentation that the code has the facts of
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 screenshot: setup ## Draw the page of the model server for the documentation, with Chromium
 	$(BIN)/python -m docs.screenshot

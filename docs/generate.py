@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
 
 from kaito_contract.reasons import Reason, Recovery
 from kaito_hooks.api import commands
@@ -21,6 +23,17 @@ from kaito_hooks.providers.aks.remedies import REMEDIES
 from kaito_hooks.web.workspace import load_presets
 from kaito_hooks.workspace import api
 from kaito_hooks.workspace.reasons import OWN, About
+from kaito_runtime.serving.http import generate_kwargs, live_metrics
+from kaito_runtime.serving.http.chat_schema import ChatBody
+from kaito_runtime.serving.http.generate_kwargs import GenerateKwargs
+from kaito_runtime.serving.http.metrics import ServerMetrics
+from kaito_runtime.serving.http.openai.chat_request import ChatRequestBody
+from kaito_runtime.serving.http.openai.completion_request import CompletionRequestBody
+from kaito_runtime.serving.http.openai.tools.formats import FORMATS
+from kaito_runtime.serving.http.openapi import ROUTES, openapi
+from kaito_runtime.serving.http.state import ServerState
+
+from tests.harness.echo_engine import EchoEngine
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -147,10 +160,87 @@ def _note(size: InstanceType) -> str:
     return f"retired {size.retired}; instead: {successors}"
 
 
+def routes() -> str:
+    """The routes of the model server."""
+    rows = ((f"`{route.method.upper()} {path}`", route.summary) for path, route in ROUTES.items())
+    return table(("route", "what it does"), rows)
+
+
+def fields_of_body(body: type[BaseModel]) -> str:
+    """The fields of a request to the model server."""
+    schema = openapi()["components"]["schemas"][body.__name__]
+    required = set(schema.get("required", ()))
+    rows = (
+        (f"`{name}`", "required" if name in required else "", item["description"])
+        for name, item in schema["properties"].items()
+    )
+    return table(("field", "", "meaning"), rows)
+
+
+def arguments_of_generate() -> str:
+    """The keys of generate_kwargs."""
+    rows = ((f"`{name}`", _given(item.default), _effect(name))
+            for name, item in GenerateKwargs.model_fields.items())  # fmt: skip
+    return table(("key", "default", "parameter of all engines"), rows)
+
+
+def _given(default: Any) -> str:
+    return "" if default is None else f"`{str(default).lower()}`"
+
+
+def _effect(name: str) -> str:
+    if name in generate_kwargs.NO_EFFECT:
+        return "none: it changes nothing here"
+    neutral = generate_kwargs.NEUTRAL.get(name)
+    return f"`{neutral}`" if neutral else "none: a search of the transformers engine alone"
+
+
+def forms_of_calls() -> str:
+    """The forms of function calls that are read."""
+    rows = (
+        (f"`{form.name}`", ", ".join(f"`{text}`" for text in form.in_template).replace("|", "\\|"))
+        for form in FORMATS
+    )
+    return table(("form", "chat templates that contain"), rows)
+
+
+def metrics_of_the_model_server() -> str:
+    """The figures of the model server."""
+    metrics = ServerMetrics()
+    counted = [
+        (
+            each._name + ("_total" if each._type == "counter" else ""),
+            each._type,
+            each._labelnames,
+            each._documentation,
+        )
+        for each in vars(metrics).values()
+        if isinstance(each, MetricWrapperBase)
+    ]
+    state = ServerState("text-generation", engine=EchoEngine())
+    with state.start.phase("weights"):
+        pass
+    live = [
+        (family.samples[0].name, family.type, tuple(family.samples[0].labels), family.documentation)
+        for family in live_metrics.families(state)
+    ]
+    rows = (
+        (f"`{name}`", str(kind), ", ".join(f"`{label}`" for label in labels), text)
+        for name, kind, labels, text in sorted([*counted, *live])
+    )
+    return table(("name", "type", "labels", "meaning"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "arguments-of-generate": arguments_of_generate,
+    "fields-of-a-chat": lambda: fields_of_body(ChatBody),
+    "fields-of-an-openai-chat": lambda: fields_of_body(ChatRequestBody),
+    "fields-of-an-openai-text": lambda: fields_of_body(CompletionRequestBody),
     "fields-of-a-machine": lambda: fields_of("machines"),
     "fields-of-a-workspace": lambda: fields_of("workspaces"),
+    "forms-of-calls": forms_of_calls,
     "gpu-sizes": sizes,
+    "metrics-of-the-model-server": metrics_of_the_model_server,
     "not-supported-yet": not_supported_yet,
     "reasons-for-owners": reasons_for_owners,
     "reasons-for-programs": reasons_for_programs,
@@ -160,6 +250,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reasons-of-serving": lambda: reasons_about(About.SERVING),
     "reasons-of-the-check": lambda: reasons_about(About.CHECK),
     "reasons-of-tuning": lambda: reasons_about(About.TUNING),
+    "routes-of-the-model-server": routes,
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kaito_runtime.models.rendering import Message
 from kaito_runtime.serving.engine import GenerationRequest, Prompt
@@ -50,16 +50,39 @@ class ChatMessage(BaseModel):
 class ChatBody(BaseModel):
     """The body as clients write it."""
 
-    prompt: str | None = None
-    return_full_text: bool | None = True
-    clean_up_tokenization_spaces: bool | None = False
-    prefix: str | None = None
-    handle_long_generation: str | None = None
-    generate_kwargs: GenerateKwargs | None = GenerateKwargs()
-    messages: list[ChatMessage] | None = None
-    chat_template: bool | None = None
-    adapter: str | None = None
-    stream: bool | None = False
+    prompt: str | None = Field(
+        None, description="Text to continue, or a message of the user (`chat_template`)."
+    )
+    messages: list[ChatMessage] | None = Field(
+        None, description="A conversation, `[{role, content}]`, in place of a prompt."
+    )
+    return_full_text: bool | None = Field(
+        True, description="Whether the reply begins with the prompt."
+    )
+    prefix: str | None = Field(None, description="Text before the prompt that is never shown.")
+    clean_up_tokenization_spaces: bool | None = Field(
+        False, description="Whether spaces before punctuation are taken out; not with `stream`."
+    )
+    handle_long_generation: str | None = Field(
+        None,
+        description="`hole`: a prompt that is too long loses its beginning. Else it is refused, 413.",
+    )
+    generate_kwargs: GenerateKwargs | None = Field(
+        GenerateKwargs(), description="How tokens are chosen; null drops Kaito's defaults."
+    )
+    chat_template: bool | None = Field(
+        None,
+        description="Ours. Whether the prompt is a message of the user, or text; left out: as the "
+        "adapter was tuned.",
+    )
+    adapter: str | None = Field(
+        None, description="Ours. A name from /v1/models; left out: the default."
+    )
+    stream: bool | None = Field(
+        False,
+        description='Ours. Server-sent events: `{"delta": ...}` (with `index` where there are several '
+        'sequences), and last `{"Result": ...}`.',
+    )
     model_config = ConfigDict(extra="allow")
 
 

@@ -18,29 +18,33 @@ def exposition(state: ServerState) -> bytes:
 
 
 class _Live(Collector):
-    """The state of the server and of its engine."""
+    """Figures that are made for one scrape."""
 
     def __init__(self, state: ServerState):
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Read them."""
-        state = self._state
-        yield _gauge("kaito_ready", "1 once a token has been generated.", state.is_ready)
-        yield _gauge("kaito_connections", "Open connections.", state.connections())
-        yield _gauge(
-            "kaito_requests_in_progress",
-            "Requests for the engine that are not answered yet.",
-            state.running,
-        )
-        start = GaugeMetricFamily(
-            "kaito_start_seconds", "What a phase of the start took.", labels=["phase"]
-        )
-        for phase, seconds in state.start.seconds.items():
-            start.add_metric([phase], seconds)
-        yield start
-        if state.engine is not None:
-            yield from _of_engine(state.engine.load(), state.engine.model().name)
+        return families(self._state)
+
+
+def families(state: ServerState) -> Iterator[Metric]:
+    """Yield the state of the server and of its engine."""
+    yield _gauge("kaito_ready", "1 once a token has been generated.", state.is_ready)
+    yield _gauge("kaito_connections", "Open connections.", state.connections())
+    yield _gauge(
+        "kaito_requests_in_progress",
+        "Requests for the engine that are not answered yet.",
+        state.running,
+    )
+    start = GaugeMetricFamily(
+        "kaito_start_seconds", "What a phase of the start took.", labels=["phase"]
+    )
+    for phase, seconds in state.start.seconds.items():
+        start.add_metric([phase], seconds)
+    yield start
+    if state.engine is not None:
+        yield from _of_engine(state.engine.load(), state.engine.model().name)
 
 
 def _of_engine(load: EngineLoad, model: str) -> Iterator[Metric]:

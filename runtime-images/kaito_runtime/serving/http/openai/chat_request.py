@@ -82,7 +82,9 @@ def _choice(value: Any) -> Any:
 class ChatRequestBody(SharedFields):
     """The body as clients write it."""
 
-    messages: list[ConversationMessage] = Field(min_length=1)
+    messages: list[ConversationMessage] = Field(
+        min_length=1, description="The conversation; contents are text, or parts of type text."
+    )
     max_completion_tokens: int | None = Field(
         None, description="The most tokens to generate; OpenAI's newer name of max_tokens."
     )
@@ -91,7 +93,7 @@ class ChatRequestBody(SharedFields):
         None, ge=0, le=20, description="The likeliest tokens in each place; needs logprobs."
     )
     response_format: ResponseFormat | None = Field(
-        None, description="text, json_object, or json_schema."
+        None, description="text, json_object, or json_schema: what the answer is held to."
     )
     tools: list[Tool] | None = Field(None, description="Functions that the model may call.")
     tool_choice: Annotated[ToolChoice | None, BeforeValidator(_choice)] = Field(
