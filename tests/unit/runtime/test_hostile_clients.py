@@ -108,6 +108,7 @@ REFUSED = {
     "a length of letters and digits": (post(b"", length="1e3"), 400),
     "a length below zero": (post(b"", length=-1), 400),
     "two lengths": (post(b"", length="5, 6"), 400),
+    "two headers of different lengths": (post(b"", "Content-Length: 5", length=6), 400),
     "a length of five thousand digits": (post(b"", length="9" * 5_000), 400),
     "a length and chunks": (post(b"", "Transfer-Encoding: chunked"), 400),
     "a chunk of no size": (chunked(b"many\r\n"), 400),

@@ -32,7 +32,7 @@ class Completions(OpenAIHandler):
         if asked.body.stream:
             await self._stream(asked, answers)
             return
-        async with aclosing(self.merged(requests, answers)) as deltas:
+        async with aclosing(self.merged_deltas(requests, answers)) as deltas:
             async for _ in deltas:
                 pass
         choices = [
@@ -46,7 +46,7 @@ class Completions(OpenAIHandler):
         head, with_usage = _head(asked), asked.body.includes_usage
         usage = {"usage": None} if with_usage else {}
         offsets: dict[tuple[int, int], int] = {}
-        async with aclosing(self.merged(asked.requests, answers)) as deltas:
+        async with aclosing(self.merged_deltas(asked.requests, answers)) as deltas:
             async for prompt, delta in deltas:
                 shown = "" if (prompt, delta.index) in offsets else asked.shown[prompt]
                 offset = offsets.get((prompt, delta.index), len(shown))
