@@ -22,7 +22,6 @@ from kaito_contract.sections import (
     InvalidConfig,
     QuantizationConfig,
 )
-from kaito_runtime.models.rendering import Form, Rendering
 from kaito_runtime.pod import termination, threads
 from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
@@ -55,7 +54,7 @@ def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> 
     import torch
 
     from kaito_runtime.models import load
-    from kaito_runtime.models.adapters import mounted_adapters
+    from kaito_runtime.models.adapters import StackedAdapters, mounted_adapters
     from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     load.quiet()
@@ -68,29 +67,20 @@ def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> 
         tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
         network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(network)
-    adapters = mounted_adapters(in_root(flags.adapters))
-    rendering = Rendering()
-    if adapters:
-        # peft costs more than a second of the start.
-        from kaito_runtime.models.adapters import load_adapters, rendering_of_adapters
-
-        rendering = rendering_of_adapters(adapters)
-        with start.phase("adapters"), load.device_faults("loading the adapters"):
-            network = load_adapters(network, adapters)
-    if rendering.chat_template:
-        tokenizer.chat_template = rendering.chat_template  # that very one, whatever the base has
+    adapters = StackedAdapters(network)
+    mounted = mounted_adapters(in_root(flags.adapters))
+    with start.phase("adapters"):
+        for name, (folder, strength) in mounted.items():
+            with load.device_faults(f'loading the adapter "{name}"'):
+                adapters.add(name, folder, strength)
     log.info(
         "Loaded the model, quantisation %s, %d quantised layers, adapters: %s",
         *(quantization.name, quantized),
-        ", ".join(f"{name} ({strength:g})" for name, (_, strength) in adapters.items()) or "none",
-    )
-    is_chat = rendering.form is Form.CHAT
-    log.info(
-        "A prompt is %s",
-        "one message of the user, as the adapter was tuned" if is_chat else "text to continue",
+        ", ".join(f"{name} ({each.strength:g})" for name, each in adapters.loaded.items())
+        or "none",
     )
     with start.phase("first_token"), load.device_faults("generating one token"):
-        return TransformersEngine(network, tokenizer, merged_rendering=rendering)
+        return TransformersEngine(network, tokenizer, adapters=adapters)
 
 
 def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:

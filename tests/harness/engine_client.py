@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,8 +63,10 @@ class EngineClient:
         )
         return asyncio.run_coroutine_threadsafe(self._collect(request), self._loop)
 
-    def ask(self, prompt: str | Prompt = "Where", **more: Any) -> Answer:
-        return self.submit(prompt, **more).result(SECONDS)
+    def ask(
+        self, prompt: str | Prompt = "Where", adapter: str | None = None, **more: Any
+    ) -> Answer:
+        return self.submit(prompt, adapter, **more).result(SECONDS)
 
     def close(self) -> None:
         """Stop the engine and the loop."""
@@ -81,3 +84,12 @@ class EngineClient:
         finally:
             await deltas.aclose()
         return answer
+
+
+def soon(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread brings about."""
+    for _ in range(SECONDS * 100):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not come")

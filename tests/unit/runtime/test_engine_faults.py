@@ -20,7 +20,7 @@ from kaito_runtime.serving.engine import (
 )
 from kaito_runtime.serving.sampling import RequestRefusedError
 
-from tests.harness.engine_client import SECONDS, Answer, EngineClient
+from tests.harness.engine_client import SECONDS, Answer, EngineClient, soon
 
 if TYPE_CHECKING:
     from tests.harness.scripted_model import ScriptedModel
@@ -83,15 +83,6 @@ def held() -> tuple[EngineClient, ScriptedModel, Gate, Future[Answer]]:
 def assert_answers(client: EngineClient) -> None:
     assert client.ask().text == "aaa"
     assert client.engine.is_healthy()
-
-
-def soon(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread brings about."""
-    for _ in range(SECONDS * 100):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come")
 
 
 def test_a_client_that_hangs_up_while_its_prompt_is_refused_ends_nothing() -> None:

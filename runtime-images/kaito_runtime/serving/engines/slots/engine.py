@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kaito_runtime.models import load as memory
+from kaito_runtime.models.adapters import LoadedAdapter, StackedAdapters
 from kaito_runtime.models.rendering import Form, Rendering, common_rendering
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
@@ -49,25 +49,6 @@ STEP_LIMIT_SECONDS = 600.0
 """A step that takes longer does not end."""
 
 
-class Adapters(Protocol):
-    """What the engine needs of the adapters of its model; see models.adapters."""
-
-    def rows(self, weights: Sequence[Mapping[str, float]]) -> AbstractContextManager[None]:
-        """Make a forward pass use these adapters, with their strengths, for each row."""
-
-    def add(self, name: str, folder: Path, strength: float) -> AdapterInfo:
-        """Load one; raises Failure."""
-
-    def remove(self, name: str) -> None:
-        """Forget one."""
-
-    def infos(self) -> Sequence[AdapterInfo]:
-        """Return what is loaded."""
-
-    def rendering(self, name: str) -> Rendering:
-        """Return how the rows of an adapter were rendered."""
-
-
 @dataclasses.dataclass(frozen=True)
 class EngineLimits:
     """How much an engine takes in."""
@@ -83,14 +64,13 @@ class EngineLimits:
 class TransformersEngine:
     """See ChatEngine."""
 
-    def __init__(  # noqa: PLR0913  until adapters are chosen by name
+    def __init__(
         self,
         model: Any,
         tokenizer: Any,
         *,
         name: str = "base",
-        adapters: Adapters | None = None,
-        merged_rendering: Rendering | None = None,
+        adapters: StackedAdapters | None = None,
         limits: EngineLimits | None = None,
     ):
         """Take a model in evaluation mode; raises what it raises for its first tokens."""
@@ -98,7 +78,6 @@ class TransformersEngine:
         self._name = name
         self._tokenizer = tokenizer
         self._adapters = adapters
-        self._merged_rendering = merged_rendering or Rendering()
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self._vocabulary = int(config.vocab_size)
@@ -159,20 +138,17 @@ class TransformersEngine:
 
     def adapters(self) -> Sequence[AdapterInfo]:
         """The adapters that a request can name."""
-        infos = self._adapters.infos() if self._adapters else ()
-        return sorted(
-            (each for each in infos if each.name not in self._leaving), key=lambda each: each.name
-        )
+        loaded = self._adapters.loaded if self._adapters else {}
+        return [_info(loaded[name]) for name in sorted(loaded) if name not in self._leaving]
 
     def load_adapter(self, name: str, folder: Path, strength: float) -> AdapterInfo:
         """Add an adapter; see ChatEngine."""
         adapters = self._adapters
         if adapters is None:
             raise RequestRefusedError("is not possible with this engine", "adapter")
-        if name in {each.name for each in adapters.infos()} or name == self._name:
+        if name in (*adapters.names, self._name):
             raise RequestRefusedError(f'"{name}" is loaded already; unload it first', "adapter")
-        found: AdapterInfo = self._intake.call(lambda: adapters.add(name, folder, strength))
-        return found
+        return _info(self._intake.call(lambda: adapters.add(name, folder, strength)))
 
     def unload_adapter(self, name: str) -> None:
         """Remove an adapter; see ChatEngine."""
@@ -229,12 +205,12 @@ class TransformersEngine:
 
     def _rendering(self, adapter: str | None) -> Rendering:
         adapters = self._adapters
-        if adapters is None:
-            return self._merged_rendering
-        if adapter in (BASE, self._name):
+        if adapters is None or adapter in (BASE, self._name):
             return Rendering()
-        names = [each.name for each in self.adapters() if adapter in (None, each.name)]
-        return common_rendering(map(adapters.rendering, names))
+        loaded = dict(adapters.loaded)
+        return common_rendering(
+            each.rendering for name, each in loaded.items() if adapter in (None, name)
+        )
 
     def _prepare(self, job: Job) -> None:
         """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
@@ -316,3 +292,15 @@ class TransformersEngine:
         except Exception as error:
             log.error("The engine failed its proof", exc_info=error)
             raise termination.device_lost(device.message(error)) from None
+
+
+def _info(adapter: LoadedAdapter) -> AdapterInfo:
+    details = {
+        "rank": adapter.rank,
+        "kinds": list(adapter.kinds),
+        "layers": adapter.layers,
+        "bytes": adapter.bytes,
+        "is_zero": adapter.is_zero,
+        "rendering": str(adapter.rendering.form),
+    }
+    return AdapterInfo(adapter.name, adapter.strength, details)

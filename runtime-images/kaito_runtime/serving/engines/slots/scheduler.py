@@ -92,6 +92,7 @@ class Scheduler:
         """Return how many tokens a sequence can have if it is alone."""
         return self._slots.cells()
 
+    @torch.inference_mode()  # for what moves keys and values too: they are made in it
     def step(self, now: Callable[[], float]) -> None:
         """Compute once; raises Failure when the device is lost."""
         self._drop_aborted()
