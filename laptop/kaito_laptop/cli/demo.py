@@ -60,8 +60,7 @@ def draw_lesson(folder: Path) -> Lesson:
 
 
 def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
-    """A tuning Workspace as in the quick start, its configuration, and the base model beside it."""
-    resource = {"instanceType": "Standard_NC4as_T4_v3"}
+    """A tuning Workspace as in the quick start, and its configuration."""
     return [
         {
             "apiVersion": "v1",
@@ -73,7 +72,10 @@ def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
             "apiVersion": "kaito.sh/v1alpha1",
             "kind": "Workspace",
             "metadata": {"name": TUNED},
-            "resource": {**resource, "labelSelector": {"matchLabels": {"app": TUNED}}},
+            "resource": {
+                "instanceType": "Standard_NC4as_T4_v3",
+                "labelSelector": {"matchLabels": {"app": TUNED}},
+            },
             "tuning": {
                 "preset": {"name": DEMO_PRESET},
                 "method": "qlora",
@@ -85,18 +87,11 @@ def demo_manifests(lesson: Lesson, data_url: str) -> list[Manifest]:
                 },
             },
         },
-        {
-            "apiVersion": "kaito.sh/v1alpha1",
-            "kind": "Workspace",
-            "metadata": {"name": BASE},
-            "resource": {**resource, "labelSelector": {"matchLabels": {"app": BASE}}},
-            "inference": {"preset": {"name": DEMO_PRESET}},
-        },
     ]
 
 
 class Demo(Up):
-    """`kaito up` with two Workspaces, that ends when both have answered."""
+    """`kaito up` with one Workspace, that ends when its model has answered, with the adapter and without."""
 
     def __init__(
         self, lesson: Lesson, options: Options, laptop: Laptop, screen: Screen, started: float
@@ -104,7 +99,6 @@ class Demo(Up):
         super().__init__(options, laptop, screen, started)
         self._lesson = lesson
         self._reached: dict[str, float] = {}
-        self._urls: dict[str, str] = {}
 
     def look(self) -> None:
         """Note when each phase of the tuned Workspace is reached."""
@@ -115,18 +109,17 @@ class Demo(Up):
                     self._reached.setdefault(type_, time.monotonic() - self.started)
 
     def on_ready(self, workspace: Manifest, url: str) -> None:
-        """Ask when both are there."""
-        self._urls[name(workspace)] = url
+        """Ask both: the adapter is what is served by default, the base has a name."""
         self.say(f"{name(workspace)} answers at {url}/chat")
-        if len(self._urls) == 2:
-            threading.Thread(target=self._ask_both, daemon=True).start()
+        threading.Thread(target=self._ask_both, args=[url], daemon=True).start()
 
-    def _ask_both(self) -> None:
+    def _ask_both(self, url: str) -> None:
+        question = self._lesson.question
         try:
-            # Both in the same form: the tuned one is asked as it was taught without being told.
+            # Both in the same form: the adapter is asked as it was taught without being told.
             answers = {
-                TUNED: ask_chat(self._urls[TUNED], self._lesson.question),
-                BASE: ask_chat(self._urls[BASE], self._lesson.question, chat_template=True),
+                TUNED: ask_chat(url, question),
+                BASE: ask_chat(url, question, adapter=BASE, chat_template=True),
             }
         except OSError as error:
             trouble = f"no answer: {error}"
