@@ -47,8 +47,8 @@ e2e: setup ## Tell the stories on a real control plane (etcd, kube-apiserver, ..
 chaos: setup ## Let Machines live through random faults, and count broken promises (RUNS=10000)
 	$(BIN)/python -m tests.chaos --runs $(or $(RUNS),10000)
 
-fuzz-http: setup ## Send the model server nearly valid bodies, and count answers of 500 (N=20000)
-	$(BIN)/python -m tests.unit.runtime.http_fuzz --count $(or $(N),20000)
+fuzz-http: setup ## Send the model server nearly valid bodies, and count answers of 500 (N=20000, MODEL=1)
+	$(BIN)/python -m tests.unit.runtime.http_fuzz --count $(or $(N),20000) $(if $(MODEL),--model)
 
 bench-hook: setup ## Measure the Workspace hook against an empty Flask app, and what a call of the Machine hook costs
 	$(BIN)/python -m bench.machine_hook

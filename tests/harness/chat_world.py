@@ -11,6 +11,7 @@ from typing import Any
 
 import tornado.web
 
+from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http import limits as http_limits
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.chat import ChatHandler
@@ -26,9 +27,9 @@ WAIT_SECONDS = 10
 class World:
     """A server, its engine, and what is left of the requests that it has had."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, engine: ChatEngine | None = None) -> None:
         self.engine = EchoEngine()
-        self.served = ServerState("text-generation", engine=self.engine, limits=limits)
+        self.served = ServerState("text-generation", engine=engine or self.engine, limits=limits)
         self.server: LimitedServer = listen(self.served, "127.0.0.1", 0)
         self.port: int = next(iter(self.server._sockets.values())).getsockname()[1]
         self.chats: weakref.WeakSet[ChatHandler] = weakref.WeakSet()

@@ -1,6 +1,7 @@
 """Bodies that are nearly valid, for the three routes; and what must hold of every answer.
 
-`python -m tests.unit.runtime.http_fuzz --count 20000` prints how many of each status came.
+`python -m tests.unit.runtime.http_fuzz --count 20000` prints how many of each status came; with
+`--model` a small model answers, where it is otherwise an engine that says the prompt again.
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ import argparse
 import asyncio
 import json
 import sys
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from kaito_runtime import serve
+from kaito_runtime.pod import threads
+from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.http.limits import Limits
 
 from tests.harness.chat_world import World, parsed, post
+from tests.harness.tiny_model import make_tiny_model
 
 MARKED = "{% if tools %}<tools>{% endif %}<tool_call>"
 LARGE = {f"a number of {digits} digits": b"9" * digits for digits in (400, 4_300, 5_000)}
@@ -179,6 +186,7 @@ def judge(path: str, status: int, headers: dict[str, str], body: bytes) -> None:
     assert status in (200, 400, 404, 413, 422), (status, body)
     if headers["content-type"].startswith("text/event-stream"):
         assert status == 200
+        assert b"Internal Server Error" not in body
         return
     content = json.loads(body)
     if status == 200:
@@ -191,13 +199,13 @@ def judge(path: str, status: int, headers: dict[str, str], body: bytes) -> None:
         assert set(content["error"]) == {"message", "type", "param", "code"}
 
 
-def run(count: int) -> Counter[tuple[str, int]]:
+def run(count: int, engine: ChatEngine | None = None) -> Counter[tuple[str, int]]:
     """Ask a server with so many bodies; returns how many of each status came on each route."""
     told: Counter[tuple[str, int]] = Counter()
     with asyncio.Runner() as runner:
 
         async def begin() -> World:
-            world = World(Limits())
+            world = World(Limits(), engine)
             world.engine.template = MARKED
             world.engine.load_adapter("poet", None, 1.0)  # type: ignore[arg-type]
             return world
@@ -222,7 +230,7 @@ def run(count: int) -> Counter[tuple[str, int]]:
         answers()
 
         async def end() -> None:
-            await world.is_well()
+            await world.is_empty()
             world.server.stop()
             await world.server.close_all_connections()
 
@@ -230,10 +238,24 @@ def run(count: int) -> Counter[tuple[str, int]]:
     return told
 
 
+def small_engine(folder: Path) -> ChatEngine:
+    """The engine that serves, with a model of random weights."""
+    threads.prepare()
+    weights, adapters = make_tiny_model(folder / "weights"), folder / "adapters"
+    flags = ["--weights", str(weights), "--adapters", str(adapters), "--torch_dtype", "float32"]
+    return serve.load_engine(serve.parser().parse_args(flags))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000)
-    told = run(parser.parse_args().count)
+    parser.add_argument("--model", action="store_true", help="let a small model answer")
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kaito-fuzz-") as folder:
+        engine = small_engine(Path(folder)) if flags.model else None
+        told = run(flags.count, engine)
+        if engine:
+            engine.stop()
     for (path, status), number in sorted(told.items()):
         print(f"{path:22} {status} {number:7}")
     faults = sum(number for (_, status), number in told.items() if status >= 500)
