@@ -43,7 +43,8 @@ def main() -> None:
     engine = Engine(adapters=["station-words"])
     with (
         http_server(ServerState("text-generation", engine=engine)) as url,
-        browser(program) as tab,
+        browser(program) as running,
+        running.tab() as tab,
     ):
         tab.resize(1100, 520)
         tab.open(url)

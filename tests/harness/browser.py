@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,15 +31,12 @@ def chromium() -> str | None:
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
-class Tab:
-    """One page; `problems` is what it has complained about."""
+class _Connection:
+    """Commands of the protocol, and what it tells unasked."""
 
     def __init__(self, address: str) -> None:
         self._socket = websocket.create_connection(address, timeout=SECONDS)
         self._ids = itertools.count(1)
-        self.problems: list[str] = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> Any:
         number = next(self._ids)
@@ -51,6 +47,22 @@ class Tab:
                 assert "error" not in message, message
                 return message["result"]
             self._remember(message)
+
+    def _remember(self, message: dict[str, Any]) -> None:
+        """Take note of an event."""
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Tab(_Connection):
+    """One page; `problems` is what it has complained about."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.problems: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
 
     def _remember(self, message: dict[str, Any]) -> None:
         parameters = message.get("params", {})
@@ -104,13 +116,35 @@ class Tab:
     def screenshot(self) -> bytes:
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
+
+class Browser:
+    """The program; each of its pages is without a past."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._address = f"ws://127.0.0.1:{port}"
+        self._connection = _Connection(f"{self._address}{path}")
+
+    @contextmanager
+    def tab(self) -> Iterator[Tab]:
+        """Yield a page, which is closed at the end."""
+        context = self._connection.call("Target.createBrowserContext")["browserContextId"]
+        target = self._connection.call(
+            "Target.createTarget", url="about:blank", browserContextId=context
+        )["targetId"]
+        tab = Tab(f"{self._address}/devtools/page/{target}")
+        try:
+            yield tab
+        finally:
+            tab.close()
+            self._connection.call("Target.disposeBrowserContext", browserContextId=context)
+
     def close(self) -> None:
-        self._socket.close()
+        self._connection.close()
 
 
 @contextmanager
-def browser(program: str) -> Iterator[Tab]:
-    """Yield a page of a browser without a past."""
+def browser(program: str) -> Iterator[Browser]:
+    """Yield a browser, which is ended at the end."""
     with tempfile.TemporaryDirectory(prefix="kaito-browser-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
@@ -118,24 +152,20 @@ def browser(program: str) -> Iterator[Tab]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            port = _port(Path(folder) / "DevToolsActivePort")
-            pages = json.loads(
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=SECONDS).read()
-            )
-            address = next(p["webSocketDebuggerUrl"] for p in pages if p["type"] == "page")
-            tab = Tab(address)
+            running = Browser(*_address(Path(folder) / "DevToolsActivePort"))
             try:
-                yield tab
+                yield running
             finally:
-                tab.close()
+                running.close()
         finally:
             process.terminate()
             process.wait(SECONDS)
 
 
-def _port(file: Path) -> int:
+def _address(file: Path) -> tuple[int, str]:
+    """The port and path that the browser writes once it listens."""
     end = time.monotonic() + SECONDS
-    while not file.exists() or not file.read_text().strip():
+    while not file.exists() or len(lines := file.read_text().split()) < 2:
         assert time.monotonic() < end, "the browser does not listen"
         time.sleep(0.02)
-    return int(file.read_text().split()[0])
+    return int(lines[0]), lines[1]

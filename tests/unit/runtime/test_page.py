@@ -12,7 +12,7 @@ from kaito_runtime.serving.http.auth import ApiKeys
 from kaito_runtime.serving.http.page import page
 from kaito_runtime.serving.http.state import ServerState
 
-from tests.harness.browser import Tab, browser, chromium
+from tests.harness.browser import Browser, Tab, browser, chromium
 from tests.harness.echo_engine import EchoEngine
 from tests.harness.http_server import eventually, http_server
 
@@ -50,11 +50,12 @@ def test_the_page_loads_nothing_and_holds_no_style_that_its_policy_forbids() -> 
 
 
 @pytest.fixture(scope="module")
-def program() -> str:
-    found = chromium()
-    if found is None:
+def chrome() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
-    return found
+    with browser(program) as running:
+        yield running
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def state(engine: EchoEngine) -> ServerState:
 
 
 @pytest.fixture
-def tab(program: str, state: ServerState) -> Iterator[Tab]:
-    with http_server(state) as url, browser(program) as tab:
+def tab(chrome: Browser, state: ServerState) -> Iterator[Tab]:
+    with http_server(state) as url, chrome.tab() as tab:
         tab.open(url)
         if state.keys is None:
             tab.until("document.querySelectorAll('#model-0 option').length > 0")
@@ -219,8 +220,8 @@ def test_the_page_is_dark_where_that_is_preferred(tab: Tab) -> None:
     assert brightness() < light / 2
 
 
-def test_the_documentation_is_shown(program: str, state: ServerState) -> None:
-    with http_server(state) as url, browser(program) as tab:
+def test_the_documentation_is_shown(chrome: Browser, state: ServerState) -> None:
+    with http_server(state) as url, chrome.tab() as tab:
         tab.open(f"{url}/docs")
         tab.until("document.querySelectorAll('h2').length > 5")
         assert "POST /v1/chat/completions" in tab.text()

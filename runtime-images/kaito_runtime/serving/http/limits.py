@@ -278,8 +278,9 @@ def _hang_up(stream: IOStream, status: int, detail: str) -> None:
     headers, body = _answer(status, detail)
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    # The future of the write is of no interest: the stream is closed either way.
-    stream.write("\r\n".join([*lines, "", ""]).encode() + body).add_done_callback(_ignore)
+    written = stream.write("\r\n".join([*lines, "", ""]).encode() + body)
+    # Of no interest: the stream is closed either way.
+    written.add_done_callback(lambda done: done.cancelled() or done.exception())
     stream.close()
 
 
@@ -294,8 +295,3 @@ def _answer(status: int, detail: str, path: str = "") -> tuple[dict[str, str], b
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
     return headers, body
-
-
-def _ignore(written: "asyncio.Future[None]") -> None:
-    if not written.cancelled():
-        written.exception()
