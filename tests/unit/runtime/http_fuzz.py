@@ -35,7 +35,8 @@ NUMBER = (
     | st.floats(width=16)
     | st.sampled_from([2**63, -(2**63), 1e308, "7", True, *LARGE])
 )
-LEAF = st.none() | st.booleans() | NUMBER | TEXT
+DEEP = {f"nested {depth} times": b"[" * depth + b"]" * depth for depth in (90, 150, 300, 985)}
+LEAF = st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from(list(DEEP))
 ANY = st.recursive(
     LEAF,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -165,8 +166,8 @@ KAITO = near(
 def encoded(content: Any, cut: int, nesting: int) -> bytes:
     """A body as bytes: sometimes cut off, sometimes nested deeply."""
     raw = json.dumps(content).encode()
-    for name, digits in LARGE.items():
-        raw = raw.replace(f'"{name}"'.encode(), digits)
+    for name, written in {**LARGE, **DEEP}.items():
+        raw = raw.replace(f'"{name}"'.encode(), written)
     raw = b"[" * nesting + raw + b"]" * nesting
     return raw[: len(raw) - cut] if cut else raw
 
@@ -177,7 +178,7 @@ BODIES = st.builds(
     | st.tuples(st.just("/v1/chat/completions"), OPENAI_CHAT)
     | st.tuples(st.just("/v1/completions"), OPENAI_TEXT),
     st.sampled_from([0] * 30 + [1, 5]),
-    st.sampled_from([0] * 60 + [2, 5_000]),
+    st.sampled_from([0] * 60 + [2, 150, 900, 5_000]),
 )
 
 

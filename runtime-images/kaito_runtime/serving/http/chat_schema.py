@@ -48,13 +48,10 @@ class ChatMessage(BaseModel):
 
 
 class ChatBody(BaseModel):
-    """The body as clients write it."""
+    """The body as clients write it; errors come in the order of the fields, which is Kaito's."""
 
     prompt: str | None = Field(
         None, description="Text to continue, or a message of the user (`chat_template`)."
-    )
-    messages: list[ChatMessage] | None = Field(
-        None, description="A conversation, `[{role, content}]`, in place of a prompt."
     )
     return_full_text: bool | None = Field(
         True, description="Whether the reply begins with the prompt."
@@ -69,6 +66,9 @@ class ChatBody(BaseModel):
     )
     generate_kwargs: GenerateKwargs | None = Field(
         GenerateKwargs(), description="How tokens are chosen; null drops Kaito's defaults."
+    )
+    messages: list[ChatMessage] | None = Field(
+        None, description="A conversation, `[{role, content}]`, in place of a prompt."
     )
     chat_template: bool | None = Field(
         None,

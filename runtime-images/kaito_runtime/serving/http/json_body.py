@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+NESTING_LIMIT = 100
+"""Brackets within brackets: what reads, validates or renders them further on has limits of its own."""
+TOO_DEEP = "is nested too deeply"
 SUGGESTION_CUTOFF = 0.7
 """How alike a key and a known one are (difflib's ratio) before one is suggested for the other."""
 
@@ -25,9 +28,9 @@ class NotJsonError(Exception):
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the content of a body; raises NotJsonError, also for numbers and nesting beyond Python's."""
+    """Return the content of a body; raises NotJsonError, also for numbers and nesting beyond reason."""
     try:
-        return json.loads(body)
+        content = json.loads(body)
     except json.JSONDecodeError as error:
         raise NotJsonError(error.msg, error.pos) from None
     except UnicodeDecodeError:
@@ -35,7 +38,27 @@ def parse_json(body: bytes) -> Any:
     except ValueError:
         raise NotJsonError("has a number of too many digits") from None
     except RecursionError:
-        raise NotJsonError("is nested too deeply") from None
+        raise NotJsonError(TOO_DEEP) from None
+    if _is_deep(body, content):
+        raise NotJsonError(TOO_DEEP)
+    return content
+
+
+def _is_deep(body: bytes, content: Any) -> bool:
+    if body.count(b"[") + body.count(b"{") <= NESTING_LIMIT:
+        return False
+    level = [content]
+    for _ in range(NESTING_LIMIT):
+        if not level:
+            return False
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def has_half_pairs(body: bytes, content: Any) -> bool:

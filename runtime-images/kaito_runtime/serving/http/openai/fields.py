@@ -156,13 +156,13 @@ def parse_body(kind: type[Body], body: bytes, refused: Remedies) -> Body:
         ) from None
     if not isinstance(content, dict):
         raise invalid("", "the body must be a JSON object")
+    if has_half_pairs(body, content):
+        raise invalid("", HALF_PAIRS)
     try:
         parsed = kind.model_validate(content)
     except ValidationError as error:
         first: Any = error.errors(include_url=False, include_input=False)[0]
         raise invalid(path_of(first["loc"]), problem_of(first)) from None
-    if has_half_pairs(body, content):
-        raise invalid("", HALF_PAIRS)
     for key, value in (parsed.model_extra or {}).items():
         if key in refused:
             means_nothing, remedy = refused[key]
