@@ -30,7 +30,11 @@ class DrawingGroup:
         self._top_p = column([choice.top_p for choice in mine])
         self._min_p = column([choice.min_p for choice in mine])
         self._top_k = column([float(choice.top_k or _EVERY) for choice in mine])
-        self._most = max(choice.top_k or _EVERY for choice in mine)
+        # A limit beyond the slice needs all scores in order: its probabilities are among so many.
+        self._most = _EVERY if any(choice.top_k > _SLICE for choice in mine) else _SLICE
+        self._is_bounded = all(0 < choice.top_k <= _SLICE for choice in mine)
+        if self._is_bounded:
+            self._most = max(choice.top_k for choice in mine)
         self._is_filtered = any(map(_is_filtered, mine))
 
     def draw(self, scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
@@ -40,28 +44,38 @@ class DrawingGroup:
         if not self._is_filtered:
             probabilities = _finite(scores).softmax(dim=-1)
             return _drawn(probabilities, uniforms)
-        size = min(self._most if self._most <= _SLICE else _SLICE, vocabulary)
-        values, ids = scores.topk(size, dim=-1)
-        kept = self._kept(values, _finite(scores).logsumexp(dim=-1, keepdim=True))
-        if size < vocabulary and self._most > size and bool(kept[:, -1].any()):
+        size = min(self._most, vocabulary)
+        values, ids = self._likeliest(scores, size)
+        total = None if self._is_bounded else _finite(scores).logsumexp(dim=-1, keepdim=True)
+        kept = self._kept(values, total)
+        if size < vocabulary and not self._is_bounded and bool(kept[:, -1].any()):
             # The slice may not hold all that is to be drawn from.
-            values, ids = scores.sort(dim=-1, descending=True)
-            kept = self._kept(values, _finite(scores).logsumexp(dim=-1, keepdim=True))
+            values, ids = self._likeliest(scores, vocabulary)
+            kept = self._kept(values, total)
         values = _finite(values).masked_fill(~kept, _MINUS_INFINITY)
         place = _drawn(values.softmax(dim=-1), uniforms)
         return ids.gather(1, place[:, None])[:, 0]
 
-    def _kept(self, values: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    def _likeliest(self, scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if count < scores.shape[1]:
+            values, ids = scores.topk(count, dim=-1)
+        else:
+            values, ids = scores.sort(dim=-1, descending=True)
+        return values, ids
+
+    def _kept(self, values: torch.Tensor, total: torch.Tensor | None) -> torch.Tensor:
         """Return which of the likeliest tokens stay, [rows, tokens] bool; values fall from left to right.
 
-        `total` is the logarithm of what all scores of a row sum up to, [rows, 1].
+        `total` is the logarithm of what all scores of a row sum up to, [rows, 1]; it is not needed where
+        every row has a limit within the slice.
         """
         values = _finite(values)
         places = torch.arange(values.shape[1], device=values.device)
         kept = places < self._top_k
-        limited = self._top_k < _EVERY
         inside = values.masked_fill(~kept, _MINUS_INFINITY).logsumexp(dim=-1, keepdim=True)
-        probabilities = (values - torch.where(limited, inside, total)).exp() * kept
+        if total is not None:
+            inside = torch.where(self._top_k < _EVERY, inside, total)
+        probabilities = (values - inside).exp() * kept
         before = probabilities.cumsum(dim=-1) - probabilities
         kept &= (before < self._top_p) | (places == 0)
         return kept & (probabilities >= self._min_p * probabilities[:, :1])
