@@ -6,7 +6,7 @@ computes less what the base's computes, times a factor for each row.
 
 from __future__ import annotations
 
-import copy
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kaito_contract.sections import LoraConfig
@@ -82,7 +83,7 @@ def train(
     save_embedding_layers: str | bool = "auto",
     **config: Any,
 ) -> Trained:
-    """Return an adapter of which every trainable parameter was moved."""
+    """Return an adapter of which every trainable parameter was moved; the base becomes its trainer's."""
     import peft
 
     torch.manual_seed(seed)
@@ -90,7 +91,7 @@ def train(
         warnings.simplefilter("ignore")  # advice on tied weights and the like: served all the same
         make: Any = peft.LoraConfig
         tuned: Any = peft.get_peft_model(
-            copy.deepcopy(base), make(task_type="CAUSAL_LM", **{"r": 4, "lora_alpha": 6} | config)
+            base, make(task_type="CAUSAL_LM", **{"r": 4, "lora_alpha": 6} | config)
         )
         move(tuned, seed)
         tuned.save_pretrained(folder, save_embedding_layers=save_embedding_layers)
@@ -98,14 +99,26 @@ def train(
 
 
 def train_as_we_do(base: Any, folder: Path, lora: LoraConfig) -> Trained:
-    """Return an adapter that our trainer made and saved."""
+    """Return an adapter that our trainer made and saved; the base becomes the trainer's."""
     torch.manual_seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tuned = adapters.add_adapter(copy.deepcopy(base), lora, checkpointing=False)
+        tuned = adapters.add_adapter(base, lora, checkpointing=False)
         move(tuned, 1)
         adapters.save_adapter(tuned, folder, "/workspace/weights", Rendering())
     return Trained(tuned.eval(), folder)
+
+
+def train_layer(model: Any, folder: Path, seed: int) -> None:
+    """Save an adapter of a model that is one linear layer, `layer`."""
+    folder.mkdir(exist_ok=True)
+    outputs, inputs = model.layer.weight.shape
+    source = torch.Generator().manual_seed(seed)
+    prefix = "base_model.model.layer.lora_"
+    a, b = (torch.randn(shape, generator=source) for shape in ((2, inputs), (outputs, 2)))
+    save_file({f"{prefix}A.weight": a, f"{prefix}B.weight": b}, folder / adapters.WEIGHTS_FILE)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["layer"]}
+    (folder / adapters.CONFIG_FILE).write_text(json.dumps(config))
 
 
 def move(tuned: Any, seed: int) -> None:

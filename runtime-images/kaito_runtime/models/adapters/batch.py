@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class Batch:
-    """Factors of one or more forward passes, and what the modules made of them."""
+    """The factors of each row, and what modules of the same columns made of them."""
 
     def __init__(self, weights: Sequence[Mapping[str, float]]):
         """Take a mapping of adapters to factors for each row."""
@@ -19,7 +18,7 @@ class Batch:
         )
         """Adapters that change any row."""
         self._weights = weights
-        self._terms: dict[Hashable, Any] = {}
+        self._made: dict[Hashable, Tensor] = {}
 
     def factors(self, names: Sequence[str]) -> Tensor:
         """Return the factors of these adapters, [rows, names] float32 on the CPU."""
@@ -30,20 +29,23 @@ class Batch:
         """Return the rows that use an adapter."""
         return [number for number, row in enumerate(self._weights) if row.get(name, 0.0) != 0.0]
 
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """Return what was made for this key, made when it is asked for first."""
-        if key not in self._terms:
-            self._terms[key] = make()
-        return self._terms[key]
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """The part of a stacked product that a batch needs."""
+class Product:
+    """The part of the stacked matrices that a batch needs."""
 
-    part: slice
+    down: Tensor
+    """[columns, inputs]; of an embedding [rows, columns]."""
     factors: Tensor
-    """[rows, 1, columns]"""
+    """[rows of the batch, 1, columns]"""
+    up: Tensor
+    """[columns, outputs]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Whole:
 class Terms:
     """What a module adds to its output in a batch; see Change."""
 
-    columns: Columns | None = None
-    gain: Tensor | None = None
+    rows: int
+    product: Product | None
+    gain: Tensor | None
     """[rows, 1, outputs]"""
-    shift: Tensor | None = None
+    shift: Tensor | None
     """[rows, 1, outputs]; what the gain makes of the bias is taken off."""
-    wholes: tuple[Whole, ...] = ()
+    wholes: tuple[Whole, ...]

@@ -92,13 +92,13 @@ class _Reader:
         found = {name for name, tensors in modules.items() if tensors.factors.keys() - {TOKENS}}
         wanted = {name for name in self.base.modules if name and config.targets(name)}
         if missing := sorted(wanted - found):
-            what = f"the tensors of {len(missing)} layers that `target_modules` names, such as"
-            raise refusals.lacks(adapter, f'{what} "{missing[0]}"')
+            what = f"the tensors of {refusals.listed(missing)}, which `target_modules` names"
+            raise refusals.lacks(adapter, what)
         if config.ensure_weight_tying:  # peft gives the tied ones the same matrices
             wanted |= {each for name in wanted for each in self.base.tied_to(name)}
         if extra := sorted(found - wanted):
-            what = f"tensors of {len(extra)} layers that `target_modules` does not name, such as"
-            raise refusals.unexpected(adapter, f'{what} "{extra[0]}"')
+            what = f"tensors of {refusals.listed(extra)}, which `target_modules` does not name"
+            raise refusals.unexpected(adapter, what)
 
     # Products of two matrices
 

@@ -11,12 +11,18 @@ def refusal(name: str, what: str) -> Failure:
     return Failure(Reason.ADAPTER_INVALID, f'adapter "{name}" can\'t be served: {what}')
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return the first name, and how many more there are."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f'"{names[0]}"{more}'
+
+
 def fits_no_layer(name: str, unknown: Sequence[str]) -> Failure:
     """Return the failure for tensors of layers that the base does not have."""
     return refusal(
         name,
-        f'its file has {len(unknown)} tensors that fit no layer, such as those of "{unknown[0]}"; '
-        "was it tuned on another base model?",
+        f"its file has tensors of {listed(unknown)}, which fit no layer; was it tuned on another base "
+        "model?",
     )
 
 

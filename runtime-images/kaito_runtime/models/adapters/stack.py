@@ -6,40 +6,32 @@ of each row, the second back. A row's factors of adapters that it does not use a
 """
 
 import copy
-from collections.abc import Hashable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
 from kaito_runtime.models.adapters.base import Kind, is_quantised, sizes_of
-from kaito_runtime.models.adapters.batch import Batch, Columns, Terms, Whole
+from kaito_runtime.models.adapters.batch import Batch, Product, Terms, Whole
 from kaito_runtime.models.adapters.changes import Change
 
 
-class Current(Protocol):
-    """What knows the batch that is computed now."""
-
-    batch: Batch | None
-    """None while no row uses an adapter."""
-
-
-def stack_of(module: Any, kind: Kind, dtype: torch.dtype, current: Current) -> "Stack":
+def stack_of(module: Any, kind: Kind, dtype: torch.dtype) -> "Stack":
     """Return the empty stack of a module; `dtype` is what a quantised one computes in."""
     stacks = {Kind.LINEAR: LinearStack, Kind.EMBEDDING: EmbeddingStack, Kind.NORM: NormStack}
-    return stacks[kind](module, dtype, current)
+    return stacks[kind](module, dtype)
 
 
 class Stack:
-    """Holds the terms of all adapters for one module; subclasses know what it does with a weight.
+    """Holds the changes of all adapters for one module; subclasses know what it does with a weight."""
 
-    Modules that hold nothing but products of the same ranks share what a batch needs, by `_key`.
-    """
-
-    def __init__(self, module: Any, dtype: torch.dtype, current: Current):
+    def __init__(self, module: Any, dtype: torch.dtype):
         self.module = module
-        self._current = current
+        self.terms: Terms | None = None
+        """What is added in the batch that is computed now; made before it, so that a compiled model stays
+        as it is."""
         self._device: torch.device = module.weight.device
         own = dtype if is_quantised(module) else module.weight.dtype
         # In float16 a product may overflow where no row uses it, and 0 times infinity is no number.
@@ -66,7 +58,6 @@ class Stack:
             self._shifts[name] = change.shift.to(self._device)
         if change.weight is not None:
             self._wholes[name] = change.weight.to(self._device, self._dtype)
-        self._set_key()
 
     def drop(self, name: str) -> None:
         """Remove the change of an adapter."""
@@ -77,7 +68,6 @@ class Stack:
             del self._ranks[name]
         for each in (self._gains, self._shifts, self._wholes):
             each.pop(name, None)
-        self._set_key()
         if self.is_empty:
             self._hook.remove()
 
@@ -90,11 +80,6 @@ class Stack:
         """The memory of all terms."""
         each = [*self._gains.values(), *self._shifts.values(), *self._wholes.values()]
         return sum(term.nbytes for term in (self._down, self._up, *each))
-
-    def _set_key(self) -> None:
-        is_product_alone = not (self._gains or self._shifts or self._wholes)
-        columns = (*self._ranks.items(), self._device, self._dtype)
-        self._key: Hashable = columns if is_product_alone else self
 
     @property
     def is_empty(self) -> bool:
@@ -129,17 +114,14 @@ class Stack:
     def _add(
         self, _module: Any, arguments: Sequence[Any], named: dict[str, Any], output: Tensor
     ) -> Tensor | None:
-        batch = self._current.batch
-        if batch is None:
-            return None
-        terms = self._terms(batch)
-        if terms is None:
+        if self.terms is None:
             return None
         inputs: Tensor = arguments[0] if arguments else next(iter(named.values()))
-        return self._added(terms, batch.rows, inputs, output)
+        return self._added(self.terms, inputs, output)
 
-    def _added(self, terms: Terms, rows: int, inputs: Tensor, output: Tensor) -> Tensor:
+    def _added(self, terms: Terms, inputs: Tensor, output: Tensor) -> Tensor:
         """Return the output, [rows, ..., outputs], with the terms added."""
+        rows = terms.rows
         if len(output) % rows:
             if len(output) > 1:
                 raise RuntimeError(f"a layer got {len(output)} rows in a batch of {rows}")
@@ -150,13 +132,13 @@ class Stack:
             out.addcmul_(out, terms.gain)
         if terms.shift is not None:
             out.add_(terms.shift)
-        if terms.columns is not None:
-            down, up = self._narrowed(terms.columns.part)
-            inner = self._applied(inputs, down).mul_(terms.columns.factors)
-            if up.dtype == out.dtype:
-                out.view(-1, out.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), up)
+        if terms.product is not None:
+            inner = self._applied(inputs, terms.product.down).mul_(terms.product.factors)
+            if terms.product.up.dtype == out.dtype:
+                flat = inner.view(-1, inner.shape[-1])
+                out.view(-1, out.shape[-1]).addmm_(flat, terms.product.up)
             else:
-                out.add_(inner @ up)
+                out.add_(inner @ terms.product.up)
         for whole in terms.wholes:
             used = inputs if whole.rows is None else inputs.index_select(0, whole.rows)
             change = self._whole(used, whole).mul_(whole.factors).to(out.dtype)
@@ -178,12 +160,9 @@ class Stack:
 
     # What a batch needs
 
-    def _terms(self, batch: Batch) -> Terms | None:
-        found: Terms | None = batch.once(self._key, lambda: self._terms_of(batch))
-        return found
-
-    def _terms_of(self, batch: Batch) -> Terms | None:
-        columns = self._columns(batch)
+    def terms_of(self, batch: Batch) -> Terms | None:
+        """Return what the module adds in a batch; None where no row changes it."""
+        product = self._product(batch)
         gain, shift = self._sum(batch, self._gains), self._sum(batch, self._shifts)
         if gain is not None and getattr(self.module, "bias", None) is not None:
             of_bias = gain * self.module.bias.float()
@@ -193,21 +172,27 @@ class Stack:
             for name, weight in self._wholes.items()
             if name in batch.used
         )
-        if columns is None and gain is None and shift is None and not wholes:
+        if product is None and gain is None and shift is None and not wholes:
             return None
         gain, shift = (None if each is None else each.to(self._dtype) for each in (gain, shift))
-        return Terms(columns, gain, shift, wholes)
+        return Terms(batch.rows, product, gain, shift, wholes)
 
-    def _columns(self, batch: Batch) -> Columns | None:
+    def _product(self, batch: Batch) -> Product | None:
         used = [name for name in self._ranks if name in batch.used]
         if not used:
             return None
         # From the first column that is used to the last: one part, and no copy.
         names = list(self._ranks)
         names = names[names.index(used[0]) : names.index(used[-1]) + 1]
-        ranks = torch.tensor([self._ranks[name] for name in names])
-        factors = batch.factors(names).repeat_interleave(ranks, dim=1)[:, None]
-        return Columns(self._part(names), self._moved(factors))
+        ranks = [self._ranks[name] for name in names]
+
+        def factors() -> Tensor:
+            each = batch.factors(names).repeat_interleave(torch.tensor(ranks), dim=1)
+            return self._moved(each[:, None])
+
+        key = (*zip(names, ranks, strict=True), self._device, self._dtype)
+        down, up = self._narrowed(self._part(names))
+        return Product(down, batch.once(key, factors), up)
 
     def _part(self, names: Sequence[str]) -> slice:
         """Return where the columns of adapters that lie one after another are."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kaito_runtime.models.adapters.base import kind_of
-from kaito_runtime.models.adapters.batch import Batch
+from kaito_runtime.models.adapters.batch import Batch, Terms
 from kaito_runtime.models.adapters.changes import Change, changes_of
 from kaito_runtime.models.adapters.reading import SavedAdapter, read_adapter
 from kaito_runtime.models.adapters.refusals import refusal
@@ -21,6 +21,7 @@ from kaito_runtime.models.rendering import Rendering, read_rendering
 Weights = Sequence[Mapping[str, float]]
 """For each row the adapters that it uses, with their factors; an empty mapping is the base."""
 
+_TermsByModule = Mapping[str, Terms]
 _KEPT_BATCHES = 8
 """An engine fills some rows while others generate: few batches take turns."""
 
@@ -57,12 +58,13 @@ class StackedAdapters:
     """
 
     def __init__(self, model: Any):
-        self.batch: Batch | None = None
         self._model = model
         self._modules = dict(model.named_modules())
         self._stacks: dict[str, Stack] = {}
         self._loaded: dict[str, LoadedAdapter] = {}
-        self._batches: OrderedDict[Any, Batch | None] = OrderedDict()
+        self._terms: _TermsByModule = {}
+        """Of the batch that is computed now."""
+        self._prepared: OrderedDict[Any, _TermsByModule] = OrderedDict()
 
     @property
     def loaded(self) -> Mapping[str, LoadedAdapter]:
@@ -90,7 +92,7 @@ class StackedAdapters:
         saved = read_adapter(name, folder)
         changes = changes_of(self._model, saved)
         before = self._bytes()
-        self._batches.clear()
+        self._prepared.clear()
         try:
             for module, change in changes.items():
                 self._stack(module).put(name, change)
@@ -124,30 +126,38 @@ class StackedAdapters:
     @contextmanager
     def rows(self, weights: Weights) -> Iterator[None]:
         """Let the forward passes inside use these adapters; KeyError for one that is not loaded."""
-        before = self.batch
-        self.batch = self._batch(weights)
+        before = self._terms
+        self._use(self._prepare(weights))
         try:
             yield
         finally:
-            self.batch = before
+            self._use(before)
 
     def layers(self, name: str) -> list[str]:
         """Return the names of the modules that an adapter changes."""
         return [module for module, stack in self._stacks.items() if stack.has(name)]
 
-    def _batch(self, weights: Weights) -> Batch | None:
+    def _use(self, terms: _TermsByModule) -> None:
+        for name in self._terms.keys() - terms.keys():
+            self._stacks[name].terms = None
+        for name, each in terms.items():
+            self._stacks[name].terms = each
+        self._terms = terms
+
+    def _prepare(self, weights: Weights) -> _TermsByModule:
         key = tuple(frozenset(row.items()) for row in weights)
-        if key in self._batches:
-            self._batches.move_to_end(key)
-            return self._batches[key]
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
         for name in {name for row in weights for name in row}:
             if name not in self._loaded:
                 raise KeyError(f'no adapter "{name}" is loaded')
         batch = Batch([dict(row) for row in weights])
-        self._batches[key] = batch if batch.used else None
-        if len(self._batches) > _KEPT_BATCHES:
-            self._batches.popitem(last=False)
-        return self._batches[key]
+        every = {name: stack.terms_of(batch) for name, stack in self._stacks.items()}
+        self._prepared[key] = {name: terms for name, terms in every.items() if terms is not None}
+        if len(self._prepared) > _KEPT_BATCHES:
+            self._prepared.popitem(last=False)
+        return self._prepared[key]
 
     def _stack(self, name: str) -> Stack:
         if name not in self._stacks:
@@ -155,7 +165,7 @@ class StackedAdapters:
             kind = kind_of(module)
             if kind is None:
                 raise TypeError(f"{name} is no module whose change is built here")
-            self._stacks[name] = stack_of(module, kind, self._model.dtype, self)
+            self._stacks[name] = stack_of(module, kind, self._model.dtype)
         return self._stacks[name]
 
     def _drop(self, name: str) -> None:
@@ -163,7 +173,7 @@ class StackedAdapters:
             stack.drop(name)
             if stack.is_empty:
                 del self._stacks[module]
-        self._batches.clear()
+        self._prepared.clear()
 
     def _bytes(self) -> int:
         return sum(stack.bytes for stack in self._stacks.values())

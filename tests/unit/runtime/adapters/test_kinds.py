@@ -48,7 +48,7 @@ def ids() -> torch.Tensor:
 @cache
 def other(architecture: str, folder: Path) -> Trained:
     """Another adapter on all linear layers, of another rank and scale."""
-    base = make_base(architecture)
+    base = peft_oracle.make_base(architecture)
     return peft_oracle.train(
         base, folder / architecture, seed=9, r=3, use_rslora=True, target_modules="all-linear"
     )
@@ -80,7 +80,7 @@ def test_every_kind_is_served_as_it_was_trained(
 ) -> None:
     base = make_base(architecture)
     trained = {
-        "it": peft_oracle.train(base, tmp_path, **config),
+        "it": peft_oracle.train(peft_oracle.make_base(architecture), tmp_path, **config),
         "other": other(architecture, folder),
     }
     found = served(base, ROWS, ids, **trained)
@@ -96,8 +96,9 @@ def test_every_kind_is_served_as_it_was_trained(
 def test_what_the_trainer_saves_is_served_as_it_was_trained(
     config: dict[str, Any], tmp_path: Path, ids: torch.Tensor
 ) -> None:
-    base = make_base("phi" if "bias" in config else "phi3")
-    trained = peft_oracle.train_as_we_do(base, tmp_path / "it", LoraConfig(r=4, **config))
+    architecture = "phi" if "bias" in config else "phi3"
+    base, its_own = make_base(architecture), peft_oracle.make_base(architecture)
+    trained = peft_oracle.train_as_we_do(its_own, tmp_path, LoraConfig(r=4, **config))
     of_trainer = logits(trained.model, ids)
     assert (of_trainer - logits(base, ids)).abs().max() > 0.5
     found = served(base, [{"it": 1.0}, {}, {"it": 0.0}], ids, it=trained)
