@@ -47,7 +47,7 @@ def test_a_token_is_drawn_as_often_as_transformers_would(
     drawn = group.draw(scores.expand(DRAWS, -1), uniforms)
     found = torch.bincount(drawn, minlength=vocabulary) / DRAWS
 
-    ids = torch.zeros((1, 1), dtype=torch.long)
+    ids: Any = torch.zeros((1, 1), dtype=torch.long)
     wanted = TemperatureLogitsWarper(temperature)(ids, scores)
     if top_k:
         wanted = TopKLogitsWarper(min(top_k, vocabulary))(ids, wanted)
