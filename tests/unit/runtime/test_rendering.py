@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaito_contract.reasons import Reason
 from kaito_contract.sections import TrainingArguments
 from kaito_runtime.demo import text
 from kaito_runtime.models.rendering import (
@@ -30,7 +29,6 @@ from kaito_runtime.tuning.encode import NO_LABEL, Encoder, TokenizedExample
 from kaito_runtime.tuning.examples import Example
 
 from tests.harness.engine_client import EngineClient
-from tests.unit.runtime.conftest import FailureOf
 
 pytestmark = pytest.mark.runtime
 
@@ -223,16 +221,10 @@ def test_an_adapter_without_a_record_was_tuned_on_text(tmp_path: Path) -> None:
         ('{"rendering": "chat", "chat_template": "a", "chat_template_digest": "sha256:0"}', "digest"),
     ],
 )  # fmt: skip
-def test_a_record_that_contradicts_itself_is_adapter_invalid(
-    tmp_path: Path, content: str, says: str, failure_of: FailureOf
-) -> None:
-    from kaito_runtime.models.adapters import rendering_of_adapters
-
+def test_a_record_that_contradicts_itself_says_how(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / RECORD_FILE).write_text(content)
-    failure = failure_of(rendering_of_adapters, {"phi": (tmp_path, 1.0)})
-    assert failure.reason is Reason.ADAPTER_INVALID
-    assert '"phi"' in failure.message
-    assert says in failure.message
+    with pytest.raises(ValueError, match=says):
+        read_rendering(tmp_path)
 
 
 @pytest.mark.parametrize(

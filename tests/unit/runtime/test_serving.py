@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Never
@@ -20,7 +20,6 @@ import tornado.httputil
 
 from kaito_contract.reasons import Reason
 from kaito_runtime import serve
-from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import Prompt, PromptTooLongError, QueueFullError
 from kaito_runtime.serving.http.app import listen
@@ -256,148 +255,6 @@ def test_a_full_queue_refuses(loaded: tuple[Any, Any]) -> None:
     assert failed == {QueueFullError}
     assert first.result(SECONDS).finish == "length"
     client.close()
-
-
-@pytest.fixture(scope="module")
-def adapters(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two adapters whose matrices are not zero."""
-    import torch
-
-    from kaito_contract.sections import LoraConfig, QuantizationConfig
-    from kaito_runtime.models import adapters, load
-
-    folder = tmp_path_factory.mktemp("adapters")
-    for seed, rank in ((1, 4), (2, 2)):
-        base = load.load_base(weights, load.choose_placement("float32"), QuantizationConfig())
-        torch.manual_seed(seed)
-        tuned = adapters.add_adapter(base, LoraConfig(r=rank), checkpointing=False)
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.2)
-        adapters.save_adapter(tuned, folder / f"a{seed}", "/workspace/weights", Rendering())
-    return folder
-
-
-def logits(network: Any) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        ids = torch.tensor([[20, 30, 40, 50]], device=network.device)
-        return network(input_ids=ids).logits
-
-
-def with_adapters(
-    weights: Path, mounted: Mapping[str, tuple[Path, float]], **quantized: Any
-) -> tuple[Any, Any]:
-    from kaito_contract.sections import QuantizationConfig
-    from kaito_runtime.models import adapters, load
-
-    base = load.load_base(
-        weights, load.choose_placement("float32"), QuantizationConfig(**quantized)
-    )
-    return logits(base).clone(), adapters.load_adapters(base, mounted)
-
-
-@pytest.mark.runtime
-def test_one_adapter_is_merged_into_the_weights_with_its_strength(
-    weights: Path, adapters: Path
-) -> None:
-    import torch
-    from peft import PeftModel
-
-    base, merged = with_adapters(weights, {"a1": (adapters / "a1", 1.0)})
-    assert not any("lora" in name for name, _ in merged.named_parameters())
-    assert not isinstance(merged, PeftModel)
-    assert not torch.allclose(logits(merged), base, atol=0.01)
-    _, without = with_adapters(weights, {"a1": (adapters / "a1", 0.0)})
-    torch.testing.assert_close(logits(without), base)
-
-
-@pytest.mark.runtime
-def test_several_adapters_are_the_weighted_sum_of_their_updates(
-    weights: Path, adapters: Path
-) -> None:
-    import torch
-
-    mounted = {"a1": (adapters / "a1", 0.5), "a2": (adapters / "a2", -2.0)}
-    base, both = with_adapters(weights, mounted)
-    plain, _ = with_adapters(weights, {"a1": (adapters / "a1", 0.0)})[1], base
-    one = with_adapters(weights, {"a1": mounted["a1"]})[1]
-    other = with_adapters(weights, {"a2": mounted["a2"]})[1]
-    name = "model.layers.0.self_attn.o_proj"
-    weight = [m.get_submodule(name).weight for m in (plain, one, other, both)]
-    torch.testing.assert_close(weight[3], weight[1] + weight[2] - weight[0], atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.runtime
-def test_on_a_quantised_base_the_adapter_stays_apart(weights: Path, adapters: Path) -> None:
-    from kaito_runtime.models.load import quantized_modules
-
-    mounted = {"a1": (adapters / "a1", 1.0)}
-    _, tuned = with_adapters(weights, mounted, load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    assert any("lora_A" in name for name, _ in tuned.named_parameters())
-    assert quantized_modules(tuned) >= 8
-
-
-@pytest.mark.runtime
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        ("cut", "damaged"), ("empty", "damaged"), ("no config", "adapter_config.json"),
-        ("bad config", "not the configuration"), ("other kind", "LORA"), ("missing tensor", "lacks"),
-        ("extra tensor", "fit no layer"), ("nan", "not finite"), ("other shape", "another"),
-    ],
-)  # fmt: skip
-def test_a_damaged_adapter_is_refused_with_what_is_wrong(
-    weights: Path, adapters: Path, tmp_path: Path, failure_of: FailureOf, damage: str, says: str
-) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    for path in (adapters / "a1").glob("[!.]*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    _damage(folder, damage)
-    failure = failure_of(with_adapters, weights, {"mine": (folder, 1.0)})
-    assert failure.reason is Reason.ADAPTER_INVALID
-    assert '"mine"' in failure.message
-    assert says in failure.message
-
-
-def _damage(folder: Path, damage: str) -> None:
-    config_path = folder / "adapter_config.json"
-    match damage:
-        case "no config":
-            config_path.unlink()
-        case "bad config":
-            config_path.write_text("[]")
-        case "other kind":
-            config_path.write_text(config_path.read_text().replace('"LORA"', '"IA3"'))
-        case _:
-            _damage_tensors(folder / "adapter_model.safetensors", damage)
-
-
-def _damage_tensors(tensors_path: Path, damage: str) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    tensors = load_file(tensors_path)
-    first = sorted(tensors)[0]
-    match damage:
-        case "cut":
-            tensors_path.write_bytes(tensors_path.read_bytes()[:-100])
-        case "empty":
-            tensors_path.write_bytes(b"")
-        case "missing tensor":
-            save_file({k: v for k, v in tensors.items() if k != first}, tensors_path)
-        case "extra tensor":
-            save_file(
-                {**tensors, first.replace("layers.0", "layers.9"): torch.ones(2, 2)}, tensors_path
-            )
-        case "nan":
-            save_file(
-                {**tensors, first: torch.full_like(tensors[first], float("nan"))}, tensors_path
-            )
-        case "other shape":
-            save_file({**tensors, first: torch.zeros(3, 3)}, tensors_path)
 
 
 def test_the_strength_is_in_the_variable_of_the_adapters_name(

@@ -2,11 +2,9 @@
 
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from kaito_runtime.models.adapters.refusals import refusal
-from kaito_runtime.models.rendering import Rendering, common_rendering, read_rendering
 
 
 def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
@@ -27,17 +25,3 @@ def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
             raise refusal(path.name, f'its strength is "{text}"; write a number such as "0.5"')
         found[path.name] = (path, strength)
     return found
-
-
-def rendering_of_adapters(adapters: Mapping[str, tuple[Path, float]]) -> Rendering:
-    """Return how the rows of the adapters were rendered; text where there is none, or they differ.
-
-    Raises AdapterInvalid for a record that contradicts itself.
-    """
-    found = {}
-    for name, (folder, _) in adapters.items():
-        try:
-            found[name] = read_rendering(folder)
-        except ValueError as error:
-            raise refusal(name, str(error)) from None
-    return common_rendering(found.values())
