@@ -26,6 +26,8 @@ from kaito_runtime.serving.http.limits import Limits
 from tests.harness.chat_world import World, parsed, post
 from tests.harness.tiny_model import make_tiny_model
 
+ANSWER_SECONDS = 120
+"""When to give up; a model on a busy machine may take a while for all that its context holds."""
 MARKED = "{% if tools %}<tools>{% endif %}<tool_call>"
 LARGE = {f"a number of {digits} digits": b"9" * digits for digits in (400, 4_300, 5_000)}
 """Written as numbers into the body; Python would refuse to, and Hypothesis to show them."""
@@ -214,7 +216,7 @@ def run(count: int, engine: ChatEngine | None = None) -> Counter[tuple[str, int]
         async def ask(path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
             # Closed by the server, so that a stream has an end without its being read as one.
             reader, writer = await world.send(post(body, "Connection: close", path=path))
-            whole = await asyncio.wait_for(reader.read(), 20)
+            whole = await asyncio.wait_for(reader.read(), ANSWER_SECONDS)
             writer.close()
             return parsed(whole)
 
