@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+HEADS = 4
 
-def make_tiny_model(folder: Path) -> Path:
-    """Write it as `from_pretrained` reads it; takes about two seconds."""
+
+def make_tiny_model(folder: Path, head_size: int = 16) -> Path:
+    """Write it as `from_pretrained` reads it; takes about two seconds.
+
+    vLLM computes heads of at least 32 on processors.
+    """
     import torch
     from transformers import Phi3Config, Phi3ForCausalLM
 
@@ -20,10 +25,10 @@ def make_tiny_model(folder: Path) -> Path:
     torch.manual_seed(0)
     config = Phi3Config(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=head_size * HEADS,
+        intermediate_size=2 * head_size * HEADS,
         num_hidden_layers=2,
-        num_attention_heads=4,
+        num_attention_heads=HEADS,
         num_key_value_heads=2,
         max_position_embeddings=256,
         sliding_window=None,
