@@ -51,6 +51,11 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> ChatEngine:
     """Load model and adapters, generate one token, and return the engine; `start` times it."""
+    return _ENGINES[flags.engine](flags, start or StartLedger())
+
+
+def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:
+    """Return the transformers engine."""
     import torch
 
     from kaito_runtime.models import load
@@ -61,7 +66,6 @@ def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> 
     placement = load.choose_placement(flags.torch_dtype)
     log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     quantization = quantization_of(flags)
-    start = start or StartLedger()
     weights, trust = in_root(flags.weights), flags.trust_remote_code
     with start.phase("weights"):
         tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
@@ -81,6 +85,43 @@ def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> 
     )
     with start.phase("first_token"), load.device_faults("generating one token"):
         return TransformersEngine(network, tokenizer, adapters=adapters)
+
+
+def load_vllm(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:
+    """Return the vLLM engine."""
+    from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import mounted_adapters
+    from kaito_runtime.serving.engines.vllm.library import VllmSettings
+    from kaito_runtime.serving.engines.vllm.start import start_engine
+
+    load.quiet()
+    if quantization_of(flags).name != "none":
+        raise Failure(
+            Reason.CONFIG_INVALID,
+            "a quantised base is not served by vLLM; leave out --load_in_4bit and --load_in_8bit, or "
+            "write --engine transformers",
+        )
+    weights, trust = in_root(flags.weights), flags.trust_remote_code
+    settings = VllmSettings(
+        model=weights,
+        dtype=flags.torch_dtype,
+        trust_remote_code=trust,
+        max_model_len=flags.max_model_len,
+        gpu_memory_utilization=flags.gpu_memory_utilization,
+        tensor_parallel_size=flags.tensor_parallel_size,
+        pipeline_parallel_size=flags.pipeline_parallel_size,
+        max_lora_rank=flags.max_lora_rank or 0,
+    )
+    with start.phase("weights"):
+        tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
+    with start.phase("first_token"):
+        return start_engine(settings, tokenizer, mounted_adapters(in_root(flags.adapters)))
+
+
+_ENGINES: Mapping[str, Callable[[argparse.Namespace, StartLedger], ChatEngine]] = {
+    "transformers": load_transformers,
+    "vllm": load_vllm,
+}
 
 
 def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:
@@ -202,14 +243,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--requests-per-minute",
         metavar="N",
-        type=_positive,
+        type=_count,
         help="of each key; default: any number",
     )
     command.add_argument(
         "--concurrent-requests",
         metavar="N",
-        type=_positive,
+        type=_count,
         help="of each key; default: any number",
+    )
+    command.add_argument(
+        "--engine", choices=_ENGINES, default="transformers", help="what computes the answers"
     )
     command.add_argument("--torch_dtype", choices=DTYPES, default="auto")
     command.add_argument("--bnb_4bit_quant_type", choices=QUANT_TYPES, default="fp4")
@@ -225,13 +269,53 @@ def parser() -> argparse.ArgumentParser:
             default=False,
             help=meaning,
         )
+    _add_vllm_flags(command.add_argument_group("with --engine vllm, as its own command has them"))
     return command
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" must be a number of at least 1')
+def _add_vllm_flags(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--gpu-memory-utilization",
+        metavar="SHARE",
+        type=_share,
+        default=0.9,
+        help="of each GPU's memory, for everything",
+    )
+    group.add_argument(
+        "--max-model-len",
+        metavar="N",
+        type=_count,
+        help="tokens of prompt and answer together; without it, what the memory has room for",
+    )
+    group.add_argument(
+        "--tensor-parallel-size", metavar="N", type=_count, default=1, help="GPUs for each layer"
+    )
+    group.add_argument(
+        "--pipeline-parallel-size", metavar="N", type=_count, default=1, help="groups of layers"
+    )
+    group.add_argument(
+        "--max-lora-rank",
+        metavar="N",
+        type=_count,
+        help="largest rank of an adapter; without it, that of the mounted ones, and where there are "
+        "none no adapter can be loaded",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f'"{text}" must be a whole number of at least 1')
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0.0 < share <= 1.0:
+        raise argparse.ArgumentTypeError(f'"{text}" must be a number above 0 and at most 1')
+    return share
 
 
 def _boolean(text: str) -> bool:

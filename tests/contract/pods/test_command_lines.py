@@ -35,6 +35,12 @@ BY_HAND = {
     "--api-keys": "for who runs the server without the operator",
     "--requests-per-minute": "the same",
     "--concurrent-requests": "the same",
+    "--engine": "for who runs the server without the operator",
+    "--gpu-memory-utilization": "the same",
+    "--max-lora-rank": "the same",
+    "--max-model-len": "the same",
+    "--pipeline-parallel-size": "the same",
+    "--tensor-parallel-size": "the same",
     "--load_in_8bit": "Kaito's; served by whoever tunes in 8 bits",
 }
 DOCS = (ROOT / "docs/pods.md").read_text(encoding="utf-8")

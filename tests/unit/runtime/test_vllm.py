@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from kaito_contract.reasons import Reason
+from kaito_runtime import serve
 from kaito_runtime.serving.engine import GenerationRequest, Prompt
 from kaito_runtime.serving.engines.choices import ModelDefaults, choice_of
 from kaito_runtime.serving.engines.delivery import DeltaStream
@@ -336,6 +337,36 @@ def _damage(folder: Path, damage: str) -> None:
         case "saved embedding":
             name = "base_model.model.model.embed_tokens.weight"
             save_file({**tensors, name: torch.zeros(3, 3)}, file)
+
+
+# The command line.
+
+
+def test_a_quantised_base_is_refused_before_anything_is_loaded(failure_of: FailureOf) -> None:
+    flags = serve.parser().parse_args(["--engine", "vllm", "--load_in_4bit"])
+    failure = failure_of(serve.load_engine, flags)
+    assert failure.reason is Reason.CONFIG_INVALID
+    assert "--engine transformers" in failure.message
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--engine", "other"),
+        ("--gpu-memory-utilization", "0"),
+        ("--gpu-memory-utilization", "1.5"),
+        ("--max-model-len", "0"),
+        ("--tensor-parallel-size", "-1"),
+        ("--max-lora-rank", "many"),
+    ],
+)
+def test_a_wrong_flag_is_refused(
+    flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        serve.parser().parse_args(flags)
+    assert caught.value.code == 2
+    assert flags[1] in capsys.readouterr().err
 
 
 def test_the_modules_are_imported_without_the_library() -> None:
