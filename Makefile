@@ -11,7 +11,7 @@ VLLM := .venv-vllm
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup setup-vllm demo demo-words test e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
+.PHONY: help setup setup-vllm demo demo-words test test-vllm e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ demo-words: setup ## Teach the demo's model N words, one after the other, and as
 
 test: setup ## Run all tests without a cluster (COVERAGE=1 measures what they run: it may not fall)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term)
+
+test-vllm: setup-vllm ## Hold vLLM, on this machine's processor, to the contract of the engines (four minutes)
+	$(VLLM)/bin/python -m pytest tests/contract/serving -p no:cacheprovider -o timeout=600 -o filterwarnings=default
 
 # What calls the hooks: our loop, Metacontroller itself where it is on PATH, or both.
 LOOP ?= ours metacontroller

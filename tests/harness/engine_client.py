@@ -31,6 +31,11 @@ class Answer:
         return self.of(0)
 
     @property
+    def ids(self) -> list[int]:
+        """The tokens, where log probabilities were asked for; without the one that ends it."""
+        return [each.id for delta in self.deltas if not delta.index for each in delta.logprobs]
+
+    @property
     def finish(self) -> str:
         return str(next(d.finish for d in self.deltas if d.finish and d.index == 0))
 
@@ -38,8 +43,9 @@ class Answer:
 class EngineClient:
     """Asks an engine; cancelling a future is hanging up."""
 
-    def __init__(self, engine: ChatEngine) -> None:
+    def __init__(self, engine: ChatEngine, seconds: float = SECONDS) -> None:
         self.engine = engine
+        self._seconds = seconds
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="clients", daemon=True)
         self._thread.start()
@@ -50,23 +56,30 @@ class EngineClient:
         prompt: str | Prompt = "Where",
         adapter: str | None = None,
         streams: bool = True,
+        request_id: str | None = None,
+        answer: Answer | None = None,
         **more: Any,
     ) -> Future[Answer]:
-        """Ask with the likeliest tokens, three of them, unless `more` says how to sample."""
+        """Ask with the likeliest tokens, three of them, unless `more` says how to sample.
+
+        What comes is added to `answer` meanwhile.
+        """
         settings = {"greedy": True, "max_tokens": 3, **more}
         request = GenerationRequest(
-            f"request-{next(self._numbers)}",
+            request_id or f"request-{next(self._numbers)}",
             Prompt(text=prompt) if isinstance(prompt, str) else prompt,
             Sampling(**settings),
             adapter,
             streams=streams,
         )
-        return asyncio.run_coroutine_threadsafe(self._collect(request), self._loop)
+        return asyncio.run_coroutine_threadsafe(
+            self._collect(request, answer or Answer()), self._loop
+        )
 
     def ask(
         self, prompt: str | Prompt = "Where", adapter: str | None = None, **more: Any
     ) -> Answer:
-        return self.submit(prompt, adapter, **more).result(SECONDS)
+        return self.submit(prompt, adapter, **more).result(self._seconds)
 
     def close(self) -> None:
         """Stop the engine and the loop."""
@@ -75,8 +88,7 @@ class EngineClient:
         self._thread.join()
         self._loop.close()
 
-    async def _collect(self, request: GenerationRequest) -> Answer:
-        answer = Answer()
+    async def _collect(self, request: GenerationRequest, answer: Answer) -> Answer:
         deltas = self.engine.generate(request)
         try:
             async for delta in deltas:

@@ -1,0 +1,155 @@
+"""What every engine answers over HTTP: one row a request."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from kaito_runtime.serving.http.state import ServerState
+
+from tests.contract.serving.conftest import Served
+from tests.harness.http_server import http_server
+
+pytestmark = pytest.mark.runtime
+
+ASK = [{"role": "user", "content": "Where does the otter live?"}]
+PROMPT = "Where does the otter live?"
+BASE_NAME = "the base"
+"""In the rows: what the engine calls its model."""
+Body = Mapping[str, Any]
+Holds = Callable[[Any], bool]
+
+
+@pytest.fixture(scope="module")
+def address(served: Served) -> Iterator[str]:
+    with http_server(ServerState("text-generation", engine=served.engine)) as url:
+        yield url
+
+
+def asked(url: str, body: Body | None = None) -> tuple[int, str]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def kwargs(**more: Any) -> Body:
+    return {"max_new_tokens": 4, "do_sample": False, **more}
+
+
+def model(**more: Any) -> Body:
+    """A request of /v1 to the base."""
+    return {"model": BASE_NAME, "max_tokens": 4, "temperature": 0, **more}
+
+
+def named(body: Body, served: Served) -> Body:
+    name = served.engine.model().name
+    return {key: name if value == BASE_NAME else value for key, value in body.items()}
+
+
+ROWS: list[tuple[str, Body, int, Holds]] = [
+    (
+        "/chat",
+        {"prompt": PROMPT, "adapter": BASE_NAME, "generate_kwargs": kwargs()},
+        200,
+        lambda answer: answer["Result"].startswith(PROMPT) and len(answer) == 1,
+    ),
+    (
+        "/chat",
+        {"messages": ASK, "adapter": BASE_NAME, "generate_kwargs": kwargs()},
+        200,
+        lambda answer: bool(answer["Result"]),
+    ),
+    (
+        "/chat",
+        {
+            "prompt": PROMPT,
+            "adapter": BASE_NAME,
+            "return_full_text": False,
+            "generate_kwargs": kwargs(num_return_sequences=2),
+        },
+        200,
+        lambda answer: not answer["Result"].startswith(PROMPT + PROMPT),
+    ),
+    (
+        "/chat",
+        {"prompt": PROMPT, "adapter": "nobody"},
+        400,
+        lambda answer: "nobody" in answer["detail"],
+    ),
+    (
+        "/chat",
+        {"prompt": PROMPT, "generate_kwargs": kwargs(temperature=-1)},
+        400,
+        lambda answer: "temperature" in answer["detail"],
+    ),
+    ("/chat", {}, 400, lambda answer: bool(answer["detail"])),
+    (
+        "/v1/chat/completions",
+        model(messages=ASK),
+        200,
+        lambda answer: answer["usage"]["completion_tokens"] <= 5,
+    ),
+    (
+        "/v1/chat/completions",
+        model(messages=ASK, n=2, logprobs=True, top_logprobs=2),
+        200,
+        lambda answer: (
+            [len(each["logprobs"]["content"][0]["top_logprobs"]) for each in answer["choices"]]
+            == [2, 2]
+        ),
+    ),
+    (
+        "/v1/completions",
+        model(prompt=PROMPT, echo=False),
+        200,
+        lambda answer: answer["choices"][0]["finish_reason"] in ("stop", "length"),
+    ),
+    (
+        "/v1/completions",
+        model(prompt=PROMPT, n=0),
+        400,
+        lambda answer: answer["error"]["param"] == "n",
+    ),
+    (
+        "/v1/chat/completions",
+        {**model(messages=ASK), "model": "nobody"},
+        404,
+        lambda answer: answer["error"]["code"] == "model_not_found",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "holds"), ROWS)
+def test_a_request_is_answered(
+    address: str, served: Served, path: str, body: Body, status: int, holds: Holds
+) -> None:
+    code, text = asked(f"{address}{path}", named(body, served))
+    assert code == status, text
+    assert holds(json.loads(text)), text
+
+
+def test_models_are_the_base_and_the_adapters(address: str, served: Served) -> None:
+    _, text = asked(f"{address}/v1/models")
+    names = {each["id"] for each in json.loads(text)["data"]}
+    assert {served.engine.model().name, *(each.name for each in served.engine.adapters())} <= names
+
+
+def test_a_stream_of_chat_ends_with_the_result(address: str, served: Served) -> None:
+    body = {"prompt": PROMPT, "adapter": BASE_NAME, "stream": True, "generate_kwargs": kwargs()}
+    _, text = asked(f"{address}/chat", named(body, served))
+    *deltas, last = [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n") if line]
+    assert last["Result"] == PROMPT + "".join(each["delta"] for each in deltas)
+
+
+def test_it_is_ready_and_counted(address: str) -> None:
+    assert [asked(f"{address}{path}")[0] for path in ("/healthz", "/readyz")] == [200, 200]
+    assert "vllm:num_requests_running" in asked(f"{address}/metrics")[1]
