@@ -25,6 +25,7 @@ from kaito_runtime.serving.engine import Prompt, PromptTooLongError, QueueFullEr
 from kaito_runtime.serving.http.app import listen
 from kaito_runtime.serving.http.limits import Limits
 from kaito_runtime.serving.http.state import ServerState
+from kaito_runtime.serving.loading import quantization_of
 from kaito_runtime.serving.sampling import RequestRefusedError
 from kaito_runtime.serving.start import StartLedger
 
@@ -154,7 +155,7 @@ def test_metrics_are_for_prometheus_and_json_on_request(ask: Ask) -> None:
 
 def test_two_ways_to_quantise_are_config_invalid(failure_of: FailureOf) -> None:
     flags = serve.parser().parse_args(["--load_in_4bit", "--load_in_8bit=true"])
-    assert failure_of(serve.quantization_of, flags).reason is Reason.CONFIG_INVALID
+    assert failure_of(quantization_of, flags).reason is Reason.CONFIG_INVALID
 
 
 def test_a_port_in_use_is_named(failure_of: FailureOf) -> None:

@@ -1,0 +1,106 @@
+"""From the command line to an engine that has generated a token: one function for each engine."""
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping
+
+from kaito_contract.reasons import Reason
+from kaito_contract.sections import (
+    InvalidConfig,
+    QuantizationConfig,
+)
+from kaito_runtime.pod.paths import in_root
+from kaito_runtime.pod.termination import Failure
+from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.start import StartLedger
+
+log = logging.getLogger("kaito_runtime.serve")
+
+
+def load_engine(flags: argparse.Namespace, start: StartLedger | None = None) -> ChatEngine:
+    """Load model and adapters, generate one token, and return the engine; `start` times it."""
+    return _ENGINES[flags.engine](flags, start or StartLedger())
+
+
+def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:
+    """Return the transformers engine."""
+    import torch
+
+    from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import StackedAdapters, mounted_adapters
+    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+
+    load.quiet()
+    placement = load.choose_placement(flags.torch_dtype)
+    log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
+    quantization = quantization_of(flags)
+    weights, trust = in_root(flags.weights), flags.trust_remote_code
+    with start.phase("weights"):
+        tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
+        network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
+    quantized = load.quantized_modules(network)
+    adapters = StackedAdapters(network)
+    mounted = mounted_adapters(in_root(flags.adapters))
+    with start.phase("adapters"):
+        for name, (folder, strength) in mounted.items():
+            with load.device_faults(f'loading the adapter "{name}"'):
+                adapters.add(name, folder, strength)
+    log.info(
+        "Loaded the model, quantisation %s, %d quantised layers, adapters: %s",
+        *(quantization.name, quantized),
+        ", ".join(f"{name} ({each.strength:g})" for name, each in adapters.loaded.items())
+        or "none",
+    )
+    with start.phase("first_token"), load.device_faults("generating one token"):
+        return TransformersEngine(network, tokenizer, adapters=adapters)
+
+
+def load_vllm(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:
+    """Return the vLLM engine."""
+    from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import mounted_adapters
+    from kaito_runtime.serving.engines.vllm.library import VllmSettings
+    from kaito_runtime.serving.engines.vllm.start import start_engine
+
+    load.quiet()
+    if quantization_of(flags).name != "none":
+        raise Failure(
+            Reason.CONFIG_INVALID,
+            "a quantised base is not served by vLLM; leave out --load_in_4bit and --load_in_8bit, or "
+            "write --engine transformers",
+        )
+    weights, trust = in_root(flags.weights), flags.trust_remote_code
+    settings = VllmSettings(
+        model=weights,
+        dtype=flags.torch_dtype,
+        trust_remote_code=trust,
+        max_model_len=flags.max_model_len,
+        gpu_memory_utilization=flags.gpu_memory_utilization,
+        tensor_parallel_size=flags.tensor_parallel_size,
+        pipeline_parallel_size=flags.pipeline_parallel_size,
+        max_lora_rank=flags.max_lora_rank or 0,
+    )
+    with start.phase("weights"):
+        tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
+    with start.phase("first_token"):
+        return start_engine(settings, tokenizer, mounted_adapters(in_root(flags.adapters)))
+
+
+_ENGINES: Mapping[str, Callable[[argparse.Namespace, StartLedger], ChatEngine]] = {
+    "transformers": load_transformers,
+    "vllm": load_vllm,
+}
+
+
+def quantization_of(flags: argparse.Namespace) -> QuantizationConfig:
+    """Return how the base is quantised; ConfigInvalid for two ways at once."""
+    try:
+        return QuantizationConfig(
+            load_in_4bit=flags.load_in_4bit,
+            load_in_8bit=flags.load_in_8bit,
+            bnb_4bit_quant_type=flags.bnb_4bit_quant_type,
+            bnb_4bit_compute_dtype=flags.bnb_4bit_compute_dtype,
+            bnb_4bit_use_double_quant=flags.bnb_4bit_use_double_quant,
+        )
+    except InvalidConfig as error:
+        raise Failure(Reason.CONFIG_INVALID, str(error)) from None
