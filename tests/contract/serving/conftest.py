@@ -56,7 +56,15 @@ def reference(weights: Path, adapters: dict[str, Path]) -> LoneGenerate:
     return LoneGenerate(weights, adapters)
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tell each test of the engines that it is for."""
+    if "served" in metafunc.fixturenames:
+        needs_model = "model" in metafunc.fixturenames
+        names = [name for name, kind in ENGINES.items() if kind.has_model or not needs_model]
+        metafunc.parametrize("served", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def served(
     request: pytest.FixtureRequest, weights: Path, adapters: dict[str, Path]
 ) -> Iterator[Served]:
@@ -74,14 +82,4 @@ def served(
 @pytest.fixture
 def model(served: Served) -> Served:
     """An engine that computes."""
-    if not served.kind.has_model:
-        pytest.skip("it has no model")
     return served
-
-
-@pytest.fixture
-def adapted(model: Served) -> Served:
-    """An engine that computes with adapters by their names."""
-    if not model.kind.has_adapters:
-        pytest.skip("its adapters have no names yet")
-    return model

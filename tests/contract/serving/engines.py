@@ -23,7 +23,6 @@ class EngineKind:
 
     make: Callable[[Path, Adapters], ChatEngine]
     has_model: bool = True
-    has_adapters: bool = True
 
 
 def make_echo(weights: Path, adapters: Adapters) -> ChatEngine:
@@ -33,12 +32,17 @@ def make_echo(weights: Path, adapters: Adapters) -> ChatEngine:
 def make_transformers(weights: Path, adapters: Adapters) -> ChatEngine:
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import StackedAdapters
     from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
 
     load.quiet()
     model = load.load_base(weights, load.choose_placement("float32"), QuantizationConfig())
+    stacked = StackedAdapters(model)
+    for name, folder in adapters.items():
+        stacked.add(name, folder)
     limits = EngineLimits(waiting=WAITING, rows=ROWS)
-    return TransformersEngine(model, load.load_tokenizer(weights), limits=limits)
+    tokenizer = load.load_tokenizer(weights)
+    return TransformersEngine(model, tokenizer, adapters=stacked, limits=limits)
 
 
 def make_vllm(weights: Path, adapters: Adapters) -> ChatEngine:
@@ -64,8 +68,7 @@ def make_vllm(weights: Path, adapters: Adapters) -> ChatEngine:
 
 ENGINES: Mapping[str, EngineKind] = {
     "echo": EngineKind(make_echo, has_model=False),
-    # Until adapters are chosen by name there.
-    "transformers": EngineKind(make_transformers, has_adapters=False),
+    "transformers": EngineKind(make_transformers),
     **({"vllm": EngineKind(make_vllm)} if importlib.util.find_spec("vllm") else {}),
 }
 """vLLM where it is installed: `make test-vllm`."""

@@ -223,12 +223,12 @@ def test_a_conversation_goes_on_from_what_was_computed(
 
 
 def test_adapters_are_chosen_by_name_beside_the_base(
-    adapted: Served, reference: LoneGenerate
+    model: Served, reference: LoneGenerate
 ) -> None:
     names = [None, *KINDS]
     asked = [(words, name) for words in (3, 17, 40) for name in names]
     pending = [
-        adapted.client.submit(
+        model.client.submit(
             Prompt(ids=reference.prompt(words)), adapter=name or BASE, max_tokens=12, logprobs=0
         )
         for words, name in asked
@@ -238,10 +238,10 @@ def test_adapters_are_chosen_by_name_beside_the_base(
     assert len({tuple(reference.ids(reference.prompt(17), name)) for name in names}) == 3
 
 
-def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(adapted: Served) -> None:
+def test_an_adapter_that_is_not_there_is_refused_with_those_that_are(model: Served) -> None:
     with pytest.raises(AdapterNotFoundError, match='"plain", "rslora"'):
-        adapted.client.ask(adapter="elsewhere")
-    assert [each.name for each in adapted.engine.adapters()] == sorted(KINDS)
+        model.client.ask(adapter="elsewhere")
+    assert [each.name for each in model.engine.adapters()] == sorted(KINDS)
 
 
 REFUSED: list[tuple[Mapping[str, Any], str]] = [
