@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from kaito_runtime.models import load as memory
-from kaito_runtime.models.adapters import LoadedAdapter, StackedAdapters
-from kaito_runtime.models.rendering import Form, Rendering, common_rendering
+from kaito_runtime.models.adapters import StackedAdapters
+from kaito_runtime.models.rendering import Form
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import (
-    BASE,
     AdapterInfo,
-    AdapterNotFoundError,
     Delta,
     EngineLoad,
     GenerationRequest,
@@ -34,11 +32,16 @@ from kaito_runtime.serving.engines.delivery import DeltaStream
 from kaito_runtime.serving.engines.intake import Intake
 from kaito_runtime.serving.engines.prompts import PromptEncoder
 from kaito_runtime.serving.engines.rows import Job
-from kaito_runtime.serving.engines.slots.forward import NotPlainError, SlotModel, no_adapters
+from kaito_runtime.serving.engines.slots.forward import (
+    NO_ADAPTERS,
+    NotPlainError,
+    SlotModel,
+    no_adapters,
+)
+from kaito_runtime.serving.engines.slots.named_adapters import NamedAdapters
 from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
 from kaito_runtime.serving.engines.slots.search import Search, Searches
 from kaito_runtime.serving.engines.structure import Structures
-from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,6 @@ class TransformersEngine:
         limits = limits or EngineLimits()
         self._name = name
         self._tokenizer = tokenizer
-        self._adapters = adapters
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self._vocabulary = int(config.vocab_size)
@@ -102,7 +104,8 @@ class TransformersEngine:
         self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
         self._intake = Intake(limits.waiting)
         self.ended = self._intake.ended
-        self._leaving: set[str] = set()
+        self._adapters = NamedAdapters(adapters, name, self._intake, self._compute_one_token)
+        self._adapters.prove()
         self._step_began: float | None = None
         self._load = EngineLoad()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -111,7 +114,7 @@ class TransformersEngine:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         """Yield what is generated; see ChatEngine."""
         request.sampling.check()
-        job = Job(request, DeltaStream(), weights=self._weights(request.adapter))
+        job = Job(request, DeltaStream(), weights=self._adapters.weights(request.adapter))
         self._intake.enter(job)
         try:
             await job.stream.loop.run_in_executor(self._encoders, self._prepare, job)
@@ -134,33 +137,21 @@ class TransformersEngine:
 
     def chat_template(self, adapter: str | None) -> str:
         """The chat template for an adapter; see ChatEngine."""
-        return self._rendering(adapter).chat_template or str(self._tokenizer.chat_template or "")
+        return self._adapters.rendering(adapter).chat_template or str(
+            self._tokenizer.chat_template or ""
+        )
 
     def adapters(self) -> Sequence[AdapterInfo]:
         """The adapters that a request can name."""
-        loaded = self._adapters.loaded if self._adapters else {}
-        return [_info(loaded[name]) for name in sorted(loaded) if name not in self._leaving]
+        return self._adapters.infos()
 
     def load_adapter(self, name: str, folder: Path, strength: float) -> AdapterInfo:
         """Add an adapter; see ChatEngine."""
-        adapters = self._adapters
-        if adapters is None:
-            raise RequestRefusedError("is not possible with this engine", "adapter")
-        if name in (*adapters.names, self._name):
-            raise RequestRefusedError(f'"{name}" is loaded already; unload it first', "adapter")
-        return _info(self._intake.call(lambda: adapters.add(name, folder, strength)))
+        return self._adapters.load(name, folder, strength)
 
     def unload_adapter(self, name: str) -> None:
         """Remove an adapter; see ChatEngine."""
-        adapters = self._adapters
-        if adapters is None or name not in {each.name for each in self.adapters()}:
-            raise AdapterNotFoundError(f'"{name}" not found', "adapter")
-        self._leaving.add(name)
-        try:
-            self._intake.wait_until_unused(name)
-            self._intake.call(lambda: adapters.remove(name))
-        finally:
-            self._leaving.discard(name)
+        self._adapters.unload(name)
 
     def load(self) -> EngineLoad:
         """How busy it is."""
@@ -191,32 +182,11 @@ class TransformersEngine:
             return None
         return slots
 
-    def _weights(self, adapter: str | None) -> Mapping[str, float]:
-        infos = self.adapters()
-        if adapter is None:
-            return {each.name: each.strength for each in infos}
-        if adapter in (BASE, self._name):
-            return {}
-        for each in infos:
-            if each.name == adapter:
-                return {adapter: each.strength}
-        names = ", ".join(f'"{each.name}"' for each in infos) or "none"
-        raise AdapterNotFoundError(f'"{adapter[:80]}" not found; there are: {names}', "adapter")
-
-    def _rendering(self, adapter: str | None) -> Rendering:
-        adapters = self._adapters
-        if adapters is None or adapter in (BASE, self._name):
-            return Rendering()
-        loaded = dict(adapters.loaded)
-        return common_rendering(
-            each.rendering for name, each in loaded.items() if adapter in (None, name)
-        )
-
     def _prepare(self, job: Job) -> None:
         """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
         if job.is_aborted:
             return
-        request, rendering = job.request, self._rendering(job.request.adapter)
+        request, rendering = job.request, self._adapters.rendering(job.request.adapter)
         job.ids = self._encoder.encode(
             request,
             is_message=rendering.form is Form.CHAT,
@@ -279,28 +249,19 @@ class TransformersEngine:
             self._load = self._scheduler.load()
         self._step_began = None
 
+    def _compute_one_token(self, weights: Mapping[str, float] = NO_ADAPTERS) -> None:
+        if self._slots is not None:
+            self._slots.compute_one_token(weights)
+        else:
+            self._search.prove(weights)
+
     def _prove(self) -> None:
         """Compute one token; raises DeviceLost where that fails."""
         try:
             with memory.device_faults("generating one token"):
-                if self._slots is not None:
-                    self._slots.compute_one_token()
-                else:
-                    self._search.prove()
+                self._compute_one_token()
         except Failure:
             raise
         except Exception as error:
             log.error("The engine failed its proof", exc_info=error)
             raise termination.device_lost(device.message(error)) from None
-
-
-def _info(adapter: LoadedAdapter) -> AdapterInfo:
-    details = {
-        "rank": adapter.rank,
-        "kinds": list(adapter.kinds),
-        "layers": adapter.layers,
-        "bytes": adapter.bytes,
-        "is_zero": adapter.is_zero,
-        "rendering": str(adapter.rendering.form),
-    }
-    return AdapterInfo(adapter.name, adapter.strength, details)

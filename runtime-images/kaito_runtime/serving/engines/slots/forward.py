@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 
 from kaito_runtime.serving.engines.slots.cache import SlotPool, Step
 
+NO_ADAPTERS: Mapping[str, float] = MappingProxyType({})
 WIDTH_STEP = 32
 """Positions are read in multiples of it: allocators and libraries keep what they know of a shape."""
 _PLAIN = {"full_attention", "sliding_attention"}
@@ -124,9 +126,12 @@ class SlotModel:
                 if not difference <= _PROOF_TOLERANCE * max(1.0, float(theirs.abs().max())):
                     raise NotPlainError(f"its scores differ by {difference:.2g} in slots")
 
-    def compute_one_token(self, pool: SlotPool | None = None) -> None:
+    def compute_one_token(
+        self, weights: Mapping[str, float] = NO_ADAPTERS, pool: SlotPool | None = None
+    ) -> None:
         """Compute something, in an empty pool; raises what the device raises."""
-        self.scores(pool or SlotPool(self.layers), [[0]], [0], [0], [{}]).float().sum().item()
+        scores = self.scores(pool or SlotPool(self.layers), [[0]], [0], [0], [weights])
+        scores.float().sum().item()
 
     def _masks(self, positions: torch.Tensor, width: int) -> Any:
         places = torch.arange(width, device=self.device)

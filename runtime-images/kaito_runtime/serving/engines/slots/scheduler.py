@@ -63,7 +63,7 @@ class Scheduler:
         self._prove = prove
         self._rows_limit = rows_limit
         self._prefill_tokens = PREFILL_TOKENS.get(model.device.type, PREFILL_TOKENS["cuda"])
-        model.compute_one_token(self._slots.pool)  # after it, the size of a position is known
+        model.compute_one_token(pool=self._slots.pool)  # after it, the size of a position is known
         self._waiting: deque[Row] = deque()
         self._sampler: Sampler | None = None
         self._preemptions = 0

@@ -8,7 +8,7 @@ a sequence that is long enough to change the position encoding of its whole batc
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from kaito_runtime.serving.engine import (
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.rows import Choice, Job, Row
 from kaito_runtime.serving.engines.slots.drawing import LARGEST_SCORE
-from kaito_runtime.serving.engines.slots.forward import AdapterRows
+from kaito_runtime.serving.engines.slots.forward import NO_ADAPTERS, AdapterRows
 from kaito_runtime.serving.engines.slots.penalties import Penalties
 from kaito_runtime.serving.sampling import SEQUENCES_LIMIT, RequestRefusedError, Sampling
 
@@ -73,9 +73,9 @@ class Search:
         if sampling.presence_penalty or sampling.frequency_penalty:
             raise RequestRefusedError("is not possible together with beams", "presence_penalty")
 
-    def prove(self) -> None:
-        """Generate one token; raises what the model raises."""
-        with torch.inference_mode():
+    def prove(self, weights: Mapping[str, float] = NO_ADAPTERS) -> None:
+        """Generate one token with these adapters; raises what the model raises."""
+        with torch.inference_mode(), self._adapter_rows([weights]):
             ids = torch.zeros((1, 1), dtype=torch.long, device=self._model.device)
             self._model.generate(
                 input_ids=ids,
