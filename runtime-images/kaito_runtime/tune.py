@@ -97,6 +97,7 @@ def tune(
     tokenized = [encoder.tokenize(example) for example in examples]
     base_model = load.load_base(weights, placement, config.quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(base_model)
+    provenance = adapters.provenance_of(weights, tokenizer)
     with load.device_faults("adding the adapter"):
         tuned = adapters.add_adapter(
             base_model, config.lora, checkpointing=config.training.gradient_checkpointing
@@ -112,7 +113,7 @@ def tune(
         rendering = rendering_of(
             conversations, len(examples) - conversations, tokenizer.get_chat_template()
         )
-        adapters.save_adapter(tuned, in_root(flags.output), flags.weights, rendering)
+        adapters.save_adapter(tuned, in_root(flags.output), flags.weights, rendering, provenance)
     report: dict[str, Any] = {
         "steps": result.steps,
         "epochs": result.epochs,

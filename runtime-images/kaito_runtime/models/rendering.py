@@ -7,7 +7,7 @@ torch and no tokenizer in here.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -68,29 +68,45 @@ def common_rendering(each: Iterable[Rendering]) -> Rendering:
     return distinct.pop() if len(distinct) == 1 else Rendering()
 
 
-def write_rendering(rendering: Rendering, folder: Path) -> None:
-    """Write the record into an adapter's folder."""
+def write_rendering(
+    rendering: Rendering, folder: Path, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write the record into an adapter's folder, with what else is to be known of its training."""
     content = {
         "rendering": str(rendering.form),
         "chat_template": rendering.chat_template,
         "chat_template_digest": rendering.template_digest,
+        **(more or {}),
     }
     text = json.dumps({key: value for key, value in content.items() if value}, indent=2)
     (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of an adapter's folder; None where there is none.
+
+    Raises ValueError for one that is not a JSON object.
+    """
+    try:
+        content = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{RECORD_FILE} is not readable ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f'{RECORD_FILE} must have "rendering": "chat" or "text"')
+    return content
+
+
 def read_rendering(folder: Path) -> Rendering:
-    """Return the record of an adapter's folder; an adapter without one was tuned on text.
+    """Return how the rows of an adapter were rendered; without a record it was tuned on text.
 
     Raises ValueError, with what is wrong, for a record that contradicts itself.
     """
-    try:
-        content: Any = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = read_record(folder)
+    if content is None:
         return Rendering()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{RECORD_FILE} is not readable ({error})") from None
-    form = content.get("rendering") if isinstance(content, dict) else None
+    form = content.get("rendering")
     if form not in tuple(Form):
         raise ValueError(f'{RECORD_FILE} must have "rendering": "chat" or "text"')
     template = content.get("chat_template", "")

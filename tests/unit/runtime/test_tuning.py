@@ -95,6 +95,25 @@ def test_qlora_trains_beside_four_bit_modules(run: Tune) -> None:
     assert report["lastLoss"] < report["firstLoss"]
 
 
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_what_was_tuned_is_proven_where_it_is_served(
+    run: Tune, weights: Path, tmp_path: Path, tokenizer: Any, quantization: str
+) -> None:
+    from kaito_contract.sections import QuantizationConfig
+    from kaito_runtime.models import adapters, load
+
+    run(steps=3, quantization=NF4 if quantization == "nf4" else "")
+    placement = load.choose_placement("float32")
+    quantized = QuantizationConfig(load_in_4bit=quantization == "nf4", bnb_4bit_quant_type="nf4")
+    base = load.load_base(weights, placement, quantized)
+    verifier = adapters.Verifier(
+        adapters.StackedAdapters(base), adapters.provenance_of(weights, tokenizer), tokenizer
+    )
+    _, found = verifier.add("tuned", tmp_path / "out")
+    assert (str(found.base), str(found.tokenizer), str(found.template)) == ("matches",) * 3
+    assert found.largest_difference > 0
+
+
 def test_the_same_seed_gives_the_same_adapter(run: Tune, tmp_path: Path) -> None:
     run(steps=3, output="one")
     run(steps=3, output="two")

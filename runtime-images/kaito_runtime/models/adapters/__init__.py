@@ -2,6 +2,7 @@
 
 from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from kaito_runtime.models.adapters.mounted import mounted_adapters
+from kaito_runtime.models.adapters.provenance import Provenance, provenance_of
 from kaito_runtime.models.adapters.stacked import LoadedAdapter, StackedAdapters
 from kaito_runtime.models.adapters.training import (
     add_adapter,
@@ -9,15 +10,20 @@ from kaito_runtime.models.adapters.training import (
     save_adapter,
     trainable_parameters,
 )
+from kaito_runtime.models.adapters.verify import Verification, Verifier
 
 __all__ = [
     "CONFIG_FILE",
     "WEIGHTS_FILE",
     "LoadedAdapter",
+    "Provenance",
     "StackedAdapters",
+    "Verification",
+    "Verifier",
     "add_adapter",
     "linear_layers",
     "mounted_adapters",
+    "provenance_of",
     "save_adapter",
     "trainable_parameters",
 ]

@@ -104,6 +104,11 @@ def is_quantised(module: Any) -> bool:
     return type(module.weight).__name__ in ("Params4bit", "Int8Params")
 
 
+def is_in_8_bits(module: Any) -> bool:
+    """Whether bitsandbytes holds the module's weight in 8 bits (LLM.int8)."""
+    return type(getattr(module, "weight", None)).__name__ == "Int8Params"
+
+
 def weight_of(module: Any) -> Tensor:
     """Return a module's weight as a file holds it, float32, without the quantisation."""
     weight: Any = module.weight

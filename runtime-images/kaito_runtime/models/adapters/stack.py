@@ -242,6 +242,16 @@ class EmbeddingStack(Stack):
     def _narrowed(self, part: slice) -> tuple[Tensor, Tensor]:
         return self._down[:, part], self._up[part]
 
+    def changed_rows(self, name: str, count: int) -> list[int]:
+        """Return up to so many rows that an adapter changes, those that it changes most."""
+        sizes = torch.zeros(self.module.num_embeddings, device=self._device)
+        if name in self._ranks:
+            sizes += self._down[:, self._part([name])].abs().sum(1)
+        if name in self._wholes:
+            sizes += self._wholes[name].abs().sum(1)
+        rows: list[int] = sizes.argsort(descending=True)[:count].tolist()
+        return [row for row in rows if sizes[row] > 0]
+
     def _by_row(self, inputs: Tensor, rows: int) -> Tensor:
         return inputs.reshape(rows, -1).to(self._device)
 

@@ -15,7 +15,7 @@ from kaito_runtime.models.adapters.batch import Batch, Terms
 from kaito_runtime.models.adapters.changes import Change, changes_of
 from kaito_runtime.models.adapters.reading import SavedAdapter, read_adapter
 from kaito_runtime.models.adapters.refusals import refusal
-from kaito_runtime.models.adapters.stack import Stack, stack_of
+from kaito_runtime.models.adapters.stack import EmbeddingStack, Stack, stack_of
 from kaito_runtime.models.rendering import Rendering, read_rendering
 
 Weights = Sequence[Mapping[str, float]]
@@ -58,7 +58,7 @@ class StackedAdapters:
     """
 
     def __init__(self, model: Any):
-        self._model = model
+        self.model = model
         self._modules = dict(model.named_modules())
         self._stacks: dict[str, Stack] = {}
         self._loaded: dict[str, LoadedAdapter] = {}
@@ -90,7 +90,7 @@ class StackedAdapters:
         except ValueError as error:
             raise refusal(name, str(error)) from None
         saved = read_adapter(name, folder)
-        changes = changes_of(self._model, saved)
+        changes = changes_of(self.model, saved)
         before = self._bytes()
         self._prepared.clear()
         try:
@@ -137,6 +137,12 @@ class StackedAdapters:
         """Return the names of the modules that an adapter changes."""
         return [module for module, stack in self._stacks.items() if stack.has(name)]
 
+    def changed_tokens(self, name: str, count: int) -> list[int]:
+        """Return up to so many tokens whose embeddings an adapter changes, those that it changes most."""
+        embeddings = self.model.get_input_embeddings()
+        stack = next((each for each in self._stacks.values() if each.module is embeddings), None)
+        return stack.changed_rows(name, count) if isinstance(stack, EmbeddingStack) else []
+
     def _use(self, terms: _TermsByModule) -> None:
         for name in self._terms.keys() - terms.keys():
             self._stacks[name].terms = None
@@ -165,7 +171,7 @@ class StackedAdapters:
             kind = kind_of(module)
             if kind is None:
                 raise TypeError(f"{name} is no module whose change is built here")
-            self._stacks[name] = stack_of(module, kind, self._model.dtype)
+            self._stacks[name] = stack_of(module, kind, self.model.dtype)
         return self._stacks[name]
 
     def _drop(self, name: str) -> None:

@@ -9,6 +9,7 @@ from kaito_contract.reasons import Reason
 from kaito_contract.sections import LoraConfig
 from kaito_runtime.models.adapters import initial
 from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from kaito_runtime.models.adapters.provenance import Provenance
 from kaito_runtime.models.rendering import RECORD_FILE, Rendering, write_rendering
 from kaito_runtime.pod.own_files import complete_or_nothing
 from kaito_runtime.pod.termination import Failure
@@ -49,8 +50,14 @@ def linear_layers(model: Any) -> list[str]:
     )
 
 
-def save_adapter(model: Any, folder: Path, base: str, rendering: Rendering) -> None:
-    """Write the adapter's two files and the record of how its rows were rendered.
+def save_adapter(
+    model: Any,
+    folder: Path,
+    base: str,
+    rendering: Rendering,
+    provenance: Provenance | None = None,
+) -> None:
+    """Write the adapter's two files, and the record of how its rows were rendered and on what base.
 
     They appear whole, the weights last, and say what is to be added to the base as its own files have
     it: no initialisation is repeated where the adapter is loaded. `base` is the path of the contract:
@@ -68,7 +75,7 @@ def save_adapter(model: Any, folder: Path, base: str, rendering: Rendering) -> N
             if isinstance(content.get(key), list):  # peft keeps sets: their order is chance
                 content[key].sort()
         path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-        write_rendering(rendering, unfinished)
+        write_rendering(rendering, unfinished, provenance.record() if provenance else None)
         for path in list(unfinished.iterdir()):
             if path.name in (RECORD_FILE, CONFIG_FILE, WEIGHTS_FILE):
                 path.chmod(0o644)
