@@ -11,7 +11,7 @@ VLLM := .venv-vllm
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup setup-vllm demo demo-words test test-vllm e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving lint fmt docs screenshot requirements wheels clean
+.PHONY: help setup setup-vllm demo demo-words test test-vllm e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving bench-adapters lint fmt docs screenshot requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-delay: setup ## Measure how much Workspaces that never come up delay a hea
 
 bench-serving: setup ## Measure the model server beside its peers at 32 clients, same model and run (about 15 minutes)
 	$(BIN)/python -m bench.serving
+
+bench-adapters: setup ## Measure decode steps with four adapters mixed in a batch against the base (DTYPE=float32)
+	$(BIN)/python -m bench.adapters $(if $(DTYPE),--dtype $(DTYPE))
 
 lint: setup ## Check format, style, types, the arrows between packages, shell, Dockerfiles and YAML
 	$(BIN)/ruff format --check .
