@@ -237,14 +237,14 @@ def test_another_strength_is_in_the_second_matrices_of_a_copy(
 
 
 KINDS: list[tuple[Mapping[str, Any], str]] = [
-    ({"use_dora": True}, "DoRA"),
-    ({"bias": "lora_only"}, "biases"),
+    ({"use_dora": True}, "DoRA, whose magnitudes vLLM does not apply"),
+    ({"bias": "lora_only"}, "the base's biases, which vLLM does not apply"),
     ({"lora_bias": True}, "matrices have biases"),
     ({"modules_to_save": ["embed_tokens"]}, "modules_to_save"),
     ({"trainable_token_indices": [3]}, "single tokens"),
-    ({"init_lora_weights": "pissa"}, '"pissa", which changed the base'),
+    ({"init_lora_weights": "pissa"}, "taking a part out of the base"),
     ({"target_modules": ["embed_tokens"]}, "the embedding or the head"),
-    ({"layer_replication": [[0, 1], [0, 2]]}, "repeats layers"),
+    ({"layer_replication": [[0, 1], [0, 2]]}, "it repeats layers"),
 ]
 
 
@@ -286,11 +286,11 @@ DAMAGES = {
     "no config": "adapter_config.json",
     "other kind": "LORA",
     "cut": "damaged",
-    "missing tensor": "lacks 1 tensors",
-    "extra tensor": "would not apply",
+    "missing tensor": "lacks lora_A.weight",
+    "extra tensor": "fit no layer",
     "nan": "not finite",
-    "other shape": "has the shape [3, 3]",
-    "saved embedding": "would not apply",
+    "other shape": "is [3, 3]",
+    "saved embedding": 'the whole "model.embed_tokens"',
 }
 
 

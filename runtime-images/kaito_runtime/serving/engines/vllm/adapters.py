@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaito_runtime.models.adapters.refusals import refusal
 from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.serving.engine import AdapterInfo, AdapterNotFoundError, EngineEndedError
-from kaito_runtime.serving.engines.vllm.adapter_files import AdapterReader, VllmAdapter, unusable
+from kaito_runtime.serving.engines.vllm.adapter_files import AdapterReader, VllmAdapter
 from kaito_runtime.serving.engines.vllm.errors import EngineDiedError, VllmRefusedError
 from kaito_runtime.serving.engines.vllm.library import Library, VllmSettings, lora_rank
 from kaito_runtime.serving.engines.vllm.loop_thread import LoopThread
@@ -71,7 +72,7 @@ class LoadedAdapters:
                 )
             adapter = self._reader.read(name, folder, strength)
             if adapter.rank > self._largest_rank:
-                raise unusable(
+                raise refusal(
                     name,
                     f"its rank is {adapter.rank}, and the server was started for at most "
                     f"{self._largest_rank}; start it with --max-lora-rank {adapter.rank}",
@@ -81,7 +82,7 @@ class LoadedAdapters:
                 self._thread.run(self._library.add(lora))
                 self._thread.run(self._library.prove(lora))
             except VllmRefusedError as error:
-                raise unusable(name, f"vLLM refuses it ({error})") from None
+                raise refusal(name, f"vLLM refuses it ({error})") from None
             except EngineDiedError:
                 raise EngineEndedError from None
             self._loaded[name] = _Loaded(adapter, lora)
