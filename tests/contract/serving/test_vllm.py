@@ -20,6 +20,8 @@ from kaito_runtime.serving.engine import BASE, AdapterNotFoundError, Prompt
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 from tests.contract.serving.conftest import KINDS, Served
+from tests.harness.engine_client import Answer
+from tests.harness.http_server import eventually
 from tests.harness.lone_generate import LoneGenerate
 from tests.harness.server_process import server_process
 from tests.harness.tiny_adapter import make_tiny_adapter
@@ -80,7 +82,9 @@ def test_another_adapter_of_the_same_name_and_folder_is_another(
 
 
 def test_an_adapter_is_unloaded_after_the_request_that_uses_it(vllm: Served, loaded: Path) -> None:
-    running = vllm.client.submit(adapter="mine", max_tokens=100, ignore_eos=True)
+    answer = Answer()
+    running = vllm.client.submit(adapter="mine", max_tokens=200, ignore_eos=True, answer=answer)
+    eventually(lambda: bool(answer.deltas))
     vllm.engine.unload_adapter("mine")
     assert running.result(SECONDS).finish == "length"
 

@@ -99,6 +99,7 @@ class VllmEngine:
         self._intake.enter(job)
         answering = None
         try:
+            self._weights(request.adapter)  # one that is unloaded since was not seen to be in use
             await job.stream.loop.run_in_executor(self._encoders, self._prepare, job)
             answering = self._thread.submit(self._answer(job))
             async for delta in job.stream:
