@@ -27,7 +27,12 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
     import torch
 
     from kaito_runtime.models import load
-    from kaito_runtime.models.adapters import StackedAdapters, mounted_adapters
+    from kaito_runtime.models.adapters import (
+        StackedAdapters,
+        Verifier,
+        mounted_adapters,
+        provenance_of,
+    )
     from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     load.quiet()
@@ -39,16 +44,18 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
         tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
         network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
     quantized = load.quantized_modules(network)
-    adapters = StackedAdapters(network)
+    served = provenance_of(weights, tokenizer)
+    adapters = Verifier(StackedAdapters(network), served, tokenizer)
     mounted = mounted_adapters(in_root(flags.adapters))
     with start.phase("adapters"):
         for name, (folder, strength) in mounted.items():
             with load.device_faults(f'loading the adapter "{name}"'):
-                adapters.add(name, folder, strength)
+                _, verification = adapters.add(name, folder, strength)
+            log.info('Verified the adapter "%s": %s', name, verification)
     log.info(
         "Loaded the model, quantisation %s, %d quantised layers, adapters: %s",
         *(quantization.name, quantized),
-        ", ".join(f"{name} ({each.strength:g})" for name, each in adapters.loaded.items())
+        ", ".join(f"{name} ({each.strength:g})" for name, each in adapters.adapters.loaded.items())
         or "none",
     )
     with start.phase("first_token"), load.device_faults("generating one token"):

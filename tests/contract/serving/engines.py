@@ -32,17 +32,17 @@ def make_echo(weights: Path, adapters: Adapters) -> ChatEngine:
 def make_transformers(weights: Path, adapters: Adapters) -> ChatEngine:
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
-    from kaito_runtime.models.adapters import StackedAdapters
+    from kaito_runtime.models.adapters import StackedAdapters, Verifier, provenance_of
     from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
 
     load.quiet()
     model = load.load_base(weights, load.choose_placement("float32"), QuantizationConfig())
-    stacked = StackedAdapters(model)
-    for name, folder in adapters.items():
-        stacked.add(name, folder)
-    limits = EngineLimits(waiting=WAITING, rows=ROWS)
     tokenizer = load.load_tokenizer(weights)
-    return TransformersEngine(model, tokenizer, adapters=stacked, limits=limits)
+    verifier = Verifier(StackedAdapters(model), provenance_of(weights, tokenizer), tokenizer)
+    for name, folder in adapters.items():
+        verifier.add(name, folder)
+    limits = EngineLimits(waiting=WAITING, rows=ROWS)
+    return TransformersEngine(model, tokenizer, adapters=verifier, limits=limits)
 
 
 def make_vllm(weights: Path, adapters: Adapters) -> ChatEngine:

@@ -60,14 +60,14 @@ def folders(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
 def client(weights: Path, folders: Mapping[str, Path]) -> Iterator[EngineClient]:
     from transformers import AutoTokenizer
 
-    from kaito_runtime.models.adapters import StackedAdapters
+    from kaito_runtime.models.adapters import StackedAdapters, Verifier, provenance_of
     from kaito_runtime.serving.engines.slots.engine import TransformersEngine
 
     model = base(weights)
-    adapters = StackedAdapters(model)
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    adapters = Verifier(StackedAdapters(model), provenance_of(weights, tokenizer), tokenizer)
     for name, folder in folders.items():
         adapters.add(name, folder, 1.0)
-    tokenizer = AutoTokenizer.from_pretrained(weights)
     client = EngineClient(TransformersEngine(model, tokenizer, adapters=adapters))
     yield client
     client.close()

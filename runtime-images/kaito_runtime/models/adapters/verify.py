@@ -10,7 +10,7 @@ what it says itself. An update that is not zero and yet changes no answer was lo
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ class Verifier:
     served: Provenance
     """Of the base that is loaded."""
     tokenizer: Any
+    verifications: dict[str, Verification] = field(default_factory=dict)
+    """Of the adapters that are loaded, by name."""
 
     def add(
         self, name: str, folder: Path, strength: float = 1.0
@@ -90,7 +92,7 @@ class Verifier:
         except BaseException:
             self.adapters.remove(name)
             raise
-        return loaded, Verification(
+        verification = self.verifications[name] = Verification(
             adapter=name,
             base=base,
             tokenizer=of_tokenizer,
@@ -98,6 +100,12 @@ class Verifier:
             largest_difference=difference,
             changes_nothing=loaded.is_zero,
         )
+        return loaded, verification
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter; KeyError where none has that name."""
+        self.adapters.remove(name)
+        self.verifications.pop(name, None)
 
 
 def _compare(name: str, folder: Path, served: Provenance) -> tuple[Match, Match]:

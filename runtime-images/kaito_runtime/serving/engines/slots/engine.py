@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kaito_runtime.models import load as memory
-from kaito_runtime.models.adapters import StackedAdapters
+from kaito_runtime.models.adapters import Verifier
 from kaito_runtime.models.rendering import Form
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
@@ -73,7 +73,7 @@ class TransformersEngine:
         tokenizer: Any,
         *,
         name: str = "base",
-        adapters: StackedAdapters | None = None,
+        adapters: Verifier | None = None,
         limits: EngineLimits | None = None,
     ):
         """Take a model in evaluation mode; raises what it raises for its first tokens."""
@@ -86,7 +86,7 @@ class TransformersEngine:
         self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
         self._defaults = model_defaults(model.generation_config)
         self._structures = Structures(tokenizer, self._vocabulary, self._defaults.ends)
-        rows = adapters.rows if adapters else no_adapters
+        rows = adapters.adapters.rows if adapters else no_adapters
         self._search = Search(model, tokenizer, rows, self._vocabulary)
         self._searches = Searches(self._search, tokenizer, self._prove)
         self._slots = self._slot_model(model, rows)

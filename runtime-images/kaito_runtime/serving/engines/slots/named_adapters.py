@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kaito_runtime.models import load as memory
-from kaito_runtime.models.adapters import LoadedAdapter, StackedAdapters
+from kaito_runtime.models.adapters import LoadedAdapter, Verification, Verifier
 from kaito_runtime.models.rendering import Rendering, common_rendering
 from kaito_runtime.serving.engine import BASE, AdapterInfo, AdapterNotFoundError
 from kaito_runtime.serving.engines.intake import Intake
@@ -17,9 +17,9 @@ Prove = Callable[[Mapping[str, float]], None]
 class NamedAdapters:
     """What requests can name; loaded and unloaded on the engine's thread, between two steps."""
 
-    def __init__(self, stacked: StackedAdapters | None, base: str, intake: Intake, prove: Prove):
+    def __init__(self, verifier: Verifier | None, base: str, intake: Intake, prove: Prove):
         """`base` is the name of the model without an adapter."""
-        self._stacked = stacked
+        self._verifier = verifier
         self._base = base
         self._intake = intake
         self._prove = prove
@@ -27,13 +27,18 @@ class NamedAdapters:
 
     def prove(self) -> None:
         """Compute a token with each; raises what the model raises."""
-        for name in self._stacked.names if self._stacked else ():
+        for name in self._loaded():
             self._prove({name: 1.0})
 
     def infos(self) -> Sequence[AdapterInfo]:
         """Return what requests can name, in the order of the names."""
         loaded = self._loaded()
-        return [_info(loaded[name]) for name in sorted(loaded) if name not in self._leaving]
+        proven = dict(self._verifier.verifications) if self._verifier else {}
+        return [
+            _info(loaded[name], proven.get(name))
+            for name in sorted(loaded)
+            if name not in self._leaving
+        ]
 
     def weights(self, adapter: str | None) -> Mapping[str, float]:
         """Return the adapters of a request with their strengths; None asks for all together.
@@ -60,41 +65,42 @@ class NamedAdapters:
 
     def load(self, name: str, folder: Path, strength: float) -> AdapterInfo:
         """Add one, of which a token has been computed; see ChatEngine."""
-        stacked = self._stacked
-        if stacked is None:
+        verifier = self._verifier
+        if verifier is None:
             raise RequestRefusedError("is not possible with this engine", "adapter")
-        if name in (*stacked.names, self._base):
+        if name in (*self._loaded(), self._base):
             raise RequestRefusedError(f'"{name}" is loaded already; unload it first', "adapter")
 
-        def add() -> LoadedAdapter:
+        def add() -> AdapterInfo:
             with memory.device_faults(f'loading the adapter "{name}"'):
-                loaded = stacked.add(name, folder, strength)
+                loaded, verification = verifier.add(name, folder, strength)
                 try:
                     self._prove({name: 1.0})
                 except BaseException:
-                    stacked.remove(name)
+                    verifier.remove(name)
                     raise
-            return loaded
+            return _info(loaded, verification)
 
-        return _info(self._intake.call(add))
+        added: AdapterInfo = self._intake.call(add)
+        return added
 
     def unload(self, name: str) -> None:
         """Remove one, after the requests that use it; see ChatEngine."""
-        stacked = self._stacked
-        if stacked is None or name not in {each.name for each in self.infos()}:
+        verifier = self._verifier
+        if verifier is None or name not in {each.name for each in self.infos()}:
             raise AdapterNotFoundError(f'"{name}" not found', "adapter")
         self._leaving.add(name)
         try:
             self._intake.wait_until_unused(name)
-            self._intake.call(lambda: stacked.remove(name))
+            self._intake.call(lambda: verifier.remove(name))
         finally:
             self._leaving.discard(name)
 
     def _loaded(self) -> Mapping[str, LoadedAdapter]:
-        return dict(self._stacked.loaded) if self._stacked else {}
+        return dict(self._verifier.adapters.loaded) if self._verifier else {}
 
 
-def _info(adapter: LoadedAdapter) -> AdapterInfo:
+def _info(adapter: LoadedAdapter, verification: Verification | None) -> AdapterInfo:
     details = {
         "rank": adapter.rank,
         "kinds": list(adapter.kinds),
@@ -102,5 +108,6 @@ def _info(adapter: LoadedAdapter) -> AdapterInfo:
         "bytes": adapter.bytes,
         "is_zero": adapter.is_zero,
         "rendering": str(adapter.rendering.form),
+        "verified": verification.fields() if verification else None,
     }
     return AdapterInfo(adapter.name, adapter.strength, details)
