@@ -262,6 +262,7 @@ def test_an_answer_of_a_schema_is_valid_however_unlikely(client: EngineClient) -
         assert answer.finish == "stop"
         for index in range(2):
             jsonschema.validate(json.loads(answer.of(index)), SCHEMA)
+            assert " " * 17 not in answer.of(index)
     assert not free.result(SECONDS).text.startswith("{")
 
 

@@ -11,6 +11,8 @@ from kaito_runtime.serving.sampling import JsonStructure, RequestRefusedError
 
 SCHEMA_LIMIT_CHARACTERS = 64 << 10
 _ANY_OBJECT = {"type": "object"}
+_SPACES = {"whitespace_pattern": r"[ \n]{0,16}"}
+"""Enough to indent; without a bound a model can fill its answer with nothing."""
 
 
 class Structure:
@@ -66,7 +68,7 @@ class Structures:
         from llguidance import LLMatcher
 
         try:
-            grammar = LLMatcher.grammar_from_json_schema(text)
+            grammar = LLMatcher.grammar_from_json_schema(text, defaults=_SPACES)
             matcher = LLMatcher(self._library_tokenizer(), grammar, log_level=0)
             problem = matcher.get_error()
         except ValueError as error:
