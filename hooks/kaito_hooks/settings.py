@@ -17,6 +17,8 @@ from kaito_hooks.errors import InvalidSettings
 
 DEFAULT_PRESET_REGISTRY = "mcr.microsoft.com/aks/kaito"
 DEFAULT_COMPUTE_CAPABILITIES = "5.0 6.0 7.0 7.5 8.0 8.6 9.0"
+DEFAULT_VLLM_COMPUTE_CAPABILITIES = "7.5 8.0 8.6 9.0 10.0 12.0"
+RUNTIMES = ("transformers", "vllm")
 
 
 def environ() -> Mapping[str, str]:
@@ -36,6 +38,11 @@ class WorkspaceSettings:
     inference_image: str
     compute_capabilities: tuple[str, ...]
     """CUDA compute capabilities for which the runtime images hold code."""
+    vllm_image: str = ""
+    """Image of the model server with vLLM; empty: no Workspace is served by it."""
+    vllm_compute_capabilities: tuple[str, ...] = tuple(DEFAULT_VLLM_COMPUTE_CAPABILITIES.split())
+    runtime: str = RUNTIMES[0]
+    """What serves a Workspace that does not say it."""
     presets_file: Path | None = None
     """Replaces the presets that travel with the package."""
     idle_node_minutes: int = 30
@@ -49,6 +56,12 @@ class WorkspaceSettings:
         presets_file = optional(env, "KAITO_PRESETS_FILE")
         if presets_file and not Path(presets_file).is_file():
             raise InvalidSettings(f"KAITO_PRESETS_FILE must name a file, found '{presets_file}'")
+        vllm_image = optional(env, "KAITO_VLLM_IMAGE")
+        runtime = choice(env, "KAITO_DEFAULT_RUNTIME", RUNTIMES)
+        if runtime == "vllm" and not vllm_image:
+            raise InvalidSettings(
+                "KAITO_DEFAULT_RUNTIME is 'vllm', so KAITO_VLLM_IMAGE must be set"
+            )
         return cls(
             preset_registry=optional(env, "PRESET_REGISTRY_NAME", DEFAULT_PRESET_REGISTRY).rstrip(
                 "/"
@@ -56,7 +69,14 @@ class WorkspaceSettings:
             transfer_image=required(env, "KAITO_TRANSFER_IMAGE"),
             tuning_image=required(env, "KAITO_TUNING_IMAGE"),
             inference_image=required(env, "KAITO_INFERENCE_IMAGE"),
-            compute_capabilities=_compute_capabilities(env),
+            compute_capabilities=_compute_capabilities(
+                env, "KAITO_RUNTIME_COMPUTE_CAPABILITIES", DEFAULT_COMPUTE_CAPABILITIES
+            ),
+            vllm_image=vllm_image,
+            vllm_compute_capabilities=_compute_capabilities(
+                env, "KAITO_VLLM_COMPUTE_CAPABILITIES", DEFAULT_VLLM_COMPUTE_CAPABILITIES
+            ),
+            runtime=runtime,
             presets_file=Path(presets_file) if presets_file else None,
             idle_node_minutes=whole(env, "KAITO_IDLE_NODE_MINUTES", 30, range(0, 7 * 24 * 60 + 1)),
             hook_token=_token(env),
@@ -78,9 +98,8 @@ class MachineHookSettings:
         return cls(choice(env, "KAITO_NODE_PROVIDER", tuple(providers)), _token(env))
 
 
-def _compute_capabilities(env: Mapping[str, str]) -> tuple[str, ...]:
-    name = "KAITO_RUNTIME_COMPUTE_CAPABILITIES"
-    found = words(env, name) or DEFAULT_COMPUTE_CAPABILITIES.split()
+def _compute_capabilities(env: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    found = words(env, name) or default.split()
     for item in found:
         if not re.fullmatch(r"\d{1,2}\.\d", item):
             raise InvalidSettings(f"{name} must hold numbers such as '8.0', found '{item}'")

@@ -16,10 +16,10 @@ from kaito_hooks.workspace.children.check import check_job
 from kaito_hooks.workspace.children.inference import preset_deployment, tuned_deployment
 from kaito_hooks.workspace.children.tuning import Inputs, tuning_job
 from kaito_hooks.workspace.context import Context, Images
-from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed
 from kaito_hooks.workspace.request import RequestContext
+from kaito_hooks.workspace.runtime import served_by
 from kaito_laptop.core import quantities
 
 from tests.harness.builders import NOW, inference_workspace, tuning_workspace
@@ -27,7 +27,13 @@ from tests.harness.builders import NOW, inference_workspace, tuning_workspace
 PRESETS = load_presets()
 CAPABILITIES = ("3.7", "5.2", "6.0", "6.1", "7.0", "7.5", "8.0", "8.6", "9.0", "12.0")
 IMAGES = Images(
-    "mcr.example/kaito", "r.example/t:1", "r.example/u:1", "r.example/i:1", CAPABILITIES
+    "mcr.example/kaito",
+    "r.example/t:1",
+    "r.example/u:1",
+    "r.example/i:1",
+    CAPABILITIES,
+    "r.example/v:1",
+    CAPABILITIES,
 )
 NODES = Nodes((), ("gpu-0",), (), ())
 ADAPTER = Adapter("0f", "mlteam.azurecr.io/adapters/phi-3:0.0.1", "sha256:" + "4c" * 32, {})
@@ -35,12 +41,17 @@ UNLISTED = "Standard_NC16ads_A10_v4"
 """A size that presets.yaml does not list."""
 
 
-def fits(preset: Preset, size: str, method: str) -> RequestContext | None:
+def fits(
+    preset: Preset, size: str, method: str, runtime: str = "transformers"
+) -> RequestContext | None:
     choice: dict[str, Any] = {"name": preset.name, "accessMode": "public"}
     if preset.private:
         own = {"image": f"mlteam.azurecr.io/{preset.name}:1"}
         choice = {**choice, "accessMode": "private", "presetOptions": own}
-    changes = {"resource": {"instanceType": size}}
+    changes = {
+        "metadata": {"annotations": {"kaito.sh/runtime": runtime}},
+        "resource": {"instanceType": size},
+    }
     written = (
         tuning_workspace(**changes, tuning={"preset": choice, "method": method})
         if method
@@ -55,14 +66,17 @@ def fits(preset: Preset, size: str, method: str) -> RequestContext | None:
 def request_of(written: dict[str, Any]) -> RequestContext:
     """What a Workspace asks for; raise `InvalidObject`."""
     workspace = api.parse(written)
-    found = fit(workspace, PRESETS, CAPABILITIES)
     context = Context(PRESETS, IMAGES, NOW)
-    return RequestContext(Observed(written, {}, {}), context, workspace, found)
+    return RequestContext(
+        Observed(written, {}, {}), context, workspace, *served_by(workspace, context)
+    )
 
 
-def pod_specs(preset: Preset, size: str, method: str) -> dict[str, dict[str, Any]]:
+def pod_specs(
+    preset: Preset, size: str, method: str, runtime: str = "transformers"
+) -> dict[str, dict[str, Any]]:
     """Specs of the pods of the Workspace, by what they do; none where the model does not fit the size."""
-    request = fits(preset, size, method)
+    request = fits(preset, size, method, runtime)
     if request is None:
         return {}
     workspace = request.workspace

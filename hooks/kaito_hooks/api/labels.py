@@ -50,6 +50,8 @@ ENABLE_LOAD_BALANCER = "kaito.sh/enablelb"
 """Annotation of the user: Service of type LoadBalancer (Kaito's)."""
 BYPASS_RESOURCE_CHECKS = "kaito.sh/bypass-resource-checks"
 """Annotation of the user: don't compare the model's memory with the size (Kaito's)."""
+RUNTIME = "kaito.sh/runtime"
+"""Annotation of the user: what serves the model, `transformers` or `vllm` (Kaito's)."""
 
 LAST_APPLIED = "metacontroller.k8s.io/last-applied-configuration"
 """Annotation of Metacontroller: the child as it was last asked for."""

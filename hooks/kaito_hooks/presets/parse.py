@@ -17,6 +17,7 @@ from kaito_hooks.presets.types import (
     DEFAULT_PRICE_REGION,
     InstanceType,
     Memory,
+    Network,
     Preset,
     Presets,
     Weights,
@@ -110,6 +111,21 @@ def _preset(name: str, raw: Mapping[str, Any], terms: Mapping[str, Any]) -> Pres
         private=raw.get("access") == "private",
         distributed=raw.get("distributed", False),
         target_modules=tuple(raw.get("targetModules", ())),
+        network=_network(raw.get("network")),
+        vllm_adapters=raw.get("vllmAdapters", True),
+    )
+
+
+def _network(raw: Mapping[str, int] | None) -> Network | None:
+    if raw is None:
+        return None
+    return Network(
+        layers=raw["layers"],
+        heads=raw["heads"],
+        key_value_heads=raw["keyValueHeads"],
+        head_size=raw["headSize"],
+        context=raw["context"],
+        long_positions_from=raw.get("longPositionsFrom"),
     )
 
 

@@ -10,6 +10,20 @@ _MEMORY = {
     "properties": {"total": _QUANTITY, "perGPU": _QUANTITY},
 }
 _CAPABILITY = {"type": "string", "pattern": r"^[0-9]+\.[0-9]$"}
+_POSITIVE = {"type": "integer", "minimum": 1}
+_NETWORK = {
+    "type": "object",
+    "required": ["layers", "heads", "keyValueHeads", "headSize", "context"],
+    "additionalProperties": False,
+    "properties": {
+        "layers": _POSITIVE,
+        "heads": _POSITIVE,
+        "keyValueHeads": _POSITIVE,
+        "headSize": _POSITIVE,
+        "context": _POSITIVE,
+        "longPositionsFrom": _POSITIVE,
+    },
+}
 _PRESET = {
     "type": "object",
     "required": [
@@ -55,6 +69,8 @@ _PRESET = {
         "distributed": {"type": "boolean"},
         "worldSize": {"type": "integer", "minimum": 1},
         "targetModules": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "network": _NETWORK,
+        "vllmAdapters": {"type": "boolean"},
     },
 }
 _SIZE = {

@@ -34,6 +34,30 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """The shape of a model, as far as memory and GPUs depend on it."""
+
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    context: int
+    """Tokens that it was made for at most."""
+    long_positions_from: int | None
+    """Where the positions of the whole sequence are encoded differently once it is longer."""
+
+    def can_be_spread(self, gpus: int) -> bool:
+        """Whether each layer can be shared out over so many GPUs."""
+        each = self.key_value_heads
+        return self.heads % gpus == 0 and (each % gpus == 0 or gpus % each == 0)
+
+    def cache_bytes(self, gpus: int, bits: int) -> int:
+        """Keys and values of a token on each of so many GPUs."""
+        heads = max(1, self.key_value_heads // gpus)
+        return 2 * self.layers * heads * self.head_size * bits // 8
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """A model and what it needs."""
 
@@ -54,6 +78,10 @@ class Preset:
     private: bool
     distributed: bool
     target_modules: tuple[str, ...]
+    network: Network | None = None
+    """None where nobody else than the user's own image serves it."""
+    vllm_adapters: bool = True
+    """Whether vLLM serves adapters of it."""
 
     @property
     def weights_bytes(self) -> int:

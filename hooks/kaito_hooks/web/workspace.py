@@ -17,6 +17,7 @@ from kaito_hooks.presets import Presets, parse_presets
 from kaito_hooks.providers.table import CONVENTIONS
 from kaito_hooks.settings import WorkspaceSettings, environ
 from kaito_hooks.web import create_app
+from kaito_hooks.workspace.api import Runtime
 from kaito_hooks.workspace.context import Context, Images
 from kaito_hooks.workspace.customize import customize
 from kaito_hooks.workspace.finalize import finalize
@@ -39,13 +40,15 @@ def create_workspace_app(
         tuning=settings.tuning_image,
         inference=settings.inference_image,
         compute_capabilities=settings.compute_capabilities,
+        vllm=settings.vllm_image,
+        vllm_compute_capabilities=settings.vllm_compute_capabilities,
     )
     clock = now or (lambda: datetime.now(UTC))
     minutes = settings.idle_node_minutes
     idle_limit = timedelta(minutes=minutes) if minutes else None
 
     def context() -> Context:
-        return Context(presets, images, clock(), idle_limit, CONVENTIONS)
+        return Context(presets, images, clock(), idle_limit, CONVENTIONS, Runtime(settings.runtime))
 
     def on_sync(body: object) -> Manifest:
         return sync(Observed.from_request(parse_sync(body)), context()).to_json()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from kaito_contract.reasons import Reason
@@ -32,6 +33,13 @@ DEFAULT_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 
 _CAPACITY_TYPES = {"prefer": ("spot", "on-demand"), "require": ("spot",)}
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,4})?")
+
+
+class Runtime(StrEnum):
+    """What serves a model: the values of `kaito.sh/runtime`."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,8 @@ class Workspace:
     retry: str
     load_balancer: bool
     bypass_resource_checks: bool
+    runtime: Runtime | None
+    """None: what the operator serves by default."""
     created: str
     """metadata.creationTimestamp."""
 
@@ -139,8 +149,20 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         retry=annotations.get(labels.RETRY, ""),
         load_balancer=labels.is_truthy(annotations.get(labels.ENABLE_LOAD_BALANCER, "")),
         bypass_resource_checks=labels.is_truthy(annotations.get(labels.BYPASS_RESOURCE_CHECKS, "")),
+        runtime=_runtime(annotations.get(labels.RUNTIME, "")),
         created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
     )
+
+
+def _runtime(written: str) -> Runtime | None:
+    if not written:
+        return None
+    if written not in tuple(Runtime):
+        raise InvalidObject(
+            reasons.RUNTIME_NOT_SUPPORTED,
+            f"The annotation `{labels.RUNTIME}` must be 'transformers' or 'vllm', found '{written[:40]}'",
+        )
+    return Runtime(written)
 
 
 def config_maps(parent: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from kaito_hooks.api.nodes import NodeConventions
 from kaito_hooks.presets import Presets
+from kaito_hooks.workspace.api import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,10 @@ class Images:
     inference: str
     compute_capabilities: tuple[str, ...]
     """What the torch build of the images holds code for."""
+    vllm: str = ""
+    """The image of the model server with vLLM; empty where there is none."""
+    vllm_compute_capabilities: tuple[str, ...] = ()
+    """What the builds of torch and vLLM in that image hold code for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +39,5 @@ class Context:
     """How long nodes may serve nobody before they are given back; None: for ever."""
     conventions: Sequence[NodeConventions] = ()
     """What services that make nodes do to them by themselves."""
+    runtime: Runtime = Runtime.TRANSFORMERS
+    """What serves a Workspace that does not say it."""

@@ -161,6 +161,13 @@ NOT_SUPPORTED_YET: Final = _reason(
     "the message says what to use instead",
 )
 
+RUNTIME_NOT_SUPPORTED: Final = _reason(
+    "RuntimeNotSupported",
+    About.SPEC,
+    "`kaito.sh/runtime` names no runtime, or one that can't serve this model, adapter or size",
+    "the message says why; `kaito.sh/runtime: transformers` serves all presets",
+)
+
 WORKSPACE_INVALID: Final = _reason(
     "WorkspaceInvalid",
     About.SPEC,

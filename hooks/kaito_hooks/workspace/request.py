@@ -13,6 +13,7 @@ from kaito_hooks.workspace.context import Context, Images
 from kaito_hooks.workspace.fit import Fit
 from kaito_hooks.workspace.machines import Nodes, machine_manifest, plan_nodes
 from kaito_hooks.workspace.observed import Observed, as_last_applied, strings
+from kaito_hooks.workspace.runtime import VllmPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class RequestContext:
     context: Context
     workspace: Workspace
     fit: Fit
+    vllm: VllmPlan | None = None
+    """How vLLM serves the model; None: the transformers engine does."""
     released: Mapping[str, Any] | None = None
     """What the status says of nodes that were given back because they served nobody."""
 

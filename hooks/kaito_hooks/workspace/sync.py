@@ -17,7 +17,6 @@ from kaito_hooks.metacontroller import SyncResponse
 from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies
 from kaito_hooks.workspace.conditions import first_missing
 from kaito_hooks.workspace.context import Context
-from kaito_hooks.workspace.fit import fit
 from kaito_hooks.workspace.flows.conditions import needs_a_person
 from kaito_hooks.workspace.flows.serve import serve_preset
 from kaito_hooks.workspace.flows.tune_and_serve import tune_and_serve
@@ -25,6 +24,7 @@ from kaito_hooks.workspace.new_nodes import require_makeable
 from kaito_hooks.workspace.observed import Observed, as_last_applied
 from kaito_hooks.workspace.plan import Plan
 from kaito_hooks.workspace.request import RequestContext
+from kaito_hooks.workspace.runtime import served_by
 from kaito_hooks.workspace.status import invalid_status, status_of
 
 
@@ -44,9 +44,9 @@ def _request(observed: Observed, context: Context) -> RequestContext:
     workspace = api.parse(observed.parent)
     size = context.presets.api_name(workspace.instance_type)
     workspace = replace(workspace, instance_type=size)
-    found = fit(workspace, context.presets, context.images.compute_capabilities)
+    found, vllm = served_by(workspace, context)
     released = idle.released_before(observed, workspace.retry)
-    return RequestContext(observed, context, workspace, found, released)
+    return RequestContext(observed, context, workspace, found, vllm, released)
 
 
 def _plan(request: RequestContext) -> Plan:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kaito_hooks.workspace.api import Runtime
 from kaito_hooks.workspace.children import check, resources, tuning
 from kaito_hooks.workspace.children.training_config import default_config
 from kaito_hooks.workspace.children.workload import weights_container
@@ -35,12 +36,8 @@ BY_HAND = {
     "--api-keys": "for who runs the server without the operator",
     "--requests-per-minute": "the same",
     "--concurrent-requests": "the same",
-    "--engine": "for who runs the server without the operator",
-    "--gpu-memory-utilization": "the same",
-    "--max-lora-rank": "the same",
-    "--max-model-len": "the same",
-    "--pipeline-parallel-size": "the same",
-    "--tensor-parallel-size": "the same",
+    "--max-lora-rank": "that of the adapters that are mounted is known without it",
+    "--pipeline-parallel-size": "presets that span nodes are not supported yet",
     "--load_in_8bit": "Kaito's; served by whoever tunes in 8 bits",
 }
 DOCS = (ROOT / "docs/pods.md").read_text(encoding="utf-8")
@@ -64,7 +61,9 @@ def command_lines() -> frozenset[tuple[str, ...]]:
 
 def every_spec() -> Iterator[dict[str, Any]]:
     for preset, size, method in all_pods.cases():
-        yield from all_pods.pod_specs(all_pods.PRESETS.presets[preset], size, method).values()
+        for runtime in Runtime:
+            found = all_pods.PRESETS.presets[preset]
+            yield from all_pods.pod_specs(found, size, method, runtime).values()
 
 
 def spec_with_weights_of_the_hub() -> dict[str, Any]:

@@ -11,9 +11,11 @@ from kaito_hooks.providers.karpenter.settings import KarpenterSettings
 from kaito_hooks.providers.table import PROVIDERS as TABLE
 from kaito_hooks.settings import (
     DEFAULT_COMPUTE_CAPABILITIES,
+    RUNTIMES,
     MachineHookSettings,
     WorkspaceSettings,
 )
+from kaito_hooks.workspace.api import Runtime
 
 PROVIDERS = tuple(TABLE)
 MACHINE = {
@@ -39,6 +41,7 @@ def test_defaults_need_the_least_that_can_be_said() -> None:
     assert workspace.preset_registry == "mcr.microsoft.com/aks/kaito"
     assert " ".join(workspace.compute_capabilities) == DEFAULT_COMPUTE_CAPABILITIES
     assert workspace.presets_file is None
+    assert (workspace.runtime, workspace.vllm_image) == ("transformers", "")
 
 
 @pytest.mark.parametrize("name", MACHINE)
@@ -61,6 +64,9 @@ def test_a_missing_setting_of_the_workspace_hook_is_named(name: Any) -> None:
     ("name", "value"),
     [
         ("KAITO_RUNTIME_COMPUTE_CAPABILITIES", "8.0 nine"),
+        ("KAITO_VLLM_COMPUTE_CAPABILITIES", "9"),
+        ("KAITO_DEFAULT_RUNTIME", "llama.cpp"),
+        ("KAITO_DEFAULT_RUNTIME", "vllm"),  # without its image
         ("KAITO_PRESETS_FILE", "/nonexistent/presets.yaml"),
         ("KAITO_HOOK_TOKEN_FILE", "/nonexistent/token"),
     ],
@@ -113,6 +119,13 @@ def test_a_stand_in_is_an_address_on_this_host() -> None:
 def test_lists_may_be_separated_by_blanks_or_commas(tmp_path: Path) -> None:
     env = {**WORKSPACE, "KAITO_RUNTIME_COMPUTE_CAPABILITIES": "7.0, 8.0 9.0"}
     assert WorkspaceSettings.from_environ(env).compute_capabilities == ("7.0", "8.0", "9.0")
+
+
+def test_the_runtimes_are_those_of_the_annotation() -> None:
+    assert tuple(Runtime) == RUNTIMES
+    env = {**WORKSPACE, "KAITO_VLLM_IMAGE": "r/vllm:1", "KAITO_DEFAULT_RUNTIME": "vllm"}
+    settings = WorkspaceSettings.from_environ(env)
+    assert (settings.runtime, settings.vllm_image) == ("vllm", "r/vllm:1")
 
 
 def test_the_hook_token_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:

@@ -67,7 +67,14 @@ def _deployment(
     scratch, shared = volumes.scratch(), volumes.shared_memory()
     weights, adapters = volumes.weights(fit.preset), volumes.adapters()
     folders = [scratch, shared, weights, *([adapters] if adapter else [])]
-    figures = resources.of_serving(fit, arguments, folders, adapters=1 if adapter else 0)
+    vllm = request.vllm
+    figures = resources.of_serving(
+        fit,
+        arguments,
+        folders,
+        adapters=1 if adapter else 0,
+        processes=vllm.processes if vllm else 0,
+    )
     init = [weights_container(fit.preset, images, [scratch, weights], figures)]
     command_line = ["--weights", WEIGHTS]
     env: dict[str, str] = {}
@@ -84,10 +91,14 @@ def _deployment(
             labels.ADAPTER_IMAGE: adapter.image,
             labels.TUNING_HASH: adapter.hash,
         }
-    command_line += ["--host", EVERYWHERE, "--port", str(HTTP_PORT), *_flags(arguments)]
+    command_line += ["--host", EVERYWHERE, "--port", str(HTTP_PORT)]
+    if vllm:
+        command_line += vllm.command_line()
+        arguments = {**arguments, **vllm.arguments(arguments)}
+    command_line += _flags(arguments)
     main = pods.Container(
         workspace.name,
-        images.inference,
+        images.vllm if vllm else images.inference,
         ["python", "-m", "kaito_runtime.serve"],
         command_line,
         mounts,
