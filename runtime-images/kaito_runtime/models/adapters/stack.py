@@ -39,6 +39,8 @@ class Stack:
         self._ranks: dict[str, int] = {}
         """Columns of each adapter, in their order."""
         self._down, self._up = self._no_columns()
+        self._parts: dict[tuple[tuple[str, int], ...], tuple[Tensor, Tensor]] = {}
+        """Views of the two matrices, made when they are first needed."""
         self._gains: dict[str, Tensor] = {}
         self._shifts: dict[str, Tensor] = {}
         self._wholes: dict[str, Tensor] = {}
@@ -46,6 +48,7 @@ class Stack:
 
     def put(self, name: str, change: Change) -> None:
         """Add the change of an adapter."""
+        self._parts.clear()
         if change.down is not None and change.up is not None:
             down, up = self._as_stored(change.down), change.up
             down, up = (each.to(self._device, self._dtype) for each in (down, up))
@@ -61,6 +64,7 @@ class Stack:
 
     def drop(self, name: str) -> None:
         """Remove the change of an adapter."""
+        self._parts.clear()
         if name in self._ranks:
             part = self._part([name])
             self._down = _without(self._down, part, self._axis)
@@ -190,9 +194,11 @@ class Stack:
             each = batch.factors(names).repeat_interleave(torch.tensor(ranks), dim=1)
             return self._moved(each[:, None])
 
-        key = (*zip(names, ranks, strict=True), self._device, self._dtype)
-        down, up = self._narrowed(self._part(names))
-        return Product(down, batch.once(key, factors), up)
+        columns = tuple(zip(names, ranks, strict=True))
+        if columns not in self._parts:
+            self._parts[columns] = self._narrowed(self._part(names))
+        down, up = self._parts[columns]
+        return Product(down, batch.once((columns, self._device, self._dtype), factors), up)
 
     def _part(self, names: Sequence[str]) -> slice:
         """Return where the columns of adapters that lie one after another are."""

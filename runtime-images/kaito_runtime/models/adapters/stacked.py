@@ -76,6 +76,7 @@ class StackedAdapters:
         """The names of the adapters that are loaded."""
         return tuple(self._loaded)
 
+    @torch.inference_mode(False)  # tensors made in that mode can't be used outside of it
     @torch.no_grad()
     def add(self, name: str, folder: Path, strength: float = 1.0) -> LoadedAdapter:
         """Load an adapter.
@@ -150,6 +151,8 @@ class StackedAdapters:
             self._stacks[name].terms = each
         self._terms = terms
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _prepare(self, weights: Weights) -> _TermsByModule:
         key = tuple(frozenset(row.items()) for row in weights)
         if key in self._prepared:

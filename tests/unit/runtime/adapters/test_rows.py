@@ -170,6 +170,20 @@ def test_a_mapping_that_changes_later_changes_no_batch(
     torch.testing.assert_close(answered(base, adapters, [{"lora": 1.0}], prompts(1)), before)
 
 
+def test_rows_that_were_prepared_in_inference_mode_serve_outside_of_it(
+    base: Any, folders: dict[str, Path]
+) -> None:
+    adapters = StackedAdapters(base)
+    with torch.inference_mode():
+        adapters.add("dora", folders["dora"])
+        with adapters.rows([{"dora": 1.0}]):
+            wanted = base(input_ids=prompts(1)).logits
+    with adapters.rows([{"dora": 1.0}]):
+        found = base(input_ids=prompts(1)).logits
+    assert found.requires_grad
+    torch.testing.assert_close(found.detach(), wanted.clone())
+
+
 def test_rows_inside_rows_end_with_them(all_loaded: tuple[Any, StackedAdapters]) -> None:
     base, adapters = all_loaded
     wanted = answered(base, adapters, [{"dora": 1.0}], prompts(1))
