@@ -183,15 +183,23 @@ def test_log_probabilities_are_those_of_the_model(model: Served, reference: Lone
         assert [other.id for other in each.alternatives] == row.topk(3).indices.tolist()
 
 
-@pytest.mark.parametrize("required", [["name", "age"], ["age"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"required": ["name", "age"]},
+        {"required": ["age"]},
+        # An option of the library, which is no client's.
+        {"required": ["age"], "x-guidance": {"whitespace_pattern": "z{1,9}"}},
+    ],
+)
 def test_an_answer_of_a_schema_is_valid_however_unlikely(
-    model: Served, required: list[str]
+    model: Served, more: Mapping[str, Any]
 ) -> None:
     schema = {
         "type": "object",
         "properties": {"name": {"enum": ["otter", "heron"]}, "age": {"enum": [1, 2, 3]}},
-        "required": required,
         "additionalProperties": False,
+        **more,
     }
     drawn = {**DRAWN, "temperature": 2.0, "top_k": 0, "max_tokens": 150}
     answer = model.client.ask("Who?", structure=JsonStructure(schema), n=2, adapter=BASE, **drawn)

@@ -22,6 +22,7 @@ from kaito_runtime.serving.engines.choices import ModelDefaults, choice_of
 from kaito_runtime.serving.engines.delivery import DeltaStream
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Job, Row
+from kaito_runtime.serving.engines.structure import schema_of
 from kaito_runtime.serving.engines.vllm import errors, parameters
 from kaito_runtime.serving.engines.vllm.adapter_files import AdapterReader, largest_rank
 from kaito_runtime.serving.engines.vllm.library import lora_rank
@@ -68,8 +69,11 @@ ROWS: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
     ({"logit_bias": {4: 1.5}}, {"logit_bias": {4: 1.5}}),
     ({"stop": ("x",)}, {"detokenize": False, "stream_interval": 1}),
     ({"logprobs": 0}, {"logprobs": 0}),
-    ({"structure": JsonStructure()}, {"structured_outputs": {"json": {"type": "object"}}}),
-    ({"structure": JsonStructure({"x": 1})}, {"structured_outputs": {"json": {"x": 1}}}),
+    # The very grammar that says here when an answer is complete.
+    *(
+        ({"structure": each}, {"structured_outputs": {"json": schema_of(each)}})
+        for each in (JsonStructure(), JsonStructure({"x": 1}))
+    ),
 ]
 
 

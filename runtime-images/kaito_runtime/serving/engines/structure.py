@@ -11,8 +11,14 @@ from kaito_runtime.serving.sampling import JsonStructure, RequestRefusedError
 
 SCHEMA_LIMIT_CHARACTERS = 64 << 10
 _ANY_OBJECT = {"type": "object"}
-_SPACES: Any = {"whitespace_pattern": r"[ \n]{0,16}"}
-"""Enough to indent; without a bound a model can fill its answer with nothing. (Not in the stub of the library.)"""
+_SPACES = {"whitespace_pattern": r"[ \n]{0,16}"}
+"""Enough to indent; without a bound a model can fill its answer with nothing."""
+
+
+def schema_of(structure: JsonStructure) -> dict[str, Any]:
+    """Return the schema as llguidance reads it, its options for white space included."""
+    schema = _ANY_OBJECT if structure.schema is None else structure.schema
+    return {**schema, "x-guidance": _SPACES}
 
 
 class Structure:
@@ -59,8 +65,7 @@ class Structures:
         Raises RequestRefusedError for a schema that can't be held, and for a tokenizer without a fast
         implementation.
         """
-        schema = _ANY_OBJECT if structure.schema is None else dict(structure.schema)
-        text = json.dumps(schema)
+        text = json.dumps(schema_of(structure))
         if len(text) > SCHEMA_LIMIT_CHARACTERS:
             raise RequestRefusedError(
                 f"must have a schema of at most {SCHEMA_LIMIT_CHARACTERS} characters", "structure"
@@ -68,7 +73,7 @@ class Structures:
         from llguidance import LLMatcher
 
         try:
-            grammar = LLMatcher.grammar_from_json_schema(text, defaults=_SPACES)
+            grammar = LLMatcher.grammar_from_json_schema(text)
             matcher = LLMatcher(self._library_tokenizer(), grammar, log_level=0)
             problem = matcher.get_error()
         except ValueError as error:

@@ -6,6 +6,7 @@ from typing import Any
 from kaito_runtime.serving.engine import TokenLogprob
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Row
+from kaito_runtime.serving.engines.structure import schema_of
 from kaito_runtime.serving.sampling import RequestRefusedError, Sampling
 
 HIGHEST_TEMPERATURE = 2.0
@@ -61,8 +62,7 @@ def arguments_of(row: Row) -> dict[str, Any]:
         arguments["seed"] = (choice.seed + row.index) % _SEEDS
     structure = job.request.sampling.structure
     if structure is not None:
-        schema = {"type": "object"} if structure.schema is None else dict(structure.schema)
-        arguments["structured_outputs"] = {"json": schema}
+        arguments["structured_outputs"] = {"json": schema_of(structure)}
     return arguments
 
 
