@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kaito_runtime.models.adapters.provenance import Provenance
 
 
-def make_tiny_adapter(weights: Path, folder: Path, seed: int, **lora: Any) -> Path:
+def make_tiny_adapter(
+    weights: Path, folder: Path, seed: int, provenance: Provenance | None = None, **lora: Any
+) -> Path:
     """Write one with these arguments of peft's LoraConfig, as the trainer writes it."""
     import peft
     import torch
@@ -24,5 +29,5 @@ def make_tiny_adapter(weights: Path, folder: Path, seed: int, **lora: Any) -> Pa
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name or "lora_embedding_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    adapters.save_adapter(tuned, folder, "/workspace/weights", Rendering())
+    adapters.save_adapter(tuned, folder, "/workspace/weights", Rendering(), provenance)
     return folder

@@ -10,6 +10,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -61,6 +62,7 @@ def test_an_adapter_has_the_strength_that_it_was_loaded_with(
         assert answer.ids == reference.ids(ids, "halved")
     (info,) = [each for each in vllm.engine.adapters() if each.name == "mine"]
     assert info.strength == 0.5
+    assert info.details["verified"]["largest_difference"] > 0
 
 
 def test_another_adapter_of_the_same_name_and_folder_is_another(
@@ -103,7 +105,7 @@ def test_of_several_adapters_one_must_be_named(vllm: Served) -> None:
     ],
 )
 def test_an_adapter_that_would_not_be_exact_is_refused(
-    vllm: Served, weights: Path, tmp_path: Path, lora: dict[str, object], message: str
+    vllm: Served, weights: Path, tmp_path: Path, lora: dict[str, Any], message: str
 ) -> None:
     folder = make_tiny_adapter(weights, tmp_path / "a", 1, **lora)
     with pytest.raises(Failure, match=message) as caught:

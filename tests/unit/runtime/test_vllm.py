@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,7 +210,9 @@ def plain(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(weights: Path) -> Iterator[AdapterReader]:
-    with closing(AdapterReader(weights)) as reader:
+    from kaito_runtime.models import load
+
+    with closing(AdapterReader(weights, load.load_tokenizer(weights))) as reader:
         yield reader
 
 
@@ -218,7 +221,16 @@ def test_an_adapter_of_full_strength_is_read_where_it_lies(
     reader: AdapterReader, plain: Path
 ) -> None:
     adapter = reader.read("plain", plain, 1.0)
-    assert (adapter.folder, adapter.rank, adapter.info.strength) == (plain, 4, 1.0)
+    assert (adapter.folder, adapter.rank, adapter.strength) == (plain, 4, 1.0)
+    assert not adapter.changes_nothing
+    info = adapter.info(0.25)
+    assert info.details["verified"] == {
+        "base": "not recorded",
+        "tokenizer": "not recorded",
+        "template": "matches",
+        "largest_difference": 0.25,
+        "changes_nothing": False,
+    }
     assert largest_rank({"plain": (plain, 1.0)}) == 4
     assert largest_rank({}) == 0
 
@@ -231,7 +243,9 @@ def test_another_strength_is_in_the_second_matrices_of_a_copy(
     import torch
     from safetensors.torch import load_file
 
-    copy = reader.read("plain", plain, strength).folder
+    adapter = reader.read("plain", plain, strength)
+    copy = adapter.folder
+    assert adapter.changes_nothing == (strength == 0.0)
     assert copy != plain
     before, after = (load_file(path / "adapter_model.safetensors") for path in (plain, copy))
     for key, tensor in before.items():
@@ -284,6 +298,22 @@ def test_a_kind_that_vllm_serves_is_read(
 ) -> None:
     folder = make_tiny_adapter(weights, tmp_path / "mine", 1, **lora)
     assert reader.read("mine", folder, 1.0).rank == lora.get("r", 4)
+
+
+@pytest.mark.runtime
+def test_an_adapter_of_another_base_is_refused_by_its_record(
+    weights: Path, reader: AdapterReader, tmp_path: Path, failure_of: FailureOf
+) -> None:
+    from kaito_runtime.models import load
+    from kaito_runtime.models.adapters import provenance_of
+
+    mine = provenance_of(weights, load.load_tokenizer(weights))
+    other = replace(mine, base_digest="sha256:" + "0" * 64)
+    for name, provenance in (("mine", mine), ("other", other)):
+        make_tiny_adapter(weights, tmp_path / name, 1, provenance)
+    assert reader.read("mine", tmp_path / "mine", 1.0).base == "matches"
+    failure = failure_of(reader.read, "other", tmp_path / "other", 1.0)
+    assert "tuned on other weights" in failure.message
 
 
 DAMAGES = {

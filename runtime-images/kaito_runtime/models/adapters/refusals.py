@@ -69,3 +69,12 @@ def base_was_changed(name: str, module: str, init: str, why: str) -> Failure:
         name,
         f'its training began by taking a part out of the weights of "{module}" ({init}), and {why}',
     )
+
+
+def without_effect(name: str, dtype: str) -> Failure:
+    """Return the failure for an update that is lost in the rounding of a number type."""
+    return refusal(
+        name,
+        f"its update is not zero, and yet changes no answer: it is too small for {dtype}; tune for longer "
+        "or with a higher learning rate",
+    )

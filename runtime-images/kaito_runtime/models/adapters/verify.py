@@ -25,8 +25,8 @@ from kaito_runtime.models.adapters.refusals import refusal
 from kaito_runtime.models.adapters.stacked import LoadedAdapter, StackedAdapters, Weights
 from kaito_runtime.models.rendering import Rendering, read_record
 
-_PROMPT = "The quick brown fox jumps over the lazy dog, and asks what the answer is: 42."
-_PROMPT_TOKENS, _CHANGED_TOKENS = 24, 4
+PROMPT = "The quick brown fox jumps over the lazy dog, and asks what the answer is: 42."
+PROMPT_TOKENS, _CHANGED_TOKENS = 24, 4
 
 
 class Match(StrEnum):
@@ -85,7 +85,7 @@ class Verifier:
         self, name: str, folder: Path, strength: float = 1.0
     ) -> tuple[LoadedAdapter, Verification]:
         """Load an adapter; raises AdapterInvalid for one that fails its proof, and does not keep it."""
-        base, of_tokenizer = _compare(name, folder, self.served)
+        base, of_tokenizer = compare(name, folder, self.served)
         loaded = self.adapters.add(name, folder, strength)
         try:
             difference = _probe(self.adapters, loaded, self.tokenizer)
@@ -96,7 +96,7 @@ class Verifier:
             adapter=name,
             base=base,
             tokenizer=of_tokenizer,
-            template=_template(folder, loaded.rendering, self.tokenizer),
+            template=match_of_template(folder, loaded.rendering, self.tokenizer),
             largest_difference=difference,
             changes_nothing=loaded.is_zero,
         )
@@ -108,7 +108,7 @@ class Verifier:
         self.verifications.pop(name, None)
 
 
-def _compare(name: str, folder: Path, served: Provenance) -> tuple[Match, Match]:
+def compare(name: str, folder: Path, served: Provenance) -> tuple[Match, Match]:
     """Hold base and tokenizer to an adapter's record; AdapterInvalid names what differs."""
     try:
         recorded = recorded_provenance(folder)
@@ -147,7 +147,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _template(folder: Path, rendering: Rendering, tokenizer: Any) -> Match:
+def match_of_template(folder: Path, rendering: Rendering, tokenizer: Any) -> Match:
+    """Return whether an adapter is asked in the template of its record."""
     if read_record(folder) is None:
         return Match.NOT_RECORDED
     is_own = rendering.chat_template not in ("", tokenizer.chat_template)
@@ -160,7 +161,7 @@ def _probe(adapters: StackedAdapters, loaded: LoadedAdapter, tokenizer: Any) -> 
     Two rows, of which the adapter is on in one: it must change that one, and no other.
     """
     name, model = loaded.name, adapters.model
-    ids = tokenizer(_PROMPT, add_special_tokens=False)["input_ids"][:_PROMPT_TOKENS]
+    ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"][:PROMPT_TOKENS]
     ids += adapters.changed_tokens(name, _CHANGED_TOKENS)
     rows = torch.tensor([ids, ids]).to(model.device)
     without = _logits(adapters, rows, [{}, {}])
@@ -174,11 +175,7 @@ def _probe(adapters: StackedAdapters, loaded: LoadedAdapter, tokenizer: Any) -> 
         )
     of_others, difference = ((with_it - without).abs().amax((1, 2))).tolist()
     if not loaded.is_zero and difference == 0.0:
-        raise refusal(
-            name,
-            "its update is not zero, and yet changes no answer: it is too small for "
-            f"{str(model.dtype).removeprefix('torch.')}; tune for longer or with a higher learning rate",
-        )
+        raise refusals.without_effect(name, str(model.dtype).removeprefix("torch."))
     if of_others > difference / 2 and not _is_mixed(model):
         raise refusal(
             name,

@@ -11,12 +11,19 @@ from typing import Any
 
 import torch
 
-from kaito_runtime.models.adapters import CONFIG_FILE, WEIGHTS_FILE
+from kaito_runtime.models.adapters import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Verification,
+    provenance_of,
+)
 from kaito_runtime.models.adapters.base import Kind, kind_of
 from kaito_runtime.models.adapters.changes import changes_of
 from kaito_runtime.models.adapters.config import AdapterConfig, read_config
+from kaito_runtime.models.adapters.provenance import Provenance
 from kaito_runtime.models.adapters.reading import SavedAdapter, read_adapter
 from kaito_runtime.models.adapters.refusals import refusal
+from kaito_runtime.models.adapters.verify import Match, compare, match_of_template
 from kaito_runtime.models.rendering import Rendering, read_rendering
 from kaito_runtime.serving.engine import AdapterInfo
 
@@ -35,22 +42,47 @@ _NOT_APPLIED = {
 class VllmAdapter:
     """An adapter that vLLM can load."""
 
-    info: AdapterInfo
+    name: str
     folder: Path
-    rendering: Rendering
+    strength: float
     rank: int
+    rendering: Rendering
+    changes_nothing: bool
+    """All that it would add is zero."""
+    base: Match
+    tokenizer: Match
+    template: Match
+
+    def info(self, largest_difference: float) -> AdapterInfo:
+        """Return what is known of it, and by how much it was seen to change the log probabilities."""
+        verified = Verification(
+            self.name,
+            self.base,
+            self.tokenizer,
+            self.template,
+            largest_difference,
+            self.changes_nothing,
+        )
+        details = {
+            "rank": self.rank,
+            "rendering": str(self.rendering.form),
+            "verified": verified.fields(),
+        }
+        return AdapterInfo(self.name, self.strength, details)
 
 
 class AdapterReader:
     """Reads and checks adapters for one base."""
 
-    def __init__(self, weights: Path, trust_remote_code: bool = False):
+    def __init__(self, weights: Path, tokenizer: Any, trust_remote_code: bool = False):
         self._weights = weights
+        self._tokenizer = tokenizer
         self._trust_remote_code = trust_remote_code
         self._copies = tempfile.TemporaryDirectory(prefix="adapters-")
 
     def read(self, name: str, folder: Path, strength: float) -> VllmAdapter:
         """Return an adapter; raises AdapterInvalid, with the reason, for one that is not served exactly."""
+        base, tokenizer = compare(name, folder, self._served)
         saved = read_adapter(name, folder)
         if why := _why_not_applied(saved):
             raise refusal(name, f"{why} vLLM does not apply; serve it with the transformers engine")
@@ -61,15 +93,25 @@ class AdapterReader:
             rendering = read_rendering(folder)
         except ValueError as error:
             raise refusal(name, str(error)) from None
-        rank = max_rank(saved.config)
-        if strength != 1.0:
-            folder = self._scaled(folder, strength)
-        details = {"rank": rank, "rendering": str(rendering.form)}
-        return VllmAdapter(AdapterInfo(name, strength, details), folder, rendering, rank)
+        return VllmAdapter(
+            name,
+            folder if strength == 1.0 else self._scaled(folder, strength),
+            strength,
+            max_rank(saved.config),
+            rendering,
+            strength == 0.0 or _is_zero(saved),
+            base,
+            tokenizer,
+            match_of_template(folder, rendering, self._tokenizer),
+        )
 
     def close(self) -> None:
         """Remove the copies."""
         self._copies.cleanup()
+
+    @cached_property
+    def _served(self) -> Provenance:
+        return provenance_of(self._weights, self._tokenizer)
 
     @cached_property
     def _shapes(self) -> Any:
@@ -117,6 +159,11 @@ def largest_rank(adapters: Mapping[str, tuple[Path, float]]) -> int:
 def max_rank(config: AdapterConfig) -> int:
     """Return the largest rank of an adapter's layers."""
     return max(config.r, *config.rank_pattern.values(), 0)
+
+
+def _is_zero(saved: SavedAdapter) -> bool:
+    factors = (each for tensors in saved.modules.values() for each in tensors.factors.items())
+    return not any(bool(tensor.any()) for name, tensor in factors if name.startswith("lora_B"))
 
 
 def _why_not_applied(saved: SavedAdapter) -> str:

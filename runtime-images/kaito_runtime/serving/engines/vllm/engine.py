@@ -88,7 +88,7 @@ class VllmEngine:
         self._context = self._library.context
         self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
         self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
-        self._adapters = LoadedAdapters(settings, self._library, self._thread)
+        self._adapters = LoadedAdapters(settings, self._library, self._thread, tokenizer)
         self._watch = self._thread.submit(self._end_with_vllm())
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:

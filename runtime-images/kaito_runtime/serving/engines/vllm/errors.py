@@ -9,7 +9,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kaito_contract.reasons import Reason
 from kaito_runtime.models.load import is_out_of_memory
@@ -88,8 +88,9 @@ class ErrorOutput:
     def _pass_on(self, reader: int, writer: int) -> None:
         with open(reader, "rb") as lines, open(writer, "wb", buffering=0) as out:
             for line in lines:
-                out.write(line)
                 self._lines.append(line.decode(errors="replace"))
+                with suppress(OSError):  # nobody reads it, and a full pipe would stop vLLM
+                    out.write(line)
 
 
 def failure_of_start(error: BaseException, causes: list[str]) -> Failure:

@@ -143,6 +143,19 @@ class Library:
         except EngineDeadError:
             raise EngineDiedError from None
 
+    @property
+    def dtype(self) -> str:
+        """The number type of the weights."""
+        return str(self._llm.model_config.dtype).removeprefix("torch.")
+
+    async def log_probabilities(self, ids: Sequence[int], lora: Any = None) -> list[float]:
+        """Return those of the tokens of a prompt, all but the first; raises what `outputs` raises."""
+        arguments = {"temperature": 0.0, "max_tokens": 1, "detokenize": False, "prompt_logprobs": 0}
+        found: Sequence[Mapping[int, Any] | None] = ()
+        async for output in self.outputs("probe", ids, arguments, lora):
+            found = output.prompt_logprobs or found
+        return [each[token].logprob for each, token in zip(found, ids, strict=True) if each]
+
     async def prove(self, lora: Any = None) -> None:
         """Generate one token; raises Failure where that fails."""
         arguments = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
