@@ -154,6 +154,9 @@ DEATHS: list[tuple[list[str], Reason]] = [
      Reason.OUT_OF_MEMORY),
     (["torch.AcceleratorError: CUDA error: an illegal memory access was encountered"],
      Reason.DEVICE_LOST),
+    (["ValueError: Available memory on node 0 (20/24 GiB) is less than requested memory for kv"],
+     Reason.OUT_OF_MEMORY),
+    (["safetensors._safetensors_rust.SafetensorError: incomplete metadata"], Reason.WEIGHTS_INVALID),
     (["KeyError: 'something'"], Reason.INTERNAL_ERROR),
     ([], Reason.INTERNAL_ERROR),
 ]  # fmt: skip

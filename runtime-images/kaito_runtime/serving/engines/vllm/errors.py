@@ -35,8 +35,12 @@ _MEMORY = (
     "larger than the available KV cache memory",
     "not enough GPU memory",
     "is less than desired",
+    "is less than requested memory",
     "Cannot auto-fit max_model_len",
 )
+
+
+_WEIGHTS = ("SafetensorError", "weights were not initialized from checkpoint")
 
 
 class VllmRefusedError(Exception):
@@ -128,6 +132,10 @@ def _known_failure(causes: list[str]) -> Failure | None:
                 Reason.OUT_OF_MEMORY,
                 f"there is not enough memory for vLLM ({_first_line(cause)}); use a larger instance "
                 "type, a smaller --max-model-len, or a larger --gpu-memory-utilization",
+            )
+        if any(words in cause for words in _WEIGHTS):
+            return Failure(
+                Reason.WEIGHTS_INVALID, f"the weights are not usable: {_first_line(cause)}"
             )
     return None
 
