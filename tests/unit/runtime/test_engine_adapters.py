@@ -158,6 +158,21 @@ def test_an_adapter_comes_and_goes_while_others_are_answered(
     assert [each.name for each in client.engine.adapters()] == ["facts", "tone"]
 
 
+def test_an_adapter_that_leaves_while_a_request_enters_is_not_found(
+    client: EngineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = client.engine._intake  # type: ignore[attr-defined]
+    enter = intake.enter
+
+    def late(job: Any) -> None:
+        client.engine._adapters._leaving.add("facts")  # type: ignore[attr-defined]
+        enter(job)
+
+    monkeypatch.setattr(intake, "enter", late)
+    with pytest.raises(AdapterNotFoundError, match='"facts" not found'):
+        client.ask("Where", "facts")
+
+
 def test_an_adapter_that_can_not_be_served_leaves_the_others(
     client: EngineClient, tmp_path: Path
 ) -> None:

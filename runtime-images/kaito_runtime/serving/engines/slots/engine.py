@@ -117,6 +117,7 @@ class TransformersEngine:
         job = Job(request, DeltaStream(), weights=self._adapters.weights(request.adapter))
         self._intake.enter(job)
         try:
+            self._adapters.weights(request.adapter)  # again: it may have begun to leave meanwhile
             await job.stream.loop.run_in_executor(self._encoders, self._prepare, job)
             self._intake.put(job)
             async for delta in job.stream:
