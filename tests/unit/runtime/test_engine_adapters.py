@@ -124,6 +124,16 @@ def test_what_was_computed_for_one_adapter_is_used_for_no_other(client: EngineCl
     assert client.ask(Prompt(ids=IDS), "tone", max_tokens=1).deltas[0].cached_tokens == 0
 
 
+def test_what_was_computed_is_forgotten_with_the_adapter_of_a_name(
+    client: EngineClient, folders: Mapping[str, Path]
+) -> None:
+    wanted = tokens_of(client, "tone")
+    assert tokens_of(client, "facts") != wanted
+    client.engine.unload_adapter("facts")
+    client.engine.load_adapter("facts", folders["tone"], 1.0)
+    assert tokens_of(client, "facts") == wanted
+
+
 def test_without_a_name_all_adapters_answer_together(client: EngineClient) -> None:
     together = tokens_of(client, None)
     assert together not in [tokens_of(client, name) for name in (BASE, "facts", "tone")]

@@ -135,6 +135,33 @@ def test_what_one_request_raises_is_its_own_answer(
     assert_answers(client)
 
 
+@pytest.mark.parametrize("trouble", ["<decode RuntimeError>", "<decode Panic>"])
+def test_several_sequences_of_which_one_fails_leave_the_others_as_they_are(trouble: str) -> None:
+    client, model, gate, first = held()
+    good = client.submit("x" * len(trouble), max_tokens=10)
+    bad = client.submit(trouble, n=3)
+    soon(lambda: len(client.engine._intake._inbox) == 2)  # type: ignore[attr-defined]
+    model.batches.clear()
+    gate.open()
+    assert isinstance(bad.exception(SECONDS), GenerationFailedError)
+    assert (first.result(SECONDS).text, good.result(SECONDS).text) == ("aaa", "a" * 10)
+    assert len(model.batches) <= 12  # nothing was computed once more
+    client.close()
+
+
+def test_an_engine_whose_step_does_not_end_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kaito_runtime.serving.engines.slots import engine
+
+    client, _, gate, first = held()
+    assert client.engine.is_healthy()
+    monkeypatch.setattr(engine, "STEP_LIMIT_SECONDS", 0.0)
+    assert not client.engine.is_healthy()
+    gate.open()
+    assert first.result(SECONDS)
+    soon(client.engine.is_healthy)
+    client.close()
+
+
 @pytest.mark.parametrize("trouble", ["OutOfMemory", "RuntimeError", "Panic"])
 def test_a_request_that_fails_takes_none_of_its_batch_with_it(trouble: str) -> None:
     client, model, gate, first = held()

@@ -192,8 +192,9 @@ class Scheduler:
             return
         finished = [rows[number] for number in done]
         sampled = Sampler(finished, scores.device).choose(scores[done])
-        for row, choice in zip(finished, sampled, strict=True):
+        for row in finished:
             self._slots.begin_decoding(row)
+        for row, choice in zip(finished, sampled, strict=True):
             self._take(row, choice)
         self._sampler = None
 
@@ -219,6 +220,8 @@ class Scheduler:
         return self._model.scores(self._slots.pool, tokens, numbers, starts, weights)
 
     def _take(self, row: Row, sampled: Sampled) -> None:
+        if row.job.is_aborted:
+            return  # it leaves before the next step, or has left with another sequence of its request
         try:
             delta = row.accept(sampled.token, described(sampled, self._texts))
         except BaseException as error:
