@@ -61,7 +61,7 @@ def compare(hook: HookProcess, moment: Moment, folder: Path) -> bool:
     (folder / "answer").write_text(answer, encoding="utf-8")
     print(f"{moment.name}: request {len(moment.body):,} bytes, answer {len(answer):,}", flush=True)
     settings = {"ANSWER": str(folder / "answer")}
-    with hooks.running("benches.empty_app:create_app()", settings, folder / "empty.log") as peer:
+    with hooks.running("bench.empty_app:create_app()", settings, folder / "empty.log") as peer:
         empty = Target.of(peer.address, "/sync")
         for target in (ours, empty):  # warm
             asyncio.run(closed_loop(target, moment.body, CLOSED_CONNECTIONS, 1))

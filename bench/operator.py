@@ -21,7 +21,7 @@ from bench.scale import Bench, Figures
 from tests.e2e import metacontroller
 from tests.harness.builders import merged, request
 
-FLOOR = "benches.floor_hook:create_app()"
+FLOOR = "bench.floor_hook:create_app()"
 
 
 def main() -> int:
