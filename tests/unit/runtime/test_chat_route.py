@@ -166,6 +166,7 @@ def test_an_adapter_that_is_not_there_is_400_with_the_names() -> None:
 @pytest.mark.parametrize(
     ("trouble", "status", "says"),
     [
+        (RequestRefusedError("is not valid: two", "search"), 400, "generate_kwargs is not valid: two"),
         (RequestRefusedError("must be less", "max_tokens"), 400,
          "generate_kwargs.max_new_tokens must be less"),
         (RequestRefusedError("write less"), 400, "write less"),

@@ -35,7 +35,8 @@ BODY_NOT_PARSED = "There was an error parsing the body"
 
 NAMES = {
     **{name: f"{generate_kwargs.WHERE}.{key}" for key, name in generate_kwargs.NEUTRAL.items()},
-    "structure": "generate_kwargs",
+    "structure": generate_kwargs.WHERE,
+    "search": generate_kwargs.WHERE,
 }
 """Neutral parameters as this body calls them."""
 

@@ -177,7 +177,7 @@ def _failure_of(error: BaseException) -> Exception:
         raise termination.unexpected(error) from None
     if isinstance(error, ValueError | TypeError | LookupError | OverflowError | RecursionError):
         first = str(error).partition("\n")[0]
-        return RequestRefusedError(f"are not valid: {first}", "search")
+        return RequestRefusedError(f"is not valid: {first}", "search")
     log.error("The model could not answer", exc_info=error)
     return GenerationFailedError("the model failed to answer")
 
