@@ -344,7 +344,9 @@ def test_a_long_message_is_cut_and_keeps_its_frame(weights: Path, tuned: Path) -
     prompt = Prompt(text="Where does the otter live? " * 60 + "Tell me.", truncate=True)
     request = GenerationRequest("1", prompt, Sampling(max_tokens=8))
     template = engine.chat_template(None)
-    ids = engine._encoder.encode(request, is_message=True, chat_template=template, most=1 << 20)
+    ids = engine._preparation.encoder.encode(
+        request, is_message=True, chat_template=template, most=1 << 20
+    )
     asked = engine._tokenizer.decode(ids)
     engine.stop()
     assert len(ids) <= 256 - 8

@@ -106,10 +106,6 @@ class Row:
         """Whether its ends are not to be chosen yet."""
         return self.made < self.job.choice.min_tokens
 
-    def longest(self) -> int:
-        """The most tokens that it can come to."""
-        return len(self.job.ids) + self.job.choice.max_tokens
-
     def accept(self, token: int, logprobs: Sequence[TokenLogprob] = ()) -> Delta | None:
         """Add the chosen token; return what there is to send."""
         self.tokens.append(token)

@@ -16,7 +16,6 @@ from typing import Any
 
 from kaito_runtime.models import load as memory
 from kaito_runtime.models.adapters import Verifier
-from kaito_runtime.models.rendering import Form
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import (
@@ -27,10 +26,9 @@ from kaito_runtime.serving.engine import (
     ModelInfo,
 )
 from kaito_runtime.serving.engines.budget import cache_budget
-from kaito_runtime.serving.engines.choices import choice_of, model_defaults
 from kaito_runtime.serving.engines.delivery import DeltaStream
 from kaito_runtime.serving.engines.intake import Intake
-from kaito_runtime.serving.engines.prompts import PromptEncoder
+from kaito_runtime.serving.engines.preparation import Preparation
 from kaito_runtime.serving.engines.rows import Job
 from kaito_runtime.serving.engines.slots.forward import (
     NO_ADAPTERS,
@@ -41,7 +39,6 @@ from kaito_runtime.serving.engines.slots.forward import (
 from kaito_runtime.serving.engines.slots.named_adapters import NamedAdapters
 from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
 from kaito_runtime.serving.engines.slots.search import Search, Searches
-from kaito_runtime.serving.engines.structure import Structures
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +80,9 @@ class TransformersEngine:
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self._vocabulary = int(config.vocab_size)
-        self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
-        self._defaults = model_defaults(model.generation_config)
-        self._structures = Structures(tokenizer, self._vocabulary, self._defaults.ends)
+        self._preparation = Preparation(
+            tokenizer, model.generation_config, context=self._context, vocabulary=self._vocabulary
+        )
         rows = adapters.adapters.rows if adapters else no_adapters
         self._search = Search(model, tokenizer, rows, self._vocabulary)
         self._searches = Searches(self._search, tokenizer, self._prove)
@@ -187,30 +184,17 @@ class TransformersEngine:
         """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
         if job.is_aborted:
             return
-        request, rendering = job.request, self._adapters.rendering(job.request.adapter)
-        job.ids = self._encoder.encode(
-            request,
-            is_message=rendering.form is Form.CHAT,
-            chat_template=rendering.chat_template,
-            most=self._most,
-        )
-        job.choice = choice_of(
-            request.sampling,
-            self._defaults,
-            prompt=len(job.ids),
-            most=min(self._context, self._most),
-            vocabulary=self._vocabulary,
+        self._preparation.prepare(
+            job, self._adapters.rendering(job.request.adapter), min(self._context, self._most)
         )
         longest = len(job.ids) + job.choice.max_tokens
         job.is_search = (
-            self._slots is None or bool(request.sampling.search) or longest > self._slots.longest
+            self._slots is None
+            or bool(job.request.sampling.search)
+            or longest > self._slots.longest
         )
         if job.is_search:
             self._search.check(job)
-        if request.sampling.structure is not None:
-            job.structure = self._structures.start(request.sampling.structure)
-        if request.sampling.max_seconds is not None:
-            job.deadline = job.arrived + request.sampling.max_seconds
 
     def _work(self) -> None:
         failure: Failure | None = None

@@ -13,16 +13,12 @@ from typing import Any
 import torch
 
 from kaito_runtime.models import load as memory
-from kaito_runtime.pod import device, termination
-from kaito_runtime.serving.engine import (
-    EngineLoad,
-    GenerationFailedError,
-    PromptTooLongError,
-)
+from kaito_runtime.serving.engine import EngineLoad, GenerationFailedError
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Job, Row
 from kaito_runtime.serving.engines.slots.cache import SlotPool
+from kaito_runtime.serving.engines.slots.failures import answer_to, raise_if_lost
 from kaito_runtime.serving.engines.slots.forward import SlotModel
 from kaito_runtime.serving.engines.slots.prefixes import SHORTEST, PrefixCache
 from kaito_runtime.serving.engines.slots.sampler import Sampled, Sampler, described
@@ -269,8 +265,7 @@ class Scheduler:
 
     def _failed(self, rows: list[Row], error: BaseException) -> None:
         """Answer a request that is alone in what it raised; try the others again, each alone."""
-        if device.is_lost(error):
-            raise termination.unexpected(error) from None
+        raise_if_lost(error)
         if memory.is_out_of_memory(error):
             self._prefixes.clear()
         self._prove()
@@ -282,7 +277,7 @@ class Scheduler:
                 job.is_suspect = True
             return
         for job in jobs.values():
-            self._refuse(job, _answer_to(error))
+            self._refuse(job, answer_to(error))
 
     def _no_memory(self, row: Row, error: BaseException) -> None:
         if not memory.is_out_of_memory(error):
@@ -292,16 +287,9 @@ class Scheduler:
         if len(self._slots):
             self._waiting.appendleft(row)
         else:
-            self._refuse(row.job, _answer_to(error))
+            self._refuse(row.job, answer_to(error))
 
     def _refuse(self, job: Job, answer: Exception) -> None:
         job.is_aborted = True
         self._delivery.add(job.stream, answer)
         self._drop_aborted()
-
-
-def _answer_to(error: BaseException) -> Exception:
-    if memory.is_out_of_memory(error):
-        return PromptTooLongError("must be shorter: there is not enough memory for it", "prompt")
-    log.error("The model failed to answer", exc_info=error)
-    return GenerationFailedError("the model failed to answer")

@@ -5,7 +5,6 @@ Beams, and sampling methods that have no neutral name; every request of a model 
 a sequence that is long enough to change the position encoding of its whole batch.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,23 +13,15 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 
-from kaito_runtime.models import load as memory
-from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
-from kaito_runtime.serving.engine import (
-    Delta,
-    FinishReason,
-    GenerationFailedError,
-    PromptTooLongError,
-)
+from kaito_runtime.serving.engine import Delta, FinishReason
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.rows import Choice, Job, Row
 from kaito_runtime.serving.engines.slots.drawing import LARGEST_SCORE
+from kaito_runtime.serving.engines.slots.failures import answer_to, raise_if_lost
 from kaito_runtime.serving.engines.slots.forward import NO_ADAPTERS, AdapterRows
 from kaito_runtime.serving.engines.slots.penalties import Penalties
 from kaito_runtime.serving.sampling import SEQUENCES_LIMIT, RequestRefusedError, Sampling
-
-log = logging.getLogger(__name__)
 
 BEAMS = "num_beams"
 
@@ -171,15 +162,11 @@ class Searches:
 
 def _failure_of(error: BaseException) -> Exception:
     """Return what a request is told of an error of generate(); raises Failure for a lost device."""
-    if memory.is_out_of_memory(error):
-        return PromptTooLongError("must be shorter: there is not enough memory for it", "prompt")
-    if device.is_lost(error):
-        raise termination.unexpected(error) from None
+    raise_if_lost(error)
     if isinstance(error, ValueError | TypeError | LookupError | OverflowError | RecursionError):
         first = str(error).partition("\n")[0]
         return RequestRefusedError(f"is not valid: {first}", "search")
-    log.error("The model could not answer", exc_info=error)
-    return GenerationFailedError("the model failed to answer")
+    return answer_to(error)
 
 
 def _arguments(job: Job, tokenizer: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kaito_runtime.models.rendering import Form, Rendering
+from kaito_runtime.models.rendering import Rendering
 from kaito_runtime.serving.engine import (
     BASE,
     AdapterInfo,
@@ -27,13 +27,11 @@ from kaito_runtime.serving.engine import (
     GenerationRequest,
     ModelInfo,
 )
-from kaito_runtime.serving.engines.choices import choice_of, model_defaults
 from kaito_runtime.serving.engines.delivery import Delivery, DeltaStream, Item
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.intake import Intake
-from kaito_runtime.serving.engines.prompts import PromptEncoder
+from kaito_runtime.serving.engines.preparation import Preparation
 from kaito_runtime.serving.engines.rows import Job, Row
-from kaito_runtime.serving.engines.structure import Structures
 from kaito_runtime.serving.engines.vllm import parameters
 from kaito_runtime.serving.engines.vllm.adapters import LoadedAdapters
 from kaito_runtime.serving.engines.vllm.errors import EngineDiedError, VllmRefusedError
@@ -69,9 +67,8 @@ class VllmEngine:
         config = AutoConfig.from_pretrained(
             settings.model, trust_remote_code=settings.trust_remote_code, local_files_only=True
         )
-        self._vocabulary = int(config.get_text_config().vocab_size)
-        self._defaults = model_defaults(_generation_config(settings.model, config))
-        self._structures = Structures(tokenizer, self._vocabulary, self._defaults.ends)
+        vocabulary = int(config.get_text_config().vocab_size)
+        generation_config = _generation_config(settings.model, config)
         self._intake = Intake(settings.max_num_seqs + waiting)
         self.ended = self._intake.ended
         self._delivery = Delivery()
@@ -86,7 +83,9 @@ class VllmEngine:
             self._thread.close()
             raise
         self._context = self._library.context
-        self._encoder = PromptEncoder(tokenizer, context=self._context, vocabulary=self._vocabulary)
+        self._preparation = Preparation(
+            tokenizer, generation_config, context=self._context, vocabulary=vocabulary
+        )
         self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
         self._adapters = LoadedAdapters(settings, self._library, self._thread, tokenizer)
         self._watch = self._thread.submit(self._end_with_vllm())
@@ -182,24 +181,7 @@ class VllmEngine:
         """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
         if job.is_aborted:
             return
-        request, rendering = job.request, self._rendering(job.request.adapter)
-        job.ids = self._encoder.encode(
-            request,
-            is_message=rendering.form is Form.CHAT,
-            chat_template=rendering.chat_template,
-            most=self._context,
-        )
-        job.choice = choice_of(
-            request.sampling,
-            self._defaults,
-            prompt=len(job.ids),
-            most=self._context,
-            vocabulary=self._vocabulary,
-        )
-        if request.sampling.structure is not None:
-            job.structure = self._structures.start(request.sampling.structure)
-        if request.sampling.max_seconds is not None:
-            job.deadline = job.arrived + request.sampling.max_seconds
+        self._preparation.prepare(job, self._rendering(job.request.adapter), self._context)
 
     async def _answer(self, job: Job) -> None:
         """Have all sequences of a request generated, and deliver its end."""
