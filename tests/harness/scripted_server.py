@@ -13,7 +13,7 @@ from kaito_runtime.serving.start import StartLedger
 
 
 def load(_start: StartLedger) -> ChatEngine:
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
 

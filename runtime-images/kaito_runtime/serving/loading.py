@@ -33,7 +33,7 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
         mounted_adapters,
         provenance_of,
     )
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     load.quiet()
     placement = load.choose_placement(flags.torch_dtype)

@@ -33,7 +33,7 @@ def make_transformers(weights: Path, adapters: Adapters) -> ChatEngine:
     from kaito_contract.sections import QuantizationConfig
     from kaito_runtime.models import load
     from kaito_runtime.models.adapters import StackedAdapters, Verifier, provenance_of
-    from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import EngineLimits, TransformersEngine
 
     load.quiet()
     model = load.load_base(weights, load.choose_placement("float32"), QuantizationConfig())

@@ -68,7 +68,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @contextmanager
 def serving(model: Any, tokenizer: Any, **limits: Any) -> Iterator[tuple[EngineClient, Any]]:
-    from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import EngineLimits, TransformersEngine
 
     engine = TransformersEngine(model, tokenizer, limits=EngineLimits(**limits))
     client = EngineClient(engine)

@@ -61,7 +61,7 @@ def client(weights: Path, folders: Mapping[str, Path]) -> Iterator[EngineClient]
     from transformers import AutoTokenizer
 
     from kaito_runtime.models.adapters import StackedAdapters, Verifier, provenance_of
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     model = base(weights)
     tokenizer = AutoTokenizer.from_pretrained(weights)

@@ -34,7 +34,7 @@ BEAMS = {"search": {"num_beams": 2}}
 def running(
     moment: Callable[[], object] = lambda: None, **limits: Any
 ) -> tuple[EngineClient, ScriptedModel]:
-    from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import EngineLimits, TransformersEngine
 
     from tests.harness.scripted_model import ScriptedModel, ScriptedTokenizer
 
@@ -150,7 +150,7 @@ def test_several_sequences_of_which_one_fails_leave_the_others_as_they_are(troub
 
 
 def test_an_engine_whose_step_does_not_end_is_not_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kaito_runtime.serving.engines.slots import engine
+    from kaito_runtime.serving.engines.transformers import engine
 
     client, _, gate, first = held()
     assert client.engine.is_healthy()

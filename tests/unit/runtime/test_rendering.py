@@ -300,7 +300,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from kaito_runtime import serve
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
     from kaito_runtime.serving.http.chat_schema import parse_chat
 
     adapters = tmp_path if served == "none" else tuned / served
@@ -335,7 +335,7 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
 
 def test_a_long_message_is_cut_and_keeps_its_frame(weights: Path, tuned: Path) -> None:
     from kaito_runtime import serve
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     engine = serve.load_engine(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(tuned / "chat")])

@@ -38,7 +38,7 @@ def test_a_token_is_drawn_as_often_as_transformers_would(
         TopPLogitsWarper,
     )
 
-    from kaito_runtime.serving.engines.slots.drawing import groups
+    from kaito_runtime.serving.engines.transformers.drawing import groups
 
     scores = torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(seed)) * 3
     choice = Choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
@@ -66,7 +66,7 @@ def row(prompt: list[int], answer: list[int], **choice: Any) -> Any:
 def test_penalties_count_what_each_row_has_and_nothing_of_others() -> None:
     import torch
 
-    from kaito_runtime.serving.engines.slots.penalties import Penalties
+    from kaito_runtime.serving.engines.transformers.penalties import Penalties
 
     rows = [
         row([1, 2, 2], [3, 3], repetition_penalty=2.0),

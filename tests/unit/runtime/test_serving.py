@@ -198,7 +198,7 @@ PROMPTS = ["What does Ada like to eat?", "Where", "Tell me the code word of the 
 
 @pytest.fixture
 def client(loaded: tuple[Any, Any]) -> Iterator[EngineClient]:
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     running = EngineClient(TransformersEngine(*loaded))
     yield running
@@ -246,7 +246,7 @@ def test_what_no_tokenizer_could_make_fit_is_refused_before_it_is_encoded(
 
 @pytest.mark.runtime
 def test_a_full_queue_refuses(loaded: tuple[Any, Any]) -> None:
-    from kaito_runtime.serving.engines.slots.engine import EngineLimits, TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import EngineLimits, TransformersEngine
 
     engine = TransformersEngine(*loaded, limits=EngineLimits(waiting=2, rows=1))
     client = EngineClient(engine)

@@ -38,7 +38,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def client(parts: tuple[Any, Any]) -> Iterator[EngineClient]:
-    from kaito_runtime.serving.engines.slots.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
 
     client = EngineClient(TransformersEngine(*parts))
     yield client

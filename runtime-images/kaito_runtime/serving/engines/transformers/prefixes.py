@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaito_runtime.serving.engines.rows import Row
-from kaito_runtime.serving.engines.slots.cache import Prefix
-from kaito_runtime.serving.engines.slots.slots import Slots
+from kaito_runtime.serving.engines.transformers.cache import Prefix
+from kaito_runtime.serving.engines.transformers.slots import Slots
 
 SHORTEST = 32
 """Tokens below which computing is as fast as copying."""

@@ -17,12 +17,12 @@ from kaito_runtime.serving.engine import EngineLoad, GenerationFailedError
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Job, Row
-from kaito_runtime.serving.engines.slots.cache import SlotPool
-from kaito_runtime.serving.engines.slots.failures import answer_to, raise_if_lost
-from kaito_runtime.serving.engines.slots.forward import SlotModel
-from kaito_runtime.serving.engines.slots.prefixes import SHORTEST, PrefixCache
-from kaito_runtime.serving.engines.slots.sampler import Sampled, Sampler, described
-from kaito_runtime.serving.engines.slots.slots import Slots
+from kaito_runtime.serving.engines.transformers.cache import SlotPool
+from kaito_runtime.serving.engines.transformers.failures import answer_to, raise_if_lost
+from kaito_runtime.serving.engines.transformers.forward import SlotModel
+from kaito_runtime.serving.engines.transformers.prefixes import SHORTEST, PrefixCache
+from kaito_runtime.serving.engines.transformers.sampler import Sampled, Sampler, described
+from kaito_runtime.serving.engines.transformers.slots import Slots
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import Delta, FinishReason
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.rows import Choice, Job, Row
-from kaito_runtime.serving.engines.slots.drawing import LARGEST_SCORE
-from kaito_runtime.serving.engines.slots.failures import answer_to, raise_if_lost
-from kaito_runtime.serving.engines.slots.forward import NO_ADAPTERS, AdapterRows
-from kaito_runtime.serving.engines.slots.penalties import Penalties
+from kaito_runtime.serving.engines.transformers.drawing import LARGEST_SCORE
+from kaito_runtime.serving.engines.transformers.failures import answer_to, raise_if_lost
+from kaito_runtime.serving.engines.transformers.forward import NO_ADAPTERS, AdapterRows
+from kaito_runtime.serving.engines.transformers.penalties import Penalties
 from kaito_runtime.serving.sampling import SEQUENCES_LIMIT, RequestRefusedError, Sampling
 
 BEAMS = "num_beams"

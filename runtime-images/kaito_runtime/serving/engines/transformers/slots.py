@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kaito_runtime.serving.engines.rows import Row
-from kaito_runtime.serving.engines.slots.cache import SMALLEST_CAPACITY, SlotPool
+from kaito_runtime.serving.engines.transformers.cache import SMALLEST_CAPACITY, SlotPool
 
 
 class Slots:

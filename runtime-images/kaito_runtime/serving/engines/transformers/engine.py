@@ -30,15 +30,15 @@ from kaito_runtime.serving.engines.delivery import DeltaStream
 from kaito_runtime.serving.engines.intake import Intake
 from kaito_runtime.serving.engines.preparation import Preparation
 from kaito_runtime.serving.engines.rows import Job
-from kaito_runtime.serving.engines.slots.forward import (
+from kaito_runtime.serving.engines.transformers.forward import (
     NO_ADAPTERS,
     NotPlainError,
     SlotModel,
     no_adapters,
 )
-from kaito_runtime.serving.engines.slots.named_adapters import NamedAdapters
-from kaito_runtime.serving.engines.slots.scheduler import ROWS_LIMIT, Scheduler
-from kaito_runtime.serving.engines.slots.search import Search, Searches
+from kaito_runtime.serving.engines.transformers.named_adapters import NamedAdapters
+from kaito_runtime.serving.engines.transformers.scheduler import ROWS_LIMIT, Scheduler
+from kaito_runtime.serving.engines.transformers.search import Search, Searches
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import get_layer_types_and_kwargs
 
-from kaito_runtime.serving.engines.slots.cache import SlotPool, Step
+from kaito_runtime.serving.engines.transformers.cache import SlotPool, Step
 
 NO_ADAPTERS: Mapping[str, float] = MappingProxyType({})
 WIDTH_STEP = 32

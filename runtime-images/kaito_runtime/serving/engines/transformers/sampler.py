@@ -13,8 +13,8 @@ import torch
 from kaito_runtime.serving.engine import TokenLogprob
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Row
-from kaito_runtime.serving.engines.slots.drawing import groups
-from kaito_runtime.serving.engines.slots.penalties import Penalties, is_penalised
+from kaito_runtime.serving.engines.transformers.drawing import groups
+from kaito_runtime.serving.engines.transformers.penalties import Penalties, is_penalised
 
 _MINUS_INFINITY = float("-inf")
 
