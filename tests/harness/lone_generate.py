@@ -8,6 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+SETTINGS: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
+    ({"max_tokens": 1}, {"max_new_tokens": 1}),
+    ({"max_tokens": 40}, {"max_new_tokens": 40}),
+    ({"max_tokens": None, "max_total_tokens": 40}, {"max_new_tokens": None, "max_length": 40}),
+    ({"max_tokens": 20, "min_tokens": 20}, {"max_new_tokens": 20, "min_new_tokens": 20}),
+    ({"max_tokens": 20, "min_total_tokens": 20}, {"max_new_tokens": 20, "min_length": 20}),
+    ({"repetition_penalty": 1.7}, {"repetition_penalty": 1.7}),
+    ({"repetition_penalty": 0.6}, {"repetition_penalty": 0.6}),
+    ({"logit_bias": {305: 50.0}}, {"sequence_bias": [[[305], 50.0]]}),
+    # Drawing among the likeliest one is no drawing.
+    ({"greedy": False, "top_k": 1, "temperature": 2.0}, {}),
+    ({"greedy": False, "top_k": 0, "top_p": 1e-6}, {}),
+    ({"greedy": False, "top_k": 0, "top_p": 0.0}, {}),
+    ({"greedy": False, "top_k": 0, "min_p": 1.0}, {}),
+]
+"""Ours, and generate()'s that mean the same."""
+
 
 class LoneGenerate:
     """The model of a folder in float32, with adapters by their names."""

@@ -16,6 +16,7 @@ from kaito_runtime.serving.engine import BASE, AdapterNotFoundError, Prompt
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 from tests.harness.engine_client import SECONDS, EngineClient, soon
+from tests.harness.lone_generate import LoneGenerate
 
 pytestmark = pytest.mark.runtime
 
@@ -78,34 +79,17 @@ def tokens_of(client: EngineClient, adapter: str | None, ids: tuple[int, ...] = 
     return [each.id for delta in answer.deltas for each in delta.logprobs]
 
 
-def lone(model: Any) -> list[int]:
-    import torch
-
-    ids = torch.tensor([IDS])
-    with torch.inference_mode():
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=10,
-            do_sample=False,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    found: list[int] = made[0, len(IDS) :].tolist()
-    return found
-
-
-def tuned(weights: Path, folder: Path) -> Any:
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(base(weights), str(folder)).eval()
+@pytest.fixture(scope="module")
+def wanted(weights: Path, folders: Mapping[str, Path]) -> Mapping[str, list[int]]:
+    """What generate() answers alone, with each adapter as peft has it and without."""
+    reference = LoneGenerate(weights, folders)
+    settings = {"max_new_tokens": 10, "eos_token_id": []}
+    return {name: reference.ids(IDS, name or None, **settings) for name in (BASE, *folders)}
 
 
 def test_each_request_is_answered_by_what_it_names(
-    client: EngineClient, weights: Path, folders: Mapping[str, Path]
+    client: EngineClient, wanted: Mapping[str, list[int]]
 ) -> None:
-    wanted = {BASE: lone(base(weights))}
-    wanted |= {name: lone(tuned(weights, folder)) for name, folder in folders.items()}
     assert len({tuple(each) for each in wanted.values()}) == 3
     names = [BASE, "facts", "tone"] * 4
     pending = [
@@ -142,11 +126,11 @@ def test_without_a_name_all_adapters_answer_together(client: EngineClient) -> No
 
 
 def test_a_beam_search_uses_the_adapter_of_its_request(
-    client: EngineClient, weights: Path, folders: Mapping[str, Path]
+    client: EngineClient, wanted: Mapping[str, list[int]]
 ) -> None:
     beams: dict[str, Any] = {"search": {"num_beams": 2}, "max_tokens": 8, "streams": False}
     slow = {name: client.submit(Prompt(ids=IDS), name, **beams) for name in (BASE, "facts")}
-    assert tokens_of(client, "tone") == lone(tuned(weights, folders["tone"]))
+    assert tokens_of(client, "tone") == wanted["tone"]
     assert len({future.result(SECONDS).text for future in slow.values()}) == 2
 
 
