@@ -81,12 +81,15 @@ def objects(cluster: ControlPlane) -> None:
             "metadata": metadata,
             "spec": {"replicas": 0, "selector": selector, "template": pod},
         },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "workspace-tuning-phi-3", "namespace": "default"},
-            "spec": {"ports": [{"port": 80}], "selector": {"app": NAME}},
-        },
+        *(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": service, "namespace": "default"},
+                "spec": {"ports": [{"port": 80}], "selector": {"app": NAME}},
+            }
+            for service in ("workspace-tuning-phi-3", NAME)
+        ),
     ]
     kubectl(cluster, "apply", "-f", "-", stdin=yaml.safe_dump_all(made))
     kubectl(cluster, "create", "configmap", "orphan-sweep", "-n", "kaito-system")
