@@ -35,9 +35,12 @@ class Placement:
     device: str
     dtype: torch.dtype
     why: str
+    gpus: int = 1
+    """Over how many the layers are spread."""
 
     def __str__(self) -> str:
-        return f"{self.device}, {self.dtype} ({self.why})"
+        where = f"{self.gpus} GPUs" if self.gpus > 1 else self.device
+        return f"{where}, {self.dtype} ({self.why})"
 
 
 def quiet() -> None:
@@ -55,12 +58,13 @@ def quiet() -> None:
 def choose_placement(torch_dtype: str) -> Placement:
     """Return device and number type; `auto` is the fastest type that the device computes well."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1
     if torch_dtype != "auto":
-        return Placement(device, getattr(torch, torch_dtype), "as configured")
+        return Placement(device, getattr(torch, torch_dtype), "as configured", gpus)
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Placement(device, torch.bfloat16, "this GPU computes bfloat16")
-        return Placement(device, torch.float16, "this GPU has no bfloat16")
+            return Placement(device, torch.bfloat16, "this GPU computes bfloat16", gpus)
+        return Placement(device, torch.float16, "this GPU has no bfloat16", gpus)
     if _cpu_has_bfloat16():
         return Placement(device, torch.bfloat16, "this processor multiplies bfloat16")
     return Placement(device, torch.float32, "this processor has no bfloat16 multiplication")
@@ -92,16 +96,21 @@ def load_base(
     *,
     trust_remote_code: bool = False,
 ) -> Any:
-    """Return the base model in evaluation mode on its device, quantised if asked."""
+    """Return the base model in evaluation mode, quantised if asked, on its device or over all GPUs."""
     from transformers import AutoModelForCausalLM
 
     _require_model(weights)
     arguments: dict[str, Any] = {}
     if quantization.name != "none":
         arguments["quantization_config"] = _bits_and_bytes(quantization)
-        arguments["device_map"] = {"": placement.device}
     try:
         with device_faults("loading the weights"):
+            if placement.gpus > 1:
+                arguments["device_map"] = _spread(
+                    weights, placement, quantization, trust_remote_code
+                )
+            elif quantization.name != "none":
+                arguments["device_map"] = {"": placement.device}
             model: Any = AutoModelForCausalLM.from_pretrained(
                 weights,
                 dtype=placement.dtype,
@@ -109,7 +118,7 @@ def load_base(
                 local_files_only=True,
                 **arguments,
             )
-            if quantization.name == "none":
+            if "device_map" not in arguments:
                 model = model.to(placement.device)
     except Failure:
         raise
@@ -163,6 +172,22 @@ def out_of_memory(when: str) -> Failure:
         f"{where} is exhausted while {when}; use a larger instance type, qlora instead of lora, a "
         "smaller `per_device_train_batch_size` or `max_length`, or `gradient_checkpointing: true`",
     )
+
+
+def _spread(
+    weights: Path, placement: Placement, quantization: QuantizationConfig, trust_remote_code: bool
+) -> dict[str, int]:
+    from kaito_runtime.models import gpus
+
+    found = gpus.layers_by_gpu(
+        weights,
+        placement.dtype,
+        quantization,
+        gpus.free_bytes(),
+        trust_remote_code=trust_remote_code,
+    )
+    log.info("Spreading the model over %d GPUs; %s", placement.gpus, gpus.described(found))
+    return found
 
 
 def _bits_and_bytes(quantization: QuantizationConfig) -> Any:

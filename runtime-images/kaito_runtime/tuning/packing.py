@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
+from kaito_runtime.models.gpus import is_spread
 from kaito_runtime.tuning.encode import NO_LABEL, TokenizedExample, pack
 
 ATTENTION = "kaito_padding_free"
@@ -72,24 +73,25 @@ class PaddingFreeForward:
         """Yield the summed loss of each pack of rows."""
         lengths = [len(example) for example in examples]
         device = self.model.device
+        # Of layers on several devices, the last one is indexed: an index on the CPU is for each.
+        indices = torch.device("cpu") if is_spread(self.model) else device
         for rows in pack(range(len(examples)), lengths, limit):
             # Rows of one length side by side share one attention call.
             packed = sorted((examples[row] for row in rows), key=len)
             ids = torch.tensor([token for each in packed for token in each.ids], device=device)
-            labels = torch.tensor(
-                [label for each in packed for label in each.labels], device=device
-            )
+            labels = [label for each in packed for label in each.labels]
             positions = torch.cat([torch.arange(len(each), device=device) for each in packed])
             # labels[i] is predicted from what stands at i - 1; the first of a row never is.
-            asked = (labels != NO_LABEL).nonzero().squeeze(1)
+            asked = [place for place, label in enumerate(labels) if label != NO_LABEL]
             logits = self.model(
                 input_ids=ids[None],
                 position_ids=positions[None],
                 use_cache=False,
-                logits_to_keep=asked - 1,
+                logits_to_keep=torch.tensor(asked, device=indices) - 1,
                 sequence_lengths=[len(each) for each in packed],
             ).logits[0]
-            yield _summed(logits, labels[asked])
+            learnt = torch.tensor([labels[place] for place in asked], device=device)
+            yield _summed(logits, learnt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +109,24 @@ class PaddedForward:
             batch, ordered = ordered[:count], ordered[count:]
             shape = (len(batch), longest)
             ids = torch.zeros(shape, dtype=torch.long)
-            labels = torch.full(shape, NO_LABEL)
             mask = torch.zeros(shape, dtype=torch.long)
             for row, example in enumerate(batch):
                 ids[row, : len(example)] = torch.tensor(example.ids)
-                labels[row, : len(example)] = torch.tensor(example.labels)
                 mask[row, : len(example)] = 1
+            asked = [
+                (row, place, label)
+                for row, example in enumerate(batch)
+                for place, label in enumerate(example.labels[1:])
+                if label != NO_LABEL
+            ]
             device = self.model.device
             logits = self.model(
                 input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
             ).logits
-            wanted = labels[:, 1:].to(device)
-            asked = wanted != NO_LABEL
-            yield _summed(logits[:, :-1][asked], wanted[asked])
+            rows, places, labels = (
+                torch.tensor(asked, dtype=torch.long, device=device).reshape(-1, 3).unbind(1)
+            )
+            yield _summed(logits[rows, places], labels)
 
 
 def padding_free_attention(  # noqa: PLR0913  transformers' AttentionInterface

@@ -191,7 +191,9 @@ class Stack:
         ranks = [self._ranks[name] for name in names]
 
         def factors() -> Tensor:
-            each = batch.factors(names).repeat_interleave(torch.tensor(ranks), dim=1)
+            each = batch.factors(names).repeat_interleave(
+                torch.tensor(ranks), dim=1, output_size=sum(ranks)
+            )
             return self._moved(each[:, None])
 
         columns = tuple(zip(names, ranks, strict=True))

@@ -1,5 +1,7 @@
 """How many bytes keys and values may take."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,12 +13,24 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 
-def cache_budget(device: torch.device) -> int:
-    """Return the bytes for the key-value cache on a device that holds the weights already."""
+def device_budget(device: torch.device) -> int:
+    """Return the bytes for keys and values on a device that holds the weights already."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * _SHARE_OF_GPU)
     return int(free_memory() * _SHARE_OF_MEMORY)
+
+
+def cache_budget(
+    layers: Sequence[torch.device], of_device: Callable[[torch.device], int] = device_budget
+) -> int:
+    """Return the bytes for the whole key-value cache, whose layers lie on these devices.
+
+    Each layer takes the same: the device that has the least for each of its layers is the limit.
+    """
+    return min(
+        of_device(device) * len(layers) // count for device, count in Counter(layers).items()
+    )
 
 
 def free_memory() -> int:

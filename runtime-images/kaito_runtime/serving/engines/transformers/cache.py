@@ -6,7 +6,7 @@ first slots, so that the view needs no copy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,6 +30,15 @@ class Step:
     """How many positions are read, of every slot."""
     first: int | None
     """The first slot, where the slots follow one another; None otherwise."""
+    _there: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return slots and positions on the device of a layer, where layers lie on several."""
+        if device == self.positions.device:
+            return self.slots, self.positions
+        if device not in self._there:
+            self._there[device] = self.slots.to(device), self.positions.to(device)
+        return self._there[device]
 
 
 class SlotLayer(CacheLayerMixin):
@@ -58,9 +67,9 @@ class SlotLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         step = self._pool.step
-        slots = step.slots[:, None]
-        self.keys[slots, :, step.positions] = key_states.transpose(1, 2)
-        self.values[slots, :, step.positions] = value_states.transpose(1, 2)
+        slots, positions = step.on(key_states.device)
+        self.keys[slots[:, None], :, positions] = key_states.transpose(1, 2)
+        self.values[slots[:, None], :, positions] = value_states.transpose(1, 2)
         if step.first is not None:
             until = step.first + len(key_states)
             return (
@@ -68,8 +77,8 @@ class SlotLayer(CacheLayerMixin):
                 self.values[step.first : until, :, : step.width],
             )
         return (
-            self.keys[step.slots, :, : step.width],
-            self.values[step.slots, :, : step.width],
+            self.keys[slots, :, : step.width],
+            self.values[slots, :, : step.width],
         )
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -109,6 +118,10 @@ class SlotPool(Cache):
             for layer in self._filled()
             for tensor in (layer.keys, layer.values)
         )
+
+    def devices(self) -> Sequence[torch.device]:
+        """Return where each layer lies; empty before the first forward pass."""
+        return [layer.keys.device for layer in self._filled()]
 
     def resize(self, slots: int, capacity: int) -> None:
         """Change the pool's size, layer by layer; raises what the device raises without memory."""

@@ -93,7 +93,7 @@ class TransformersEngine:
             self._scheduler = Scheduler(
                 self._slots,
                 tokenizer,
-                budget=cache_budget(self._slots.device) if size is None else size,
+                budget=cache_budget(self._slots.layer_devices) if size is None else size,
                 prove=self._prove,
                 rows_limit=limits.rows,
             )

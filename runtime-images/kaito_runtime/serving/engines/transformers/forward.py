@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import get_layer_types_and_kwargs
 
+from kaito_runtime.models.gpus import is_spread
 from kaito_runtime.serving.engines.transformers.cache import SlotPool, Step
 
 NO_ADAPTERS: Mapping[str, float] = MappingProxyType({})
@@ -50,6 +51,9 @@ class SlotModel:
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.layers = len(types)
         self.device = torch.device(model.device)
+        self._is_spread = is_spread(model)
+        self.layer_devices: Sequence[torch.device] = [self.device] * self.layers
+        """Where keys and values of each layer lie; known once it has been proved."""
         self.longest = _longest(config)
         """Tokens of a sequence up to which a row does not depend on its neighbours."""
 
@@ -88,11 +92,14 @@ class SlotModel:
             width,
             slots[0] if follows else None,
         )
-        last = torch.tensor(counts, device=self.device) - 1
+        last = [count - 1 for count in counts]
         arguments: dict[str, Any] = {}
         if self._keeps_logits:
-            kept, last = last.unique(return_inverse=True)
-            arguments["logits_to_keep"] = kept
+            kept = sorted(set(last))
+            # Of layers on several devices, the last one is indexed: an index on the CPU is for each.
+            where = torch.device("cpu") if self._is_spread else self.device
+            arguments["logits_to_keep"] = torch.tensor(kept, device=where)
+            last = [kept.index(each) for each in last]
         with torch.inference_mode(), self._adapter_rows(weights):
             logits = self._model(
                 input_ids=ids,
@@ -102,7 +109,11 @@ class SlotModel:
                 use_cache=True,
                 **arguments,
             ).logits
-        found: torch.Tensor = logits[torch.arange(len(tokens), device=logits.device), last]
+        found: torch.Tensor = (
+            logits[torch.arange(len(tokens), device=logits.device), last]
+            if any(last)
+            else logits[:, 0]
+        )
         return found
 
     def prove(self, vocabulary: int) -> None:
@@ -118,6 +129,7 @@ class SlotModel:
             last = [row[len(row) - back : len(row) - back + 1] for row in rows]
             starts = [len(row) - back for row in rows]
             found = self.scores(pool, last, [0, 1], starts, none).float()
+        self.layer_devices = pool.devices()
         with torch.inference_mode(), self._adapter_rows(none[:1]):
             for row, ours in zip(rows, found, strict=True):
                 ids = torch.tensor([row], device=self.device)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kaito_runtime.models import load
-from kaito_runtime.serving.engines.budget import cache_budget
+from kaito_runtime.serving.engines.budget import device_budget
 from kaito_runtime.serving.engines.vllm.adapter_files import largest_rank
 from kaito_runtime.serving.engines.vllm.engine import VllmEngine
 from kaito_runtime.serving.engines.vllm.library import VllmSettings
@@ -56,5 +56,5 @@ def _on_this_machine(settings: VllmSettings) -> VllmSettings:
     return replace(
         settings,
         dtype=str(placement.dtype).removeprefix("torch."),
-        cpu_cache_bytes=cache_budget(torch.device("cpu")),
+        cpu_cache_bytes=device_budget(torch.device("cpu")),
     )
