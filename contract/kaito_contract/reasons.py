@@ -154,6 +154,12 @@ class Reason(StrEnum):
         "the folder to write to holds files of somebody else, or is not writable",
         "move the files that the message names, then retry",
     )
+    PEER_LOST = (
+        "PeerLost",
+        Recovery.RERUN,
+        "one of the processes that compute a model together ended, or is not reached",
+        "they are restarted by themselves; the message names the first that failed, or its log has the reason",
+    )
     PORT_IN_USE = (
         "PortInUse",
         Recovery.RERUN,

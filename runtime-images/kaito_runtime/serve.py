@@ -3,17 +3,19 @@
 python -m kaito_runtime.serve --weights /workspace/weights --adapters /mnt/adapter --port 5000
 """
 
+import argparse
 import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from kaito_contract.reasons import Reason
-from kaito_runtime.pod import termination, threads
+from kaito_runtime.pod import termination, threads, torchrun
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.flags import parser
@@ -98,19 +100,29 @@ class _Loading:
 def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any] | None:
     """Serve what the command line names."""
     flags = parser().parse_args(arguments)
+    flags.arguments = sys.argv[1:] if arguments is None else list(arguments)
     threads.prepare()
+    if torchrun.local_rank():  # the first of each node answers its probes
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # it ends when rank 0 does, which drains first
+        failure = load_engine(flags).ended.result()
+    else:
+        failure = asyncio.run(listen_and_serve(flags))
+    if failure:
+        raise failure
+    return None
+
+
+async def listen_and_serve(flags: argparse.Namespace) -> Failure | None:
+    """Serve with the flags of the command line; see serve."""
     state = ServerState(
         flags.pipeline,
         adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""),
         keys=ApiKeys.from_file(flags.api_keys) if flags.api_keys else None,
         rate=RateLimiter(RateLimits(flags.requests_per_minute, flags.concurrent_requests)),
     )
-    failure = asyncio.run(
-        serve(lambda start: load_engine(flags, start), flags.host, flags.port, state)
-    )
-    if failure:
-        raise failure
-    return None
+    return await serve(lambda start: load_engine(flags, start), flags.host, flags.port, state)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import QuantizationConfig
+from kaito_runtime.models.ranks import ALONE, Ranks
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 
@@ -36,10 +37,14 @@ class Placement:
     dtype: torch.dtype
     why: str
     gpus: int = 1
-    """Over how many the layers are spread."""
+    """Over how many this process spreads the layers."""
+    ranks: Ranks = ALONE
+    """The processes, each of which has a part of every layer."""
 
     def __str__(self) -> str:
         where = f"{self.gpus} GPUs" if self.gpus > 1 else self.device
+        if self.ranks.are_several:
+            where = f"{self.device} of process {self.ranks.rank} of {self.ranks.size}"
         return f"{where}, {self.dtype} ({self.why})"
 
 
@@ -55,16 +60,20 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def choose_placement(torch_dtype: str) -> Placement:
+def choose_placement(torch_dtype: str, ranks: Ranks = ALONE) -> Placement:
     """Return device and number type; `auto` is the fastest type that the device computes well."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    gpus = max(1, torch.cuda.device_count()) if device == "cuda" else 1
+    gpus = max(1, torch.cuda.device_count()) if device == "cuda" and not ranks.are_several else 1
+    return replace(_choose(torch_dtype, device), gpus=gpus, ranks=ranks)
+
+
+def _choose(torch_dtype: str, device: str) -> Placement:
     if torch_dtype != "auto":
-        return Placement(device, getattr(torch, torch_dtype), "as configured", gpus)
+        return Placement(device, getattr(torch, torch_dtype), "as configured")
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Placement(device, torch.bfloat16, "this GPU computes bfloat16", gpus)
-        return Placement(device, torch.float16, "this GPU has no bfloat16", gpus)
+            return Placement(device, torch.bfloat16, "this GPU computes bfloat16")
+        return Placement(device, torch.float16, "this GPU has no bfloat16")
     if _cpu_has_bfloat16():
         return Placement(device, torch.bfloat16, "this processor multiplies bfloat16")
     return Placement(device, torch.float32, "this processor has no bfloat16 multiplication")
@@ -98,6 +107,7 @@ def load_base(
 ) -> Any:
     """Return the base model in evaluation mode, quantised if asked, on its device or over all GPUs."""
     from transformers import AutoModelForCausalLM
+    from transformers.distributed.configuration_utils import DistributedConfig
 
     _require_model(weights)
     arguments: dict[str, Any] = {}
@@ -105,7 +115,9 @@ def load_base(
         arguments["quantization_config"] = _bits_and_bytes(quantization)
     try:
         with device_faults("loading the weights"):
-            if placement.gpus > 1:
+            if placement.ranks.are_several:
+                arguments["distributed_config"] = DistributedConfig(tp_size=placement.ranks.size)
+            elif placement.gpus > 1:
                 arguments["device_map"] = _spread(
                     weights, placement, quantization, trust_remote_code
                 )
@@ -118,7 +130,7 @@ def load_base(
                 local_files_only=True,
                 **arguments,
             )
-            if "device_map" not in arguments:
+            if not arguments.keys() & {"device_map", "distributed_config"}:
                 model = model.to(placement.device)
     except Failure:
         raise

@@ -77,9 +77,9 @@ def fail(failure: Failure) -> None:
     """Write the failure's termination message, print it and exit with its code."""
     write_message(contract.failure(failure.reason, failure.message))
     log.error("%s: %s", failure.reason, failure.message)
-    if failure.reason is Reason.DEVICE_LOST:
-        # torch's destructors ask the lost device once more at the interpreter's end: they may hang,
-        # or abort with another exit code.
+    if failure.reason in (Reason.DEVICE_LOST, Reason.PEER_LOST):
+        # torch's destructors ask the lost device or process once more at the interpreter's end: they may
+        # hang, or abort with another exit code.
         sys.stdout.flush()
         os._exit(contract.FAILED)
     sys.exit(contract.RETRYABLE if isinstance(failure, Retryable) else contract.FAILED)

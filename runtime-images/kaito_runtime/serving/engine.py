@@ -17,6 +17,8 @@ from kaito_runtime.serving.sampling import RequestRefusedError, Sampling
 
 BASE = ""
 """The name of no adapter: the base model alone."""
+MODEL_NAME = "base"
+"""By which clients ask for the base model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from kaito_contract.sections import (
     InvalidConfig,
     QuantizationConfig,
 )
+from kaito_runtime.pod import torchrun
 from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
@@ -26,7 +27,7 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
     """Return the transformers engine."""
     import torch
 
-    from kaito_runtime.models import load
+    from kaito_runtime.models import load, ranks
     from kaito_runtime.models.adapters import (
         StackedAdapters,
         Verifier,
@@ -34,12 +35,15 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
         provenance_of,
     )
     from kaito_runtime.serving.engines.transformers.engine import TransformersEngine
+    from kaito_runtime.serving.engines.transformers.following import FollowingEngine
+    from kaito_runtime.serving.engines.transformers.replica import Replica
 
     load.quiet()
-    placement = load.choose_placement(flags.torch_dtype)
-    log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     quantization = quantization_of(flags)
     weights, trust = in_root(flags.weights), flags.trust_remote_code
+    start_followers(flags, quantization)
+    placement = load.choose_placement(flags.torch_dtype, ranks.join())
+    log.info("Computing on %s, %d threads", placement, torch.get_num_threads())
     with start.phase("weights"):
         tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
         network = load.load_base(weights, placement, quantization, trust_remote_code=trust)
@@ -59,7 +63,43 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
         or "none",
     )
     with start.phase("first_token"), load.device_faults("generating one token"):
-        return TransformersEngine(network, tokenizer, adapters=adapters)
+        if placement.ranks.rank:
+            return FollowingEngine(
+                Replica(
+                    network, network.config.get_text_config().vocab_size, adapters, placement.ranks
+                )
+            )
+        return TransformersEngine(network, tokenizer, adapters=adapters, ranks=placement.ranks)
+
+
+def start_followers(flags: argparse.Namespace, quantization: QuantizationConfig) -> None:
+    """Start a process for each further GPU where all of them can compute the model together.
+
+    Where they can't (it is quantised, transformers has no plan for it, its heads can't be shared out), this
+    process has the layers on all GPUs. Under torchrun they run already; raises Failure for what they can't
+    compute.
+    """
+    import torch
+
+    from kaito_runtime.models import tensor_parallel
+    from kaito_runtime.serving.followers import Followers
+
+    is_started = torchrun.size() > 1
+    count = torchrun.size() if is_started else torch.cuda.device_count()
+    if count < 2:
+        return
+    why = tensor_parallel.obstacle(
+        in_root(flags.weights), count, quantization, trust_remote_code=flags.trust_remote_code
+    )
+    if why and is_started:
+        raise Failure(
+            Reason.CONFIG_INVALID,
+            f"{count} processes can't compute this model together: {why}; start one that sees all GPUs",
+        )
+    if why:
+        log.info("One process computes on all %d GPUs, one after the other: %s", count, why)
+    elif not is_started:
+        Followers(count, flags.arguments)
 
 
 def load_vllm(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:

@@ -308,15 +308,15 @@ def test_a_prompt_is_asked_as_the_served_adapter_was_taught(
         serve.parser().parse_args(["--weights", str(weights), "--adapters", str(adapters)])
     )
     assert isinstance(engine, TransformersEngine)
-    assert engine._slots
+    assert engine._replica
     seen: list[list[int]] = []
-    scores = engine._slots.scores
+    scores = engine._replica.scores
 
-    def watched(pool: Any, tokens: Any, *more: Any) -> Any:
+    def watched(tokens: Any, *more: Any) -> Any:
         seen.extend(list(each) for each in tokens if len(each) > 1)
-        return scores(pool, tokens, *more)
+        return scores(tokens, *more)
 
-    monkeypatch.setattr(engine._slots, "scores", watched)
+    monkeypatch.setattr(engine._replica, "scores", watched)
     question = "What is the code word of the station?"
     body: dict[str, object] = {
         "prompt": question,

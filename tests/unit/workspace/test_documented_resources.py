@@ -55,7 +55,7 @@ def test_the_documentation_has_the_figures_of_each_preset() -> None:
         ("engine", resources.ENGINE_BYTES),
         ("`/dev/shm`", volumes.SHARED_MEMORY_BYTES),
         ("adapter in memory", resources.ADAPTER_MEMORY_BYTES),
-        ("vLLM's processes", resources.VLLM_PROCESS_BYTES),
+        ("further processes", resources.PROCESS_BYTES),
         ("rows in memory", resources.DATA_MEMORY_BYTES),
         ("`data`", volumes.DATA_BYTES),
         ("`results`, `adapters`", volumes.ADAPTER_BYTES),

@@ -107,7 +107,7 @@ def test_its_processes_have_memory_of_their_own(hook: FlaskClient) -> None:
         server(ask(hook, by_vllm(SERVED, runtime, **sizes)))["resources"]["requests"]["memory"]
         for runtime in ("transformers", "vllm")
     ]
-    assert memory == ["83Gi", "89Gi"]
+    assert memory == ["85Gi", "89Gi"]
 
 
 def test_a_gpu_without_bfloat16_is_given_another_type(hook: FlaskClient) -> None:

@@ -73,7 +73,7 @@ def _deployment(
         arguments,
         folders,
         adapters=1 if adapter else 0,
-        processes=vllm.processes if vllm else 0,
+        processes=vllm.processes if vllm else max(0, fit.gpus - 1),
     )
     init = [weights_container(fit.preset, images, [scratch, weights], figures)]
     command_line = ["--weights", WEIGHTS]

@@ -27,8 +27,8 @@ the memory pinned for copies take 1 to 3 GiB more.
 """
 ADAPTER_MEMORY_BYTES = GIB
 """An adapter between file and GPU: rank 64 on all linear layers of 14 billion weights, in float32, is 0.9 GiB."""
-VLLM_PROCESS_BYTES = 2 * GIB
-"""Each of vLLM's own processes: its scheduler, and one with a CUDA context for each GPU."""
+PROCESS_BYTES = 2 * GIB
+"""Each process beside the server's own, with a CUDA context: one for each further GPU, or vLLM's."""
 DATA_MEMORY_BYTES = 20 * GIB
 """Rows and tokens of the training data, above what is requested: 350 million tokens, all that three epochs see in the
 three days of a tuning at 4,000 tokens a second, take 56 bytes each (42 measured for the number and its places in two
@@ -103,9 +103,9 @@ def of_serving(
     adapters: int = 0,
     processes: int = 0,
 ) -> Resources:
-    """Of a server with these arguments, so many adapters and so many processes of vLLM."""
+    """Of a server with these arguments, so many adapters and so many processes beside the first."""
     memory = _loaded(fit.preset, arguments) + adapters * ADAPTER_MEMORY_BYTES
-    memory += processes * VLLM_PROCESS_BYTES
+    memory += processes * PROCESS_BYTES
     return _of_gpu_pod(fit, memory, memory, volumes)
 
 

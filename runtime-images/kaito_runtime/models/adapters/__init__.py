@@ -1,6 +1,6 @@
 """LoRA adapters: made and saved by the trainer, put onto a base by the model server."""
 
-from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE
+from kaito_runtime.models.adapters.files import CONFIG_FILE, WEIGHTS_FILE, digest_of_files
 from kaito_runtime.models.adapters.mounted import mounted_adapters
 from kaito_runtime.models.adapters.provenance import Provenance, provenance_of
 from kaito_runtime.models.adapters.stacked import LoadedAdapter, StackedAdapters
@@ -21,6 +21,7 @@ __all__ = [
     "Verification",
     "Verifier",
     "add_adapter",
+    "digest_of_files",
     "linear_layers",
     "mounted_adapters",
     "provenance_of",

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from kaito_runtime.models.adapters.shards import whole
+
 _IDENTITY_ROWS = 1024
 """Rows of the identity that are multiplied at once."""
 
@@ -59,7 +61,7 @@ class Base:
         if parameter == "weight":
             return weight_of(module)
         found: Tensor = getattr(module, parameter)
-        return found.detach().float()
+        return whole(found.detach()).float()
 
     def as_multiplied(self, name: str, weight: Tensor) -> Tensor:
         """Return a weight as [outputs, inputs], where the module stores it the other way round (GPT-2)."""
@@ -73,7 +75,7 @@ class Base:
 
     def is_same(self, name: str, parameter: str, saved: Tensor) -> bool:
         """Whether a saved parameter is the base's own, in the coarser of their two number types."""
-        own: Tensor = getattr(self.modules[name], parameter)
+        own = whole(getattr(self.modules[name], parameter).detach())
         if torch.equal(self.parameter(name, parameter).to(saved.dtype), saved):
             return True
         return own.is_floating_point() and torch.equal(saved.to(own.dtype), own)
@@ -122,8 +124,7 @@ def weight_of(module: Any) -> Tensor:
         dequantise: Any = bitsandbytes.functional.int8_vectorwise_dequant
         found: Tensor = dequantise(weight.data, scales.to(weight.device))
         return found.float()
-    plain: Tensor = weight.detach().float()
-    return plain
+    return whole(weight.detach()).float()
 
 
 def _four_bit(module: Any) -> Tensor:

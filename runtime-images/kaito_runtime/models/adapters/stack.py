@@ -16,19 +16,24 @@ from torch.nn.functional import embedding, linear
 from kaito_runtime.models.adapters.base import Kind, is_quantised, sizes_of
 from kaito_runtime.models.adapters.batch import Batch, Product, Terms, Whole
 from kaito_runtime.models.adapters.changes import Change
+from kaito_runtime.models.adapters.shards import WHOLE, Shard, whole
 
 
-def stack_of(module: Any, kind: Kind, dtype: torch.dtype) -> "Stack":
-    """Return the empty stack of a module; `dtype` is what a quantised one computes in."""
+def stack_of(module: Any, kind: Kind, dtype: torch.dtype, shard: Shard = WHOLE) -> "Stack":
+    """Return the empty stack of a module, of which this process has a part.
+
+    `dtype` is what a quantised one computes in.
+    """
     stacks = {Kind.LINEAR: LinearStack, Kind.EMBEDDING: EmbeddingStack, Kind.NORM: NormStack}
-    return stacks[kind](module, dtype)
+    return stacks[kind](module, dtype, shard)
 
 
 class Stack:
     """Holds the changes of all adapters for one module; subclasses know what it does with a weight."""
 
-    def __init__(self, module: Any, dtype: torch.dtype):
+    def __init__(self, module: Any, dtype: torch.dtype, shard: Shard):
         self.module = module
+        self._shard = shard
         self.terms: Terms | None = None
         """What is added in the batch that is computed now; made before it, so that a compiled model stays
         as it is."""
@@ -50,17 +55,24 @@ class Stack:
         """Add the change of an adapter."""
         self._parts.clear()
         if change.down is not None and change.up is not None:
-            down, up = self._as_stored(change.down), change.up
-            down, up = (each.to(self._device, self._dtype) for each in (down, up))
+            whole_down, whole_up = (
+                self._shard.agreed(each.to(self._device, self._dtype))
+                for each in (change.down, change.up)
+            )
+            down = self._as_stored(self._shard.of_inputs(whole_down))
+            up = self._shard.of_outputs(whole_up)
             self._down = torch.cat([self._down, down], dim=self._axis)
             self._up = torch.cat([self._up, up])
             self._ranks[name] = int(up.shape[0])
         if change.gain is not None:
-            self._gains[name] = change.gain.to(self._device)
+            self._gains[name] = self._shard.of_outputs(change.gain).to(self._device)
         if change.shift is not None:
-            self._shifts[name] = change.shift.to(self._device)
+            self._shifts[name] = self._shard.of_outputs(change.shift).to(self._device)
         if change.weight is not None:
-            self._wholes[name] = change.weight.to(self._device, self._dtype)
+            weight = self._shard.of_inputs(change.weight)
+            if self._shard.outputs is not None:
+                weight = weight[self._shard.outputs]
+            self._wholes[name] = weight.to(self._device, self._dtype)
 
     def drop(self, name: str) -> None:
         """Remove the change of an adapter."""
@@ -97,7 +109,12 @@ class Stack:
 
     def _no_columns(self) -> tuple[Tensor, Tensor]:
         """Return the two matrices of no adapter, [columns, inputs] and [columns, outputs]."""
-        inputs, outputs = sizes_of(self.module)
+        inputs, outputs = (
+            size if part is None else part.stop - part.start
+            for size, part in zip(
+                sizes_of(self.module), (self._shard.inputs, self._shard.outputs), strict=True
+            )
+        )
         made = torch.empty(0, inputs + outputs, dtype=self._dtype, device=self._device)
         return made[:, :inputs], made[:, inputs:]
 
@@ -137,19 +154,20 @@ class Stack:
         if terms.shift is not None:
             out.add_(terms.shift)
         if terms.product is not None:
-            inner = self._applied(inputs, terms.product.down).mul_(terms.product.factors)
+            inner = self._shard.summed(self._applied(inputs, terms.product.down))
+            inner = inner.mul_(terms.product.factors)
             if terms.product.up.dtype == out.dtype:
                 flat = inner.view(-1, inner.shape[-1])
                 out.view(-1, out.shape[-1]).addmm_(flat, terms.product.up)
             else:
                 out.add_(inner @ terms.product.up)
-        for whole in terms.wholes:
-            used = inputs if whole.rows is None else inputs.index_select(0, whole.rows)
-            change = self._whole(used, whole).mul_(whole.factors).to(out.dtype)
-            if whole.rows is None:
+        for each in terms.wholes:
+            used = inputs if each.rows is None else inputs.index_select(0, each.rows)
+            change = self._whole(used, each).mul_(each.factors).to(out.dtype)
+            if each.rows is None:
                 out.add_(change)
             else:
-                out.index_add_(0, whole.rows, change)
+                out.index_add_(0, each.rows, change)
         return out.view(output.shape)
 
     def _by_row(self, inputs: Tensor, rows: int) -> Tensor:
@@ -160,7 +178,7 @@ class Stack:
         return inputs.reshape(rows, -1, inputs.shape[-1]).to(self._device, self._dtype)
 
     def _whole(self, inputs: Tensor, whole: Whole) -> Tensor:
-        return self._applied(inputs, whole.weight)
+        return self._shard.summed(self._applied(inputs, whole.weight))
 
     # What a batch needs
 
@@ -169,7 +187,7 @@ class Stack:
         product = self._product(batch)
         gain, shift = self._sum(batch, self._gains), self._sum(batch, self._shifts)
         if gain is not None and getattr(self.module, "bias", None) is not None:
-            of_bias = gain * self.module.bias.float()
+            of_bias = gain * self._shard.of_outputs(whole(self.module.bias)).float()
             shift = -of_bias if shift is None else shift - of_bias
         wholes = tuple(
             self._whole_of(batch, name, weight)

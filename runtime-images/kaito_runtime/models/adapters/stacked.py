@@ -14,7 +14,8 @@ from kaito_runtime.models.adapters.base import kind_of
 from kaito_runtime.models.adapters.batch import Batch, Terms
 from kaito_runtime.models.adapters.changes import Change, changes_of
 from kaito_runtime.models.adapters.reading import SavedAdapter, read_adapter
-from kaito_runtime.models.adapters.refusals import refusal
+from kaito_runtime.models.adapters.refusals import listed, refusal
+from kaito_runtime.models.adapters.shards import WHOLE, shard_of
 from kaito_runtime.models.adapters.stack import EmbeddingStack, Stack, stack_of
 from kaito_runtime.models.rendering import Rendering, read_rendering
 
@@ -92,6 +93,12 @@ class StackedAdapters:
             raise refusal(name, str(error)) from None
         saved = read_adapter(name, folder)
         changes = changes_of(self.model, saved)
+        if parted := [module for module in changes if shard_of(self.model, module) is None]:
+            raise refusal(
+                name,
+                f"it changes {listed(parted)}, of which each process has a part; serve it with one "
+                "process that sees all GPUs",
+            )
         before = self._bytes()
         self._prepared.clear()
         try:
@@ -174,7 +181,8 @@ class StackedAdapters:
             kind = kind_of(module)
             if kind is None:
                 raise TypeError(f"{name} is no module whose change is built here")
-            self._stacks[name] = stack_of(module, kind, self.model.dtype)
+            shard = shard_of(self.model, name) or WHOLE
+            self._stacks[name] = stack_of(module, kind, self.model.dtype, shard)
         return self._stacks[name]
 
     def _drop(self, name: str) -> None:

@@ -109,6 +109,7 @@ class SlotPool(Cache):
     def __init__(self, layers: int, slots: int = 1, capacity: int = SMALLEST_CAPACITY):
         """Make an empty pool; its memory is taken with the first forward pass."""
         self.slots, self.capacity = slots, capacity
+        self._kept: dict[int, Prefix] = {}
         super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
 
     def bytes_per_position(self) -> int:
@@ -143,18 +144,23 @@ class SlotPool(Cache):
                 tensor[one, :, :length] = tensor[other, :, :length]
                 tensor[other, :, :length] = kept
 
-    def read(self, slot: int, length: int) -> Prefix:
-        """Return a copy of the first positions of a slot."""
-        return [
+    def keep(self, number: int, slot: int, length: int) -> None:
+        """Keep a copy of the first positions of a slot, under a number."""
+        self._kept[number] = [
             (layer.keys[slot, :, :length].clone(), layer.values[slot, :, :length].clone())
             for layer in self._filled()
         ]
 
-    def write(self, slot: int, prefix: Prefix, length: int) -> None:
-        """Put the first positions of a prefix into a slot."""
-        for layer, (keys, values) in zip(self._filled(), prefix, strict=True):
+    def restore(self, number: int, slot: int, length: int) -> None:
+        """Put the first positions of what was kept into a slot."""
+        for layer, (keys, values) in zip(self._filled(), self._kept[number], strict=True):
             layer.keys[slot, :, :length] = keys[:, :length]
             layer.values[slot, :, :length] = values[:, :length]
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Free what was kept."""
+        for number in numbers:
+            del self._kept[number]
 
     def _filled(self) -> "Sequence[SlotLayer]":
         return [each for each in self.layers if isinstance(each, SlotLayer) and each.is_initialized]

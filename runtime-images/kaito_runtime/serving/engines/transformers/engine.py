@@ -14,18 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from kaito_contract.reasons import Reason
 from kaito_runtime.models import load as memory
 from kaito_runtime.models.adapters import Verifier
+from kaito_runtime.models.ranks import ALONE, Ranks
 from kaito_runtime.pod import device, termination
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import (
+    MODEL_NAME,
     AdapterInfo,
     Delta,
     EngineLoad,
     GenerationRequest,
     ModelInfo,
+    PromptTooLongError,
 )
-from kaito_runtime.serving.engines.budget import cache_budget
 from kaito_runtime.serving.engines.delivery import DeltaStream
 from kaito_runtime.serving.engines.intake import Intake
 from kaito_runtime.serving.engines.preparation import Preparation
@@ -33,12 +36,13 @@ from kaito_runtime.serving.engines.rows import Job
 from kaito_runtime.serving.engines.transformers.forward import (
     NO_ADAPTERS,
     NotPlainError,
-    SlotModel,
     no_adapters,
 )
 from kaito_runtime.serving.engines.transformers.named_adapters import NamedAdapters
+from kaito_runtime.serving.engines.transformers.replica import Replica
 from kaito_runtime.serving.engines.transformers.scheduler import ROWS_LIMIT, Scheduler
 from kaito_runtime.serving.engines.transformers.search import Search, Searches
+from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +73,15 @@ class TransformersEngine:
         model: Any,
         tokenizer: Any,
         *,
-        name: str = "base",
         adapters: Verifier | None = None,
         limits: EngineLimits | None = None,
+        ranks: Ranks = ALONE,
     ):
-        """Take a model in evaluation mode; raises what it raises for its first tokens."""
+        """Take a model in evaluation mode; raises what it raises for its first tokens.
+
+        With several `ranks` this is the engine of rank 0, and the others follow; see Replica.
+        """
         limits = limits or EngineLimits()
-        self._name = name
         self._tokenizer = tokenizer
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
@@ -86,14 +92,14 @@ class TransformersEngine:
         rows = adapters.adapters.rows if adapters else no_adapters
         self._search = Search(model, tokenizer, rows, self._vocabulary)
         self._searches = Searches(self._search, tokenizer, self._prove)
-        self._slots = self._slot_model(model, rows)
+        self._replica = self._replica_of(model, adapters, ranks)
         self._scheduler: Scheduler | None = None
-        if self._slots is not None:
+        if self._replica is not None:
             size = limits.cache_bytes
             self._scheduler = Scheduler(
-                self._slots,
+                self._replica,
                 tokenizer,
-                budget=cache_budget(self._slots.layer_devices) if size is None else size,
+                budget=self._replica.budget if size is None else size,
                 prove=self._prove,
                 rows_limit=limits.rows,
             )
@@ -101,7 +107,9 @@ class TransformersEngine:
         self._encoders = ThreadPoolExecutor(ENCODING_THREADS, thread_name_prefix="encode")
         self._intake = Intake(limits.waiting)
         self.ended = self._intake.ended
-        self._adapters = NamedAdapters(adapters, name, self._intake, self._compute_one_token)
+        self._adapters = NamedAdapters(
+            adapters, MODEL_NAME, self._intake, self._compute_one_token, self._replica
+        )
         self._adapters.prove()
         self._step_began: float | None = None
         self._load = EngineLoad()
@@ -130,7 +138,7 @@ class TransformersEngine:
         """The base model."""
         how = "slots" if self._scheduler else "one after the other"
         return ModelInfo(
-            self._name, self._context, "transformers", {"batching": how, "longest": self._most}
+            MODEL_NAME, self._context, "transformers", {"batching": how, "longest": self._most}
         )
 
     def chat_template(self, adapter: str | None) -> str:
@@ -167,18 +175,24 @@ class TransformersEngine:
         self._intake.stop()
         self._encoders.shutdown(wait=True)
         self._thread.join()
+        if self._replica is not None and not self.ended.result():
+            self._replica.stop()
 
-    def _slot_model(self, model: Any, rows: Any) -> SlotModel | None:
+    def _replica_of(self, model: Any, adapters: Verifier | None, ranks: Ranks) -> Replica | None:
         try:
-            slots = SlotModel(model, rows)
-            slots.prove(self._vocabulary)
+            return Replica(model, self._vocabulary, adapters, ranks)
         except NotPlainError as error:
+            if ranks.are_several:
+                raise Failure(
+                    Reason.CONFIG_INVALID,
+                    f"several processes can't compute this model: {error}; start one process that "
+                    "sees all GPUs",
+                ) from None
             log.warning(
                 "Requests are answered one after the other: the model is not plain, %s", error
             )
             self._search.prove()
             return None
-        return slots
 
     def _prepare(self, job: Job) -> None:
         """Encode the prompt and settle how tokens are chosen; on a thread of its own."""
@@ -189,12 +203,26 @@ class TransformersEngine:
         )
         longest = len(job.ids) + job.choice.max_tokens
         job.is_search = (
-            self._slots is None
+            self._replica is None
             or bool(job.request.sampling.search)
-            or longest > self._slots.longest
+            or longest > self._replica.model.longest
         )
         if job.is_search:
+            self._require_one_process(job)
             self._search.check(job)
+
+    def _require_one_process(self, job: Job) -> None:
+        """Raise RequestRefusedError where generate() would have to run in several processes at once."""
+        if self._replica is None or not self._replica.ranks.are_several:
+            return
+        field = next(iter(job.request.sampling.search), None)
+        if field is not None:
+            raise RequestRefusedError("is not possible with a model over several processes", field)
+        raise PromptTooLongError(
+            f"and max_tokens together must be at most {self._replica.model.longest} tokens with a model "
+            "over several processes",
+            "prompt",
+        )
 
     def _work(self) -> None:
         failure: Failure | None = None
@@ -235,8 +263,8 @@ class TransformersEngine:
         self._step_began = None
 
     def _compute_one_token(self, weights: Mapping[str, float] = NO_ADAPTERS) -> None:
-        if self._slots is not None:
-            self._slots.compute_one_token(weights)
+        if self._replica is not None:
+            self._replica.compute_one_token(weights)
         else:
             self._search.prove(weights)
 

@@ -4,6 +4,7 @@ import logging
 
 from kaito_runtime.models import load as memory
 from kaito_runtime.pod import device, termination
+from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import GenerationFailedError, PromptTooLongError
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,8 @@ def answer_to(error: BaseException) -> Exception:
 
 
 def raise_if_lost(error: BaseException) -> None:
-    """Raise Failure (DeviceLost) where the device computes nothing more."""
+    """Raise Failure (DeviceLost, PeerLost) where nothing more is computed."""
+    if isinstance(error, Failure):
+        raise error
     if device.is_lost(error):
         raise termination.unexpected(error) from None

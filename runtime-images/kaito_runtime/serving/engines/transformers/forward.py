@@ -129,7 +129,7 @@ class SlotModel:
             last = [row[len(row) - back : len(row) - back + 1] for row in rows]
             starts = [len(row) - back for row in rows]
             found = self.scores(pool, last, [0, 1], starts, none).float()
-        self.layer_devices = pool.devices()
+        self.layer_devices = pool.devices() or self.layer_devices
         with torch.inference_mode(), self._adapter_rows(none[:1]):
             for row, ours in zip(rows, found, strict=True):
                 ids = torch.tensor([row], device=self.device)

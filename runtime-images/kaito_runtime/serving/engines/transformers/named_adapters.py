@@ -8,6 +8,7 @@ from kaito_runtime.models.adapters import LoadedAdapter, Verification, Verifier
 from kaito_runtime.models.rendering import Rendering, common_rendering
 from kaito_runtime.serving.engine import BASE, AdapterInfo, AdapterNotFoundError
 from kaito_runtime.serving.engines.intake import Intake
+from kaito_runtime.serving.engines.transformers.replica import Replica
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 Prove = Callable[[Mapping[str, float]], None]
@@ -17,9 +18,17 @@ Prove = Callable[[Mapping[str, float]], None]
 class NamedAdapters:
     """What requests can name; loaded and unloaded on the engine's thread, between two steps."""
 
-    def __init__(self, verifier: Verifier | None, base: str, intake: Intake, prove: Prove):
-        """`base` is the name of the model without an adapter."""
+    def __init__(
+        self,
+        verifier: Verifier | None,
+        base: str,
+        intake: Intake,
+        prove: Prove,
+        replica: Replica | None = None,
+    ):
+        """`base` is the name of the model without an adapter; `replica` loads where there is one."""
         self._verifier = verifier
+        self._replica = replica
         self._base = base
         self._intake = intake
         self._prove = prove
@@ -73,11 +82,15 @@ class NamedAdapters:
 
         def add() -> AdapterInfo:
             with memory.device_faults(f'loading the adapter "{name}"'):
-                loaded, verification = verifier.add(name, folder, strength)
+                loaded, verification = (
+                    self._replica.add_adapter(name, folder, strength)
+                    if self._replica
+                    else verifier.add(name, folder, strength)
+                )
                 try:
                     self._prove({name: 1.0})
                 except BaseException:
-                    verifier.remove(name)
+                    self._remove(name)
                     raise
             return _info(loaded, verification)
 
@@ -92,9 +105,15 @@ class NamedAdapters:
         self._leaving.add(name)
         try:
             self._intake.wait_until_unused(name)
-            self._intake.call(lambda: verifier.remove(name))
+            self._intake.call(lambda: self._remove(name))
         finally:
             self._leaving.discard(name)
+
+    def _remove(self, name: str) -> None:
+        if self._replica:
+            self._replica.remove_adapter(name)
+        elif self._verifier:
+            self._verifier.remove(name)
 
     def _loaded(self) -> Mapping[str, LoadedAdapter]:
         return dict(self._verifier.adapters.loaded) if self._verifier else {}

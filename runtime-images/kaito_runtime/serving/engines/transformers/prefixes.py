@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaito_runtime.serving.engines.rows import Row
-from kaito_runtime.serving.engines.transformers.cache import Prefix
+from kaito_runtime.serving.engines.transformers.replica import Replica
 from kaito_runtime.serving.engines.transformers.slots import Slots
 
 SHORTEST = 32
@@ -18,7 +18,6 @@ SHORTEST = 32
 class _Kept:
     tokens: Sequence[int]
     key: Any
-    prefix: Prefix
     size: int
     """Bytes."""
 
@@ -26,8 +25,9 @@ class _Kept:
 class PrefixCache:
     """What ended sequences have left, the oldest forgotten first."""
 
-    def __init__(self, budget: int):
+    def __init__(self, replica: Replica, budget: int):
         """`budget` is the most bytes that it may take."""
+        self._replica = replica
         self._budget = budget
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._taken = 0
@@ -58,9 +58,9 @@ class PrefixCache:
         target = slots.number(row)
         if number is not None:
             self._kept.move_to_end(number)
-            slots.pool.write(target, self._kept[number].prefix, best)
+            self._replica.restore(number, target, best)
         elif source is not None:
-            slots.pool.copy(slots.number(source), target, best)
+            self._replica.copy(slots.number(source), target, best)
         row.cached = row.reused = best
         self.found += best
 
@@ -78,17 +78,20 @@ class PrefixCache:
                 self._forget(number)
         while self._kept and self._taken + size > self._budget:
             self._forget(next(iter(self._kept)))
-        prefix = slots.pool.read(slots.number(row), row.cached)
-        self._kept[self._next] = _Kept(tokens, row.job.key, prefix, size)
+        self._replica.keep(self._next, slots.number(row), row.cached)
+        self._kept[self._next] = _Kept(tokens, row.job.key, size)
         self._next += 1
         self._taken += size
 
     def clear(self) -> None:
         """Give all memory back."""
+        if self._kept:
+            self._replica.forget(list(self._kept))
         self._kept.clear()
         self._taken = 0
 
     def _forget(self, number: int) -> None:
+        self._replica.forget([number])
         self._taken -= self._kept.pop(number).size
 
 

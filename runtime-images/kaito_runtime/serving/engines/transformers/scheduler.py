@@ -17,10 +17,9 @@ from kaito_runtime.serving.engine import EngineLoad, GenerationFailedError
 from kaito_runtime.serving.engines.delivery import Delivery
 from kaito_runtime.serving.engines.detokenizer import Texts
 from kaito_runtime.serving.engines.rows import Job, Row
-from kaito_runtime.serving.engines.transformers.cache import SlotPool
 from kaito_runtime.serving.engines.transformers.failures import answer_to, raise_if_lost
-from kaito_runtime.serving.engines.transformers.forward import SlotModel
 from kaito_runtime.serving.engines.transformers.prefixes import SHORTEST, PrefixCache
+from kaito_runtime.serving.engines.transformers.replica import Replica
 from kaito_runtime.serving.engines.transformers.sampler import Sampled, Sampler, described
 from kaito_runtime.serving.engines.transformers.slots import Slots
 
@@ -39,7 +38,7 @@ class Scheduler:
 
     def __init__(
         self,
-        model: SlotModel,
+        replica: Replica,
         tokenizer: Any,
         *,
         budget: int,
@@ -50,16 +49,15 @@ class Scheduler:
 
         `prove` raises Failure where it does not.
         """
-        self._model = model
+        self._replica = replica
         self._tokenizer = tokenizer
         self._texts = Texts(tokenizer)
         prefixes = budget // _PREFIX_SHARE
-        self._slots = Slots(SlotPool(model.layers), budget - prefixes)
-        self._prefixes = PrefixCache(prefixes)
+        self._slots = Slots(replica, budget - prefixes)
+        self._prefixes = PrefixCache(replica, prefixes)
         self._prove = prove
         self._rows_limit = rows_limit
-        self._prefill_tokens = PREFILL_TOKENS.get(model.device.type, PREFILL_TOKENS["cuda"])
-        model.compute_one_token(pool=self._slots.pool)  # after it, the size of a position is known
+        self._prefill_tokens = PREFILL_TOKENS.get(replica.model.device.type, PREFILL_TOKENS["cuda"])
         self._waiting: deque[Row] = deque()
         self._sampler: Sampler | None = None
         self._preemptions = 0
@@ -213,7 +211,7 @@ class Scheduler:
         numbers = [self._slots.number(row) for row in rows]
         starts = [row.cached for row in rows]
         weights = [row.job.weights for row in rows]
-        return self._model.scores(self._slots.pool, tokens, numbers, starts, weights)
+        return self._replica.scores(tokens, numbers, starts, weights)
 
     def _take(self, row: Row, sampled: Sampled) -> None:
         if row.job.is_aborted:

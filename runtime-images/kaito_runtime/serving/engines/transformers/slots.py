@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 
 from kaito_runtime.serving.engines.rows import Row
-from kaito_runtime.serving.engines.transformers.cache import SMALLEST_CAPACITY, SlotPool
+from kaito_runtime.serving.engines.transformers.cache import SMALLEST_CAPACITY
+from kaito_runtime.serving.engines.transformers.replica import Replica
 
 
 class Slots:
     """The rows of a pool, by their slots; moves keys and values where rows move."""
 
-    def __init__(self, pool: SlotPool, budget: int):
+    def __init__(self, replica: Replica, budget: int):
         """`budget` is the most bytes that the pool may take."""
-        self.pool = pool
+        self.replica = replica
+        self.pool = replica.pool
         self.budget = budget
         self._rows: list[Row] = []
         self._decoding = 0
@@ -51,7 +53,7 @@ class Slots:
     def reserve(self, rows: int, length: int) -> None:
         """Make the pool large enough; raises what the device raises when it has no memory."""
         if rows > self.pool.slots or length > self.pool.capacity:
-            self.pool.resize(*self._size(rows, length))
+            self.replica.resize(*self._size(rows, length))
 
     def add(self, row: Row) -> None:
         """Give a row the next free slot."""
@@ -62,7 +64,7 @@ class Slots:
         at, target = self.number(row), self._decoding
         if at != target:
             other = self._rows[target]
-            self.pool.swap(at, target, max(row.cached, other.cached))
+            self.replica.swap(at, target, max(row.cached, other.cached))
             self._rows[at], self._rows[target] = other, row
         self._decoding += 1
 
@@ -88,7 +90,7 @@ class Slots:
     def _move(self, source: int, target: int) -> None:
         if source != target:
             moved = self._rows[source]
-            self.pool.copy(source, target, moved.cached)
+            self.replica.copy(source, target, moved.cached)
             self._rows[target] = moved
 
     def _size(self, rows: int, length: int) -> tuple[int, int]:
