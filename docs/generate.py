@@ -217,7 +217,7 @@ def metrics_of_the_model_server() -> str:
         for each in vars(metrics).values()
         if isinstance(each, MetricWrapperBase)
     ]
-    state = ServerState("text-generation", engine=EchoEngine())
+    state = ServerState("text-generation", engine=EchoEngine(adapters=["poet"]))
     with state.start.phase("weights"):
         pass
     live = [

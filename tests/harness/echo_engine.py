@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
+from kaito_runtime.models.verification import Match, Verification
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import (
     AdapterInfo,
@@ -24,6 +25,11 @@ from kaito_runtime.serving.engine import (
 )
 
 PROMPT_TOKENS = 3
+
+
+def verification(name: str) -> Verification:
+    """What is proven of each adapter of the engine."""
+    return Verification(name, Match.MATCHES, Match.NOT_RECORDED, Match.OWN, 0.5, False)
 
 
 class Held:
@@ -66,13 +72,13 @@ class EchoEngine:
         self.requests: list[GenerationRequest] = []
         self.running: set[str] = set()
         """The ids of requests whose iterators are open."""
-        self._adapters = {name: AdapterInfo(name) for name in adapters}
+        self.loaded = {name: _info(name) for name in adapters}
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Delta, None]:
         self.requests.append(request)
         if self.is_full:
             raise QueueFullError
-        if request.adapter and request.adapter not in self._adapters:
+        if request.adapter and request.adapter not in self.loaded:
             raise AdapterNotFoundError("is not loaded", "adapter")
         self.running.add(request.id)
         try:
@@ -131,14 +137,14 @@ class EchoEngine:
         return self.template
 
     def adapters(self) -> Sequence[AdapterInfo]:
-        return [self._adapters[name] for name in sorted(self._adapters)]
+        return [self.loaded[name] for name in sorted(self.loaded)]
 
     def load_adapter(self, name: str, folder: Path, strength: float) -> AdapterInfo:
-        self._adapters[name] = AdapterInfo(name, strength)
-        return self._adapters[name]
+        self.loaded[name] = _info(name, strength)
+        return self.loaded[name]
 
     def unload_adapter(self, name: str) -> None:
-        del self._adapters[name]
+        del self.loaded[name]
 
     def load(self) -> EngineLoad:
         return EngineLoad(running=len(self.running), waiting=len(self.held), cache_use=0.5)
@@ -148,6 +154,10 @@ class EchoEngine:
 
     def stop(self) -> None:
         pass
+
+
+def _info(name: str, strength: float = 1.0) -> AdapterInfo:
+    return AdapterInfo(name, strength, verification=verification(name))
 
 
 def _text_of(prompt: Prompt) -> str:

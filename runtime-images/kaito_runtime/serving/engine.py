@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kaito_runtime.models.rendering import Message
+from kaito_runtime.models.verification import Verification
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.sampling import RequestRefusedError, Sampling
 
@@ -104,7 +105,9 @@ class AdapterInfo:
     name: str
     strength: float = 1.0
     details: Mapping[str, Any] = field(default_factory=dict)
-    """More that is known of it: kind, rank, digest, what was verified."""
+    """More that is known of it: kind, rank, layers."""
+    verification: Verification | None = None
+    """What was proven of it when it was loaded."""
 
 
 @dataclass(frozen=True, slots=True)

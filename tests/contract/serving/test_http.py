@@ -12,7 +12,7 @@ import pytest
 
 from kaito_runtime.serving.http.state import ServerState
 
-from tests.contract.serving.conftest import Served
+from tests.contract.serving.conftest import KINDS, Served
 from tests.harness.http_server import http_server
 
 pytestmark = pytest.mark.runtime
@@ -141,6 +141,22 @@ def test_models_are_the_base_and_the_adapters(address: str, served: Served) -> N
     _, text = asked(f"{address}/v1/models")
     names = {each["id"] for each in json.loads(text)["data"]}
     assert {served.engine.model().name, *(each.name for each in served.engine.adapters())} <= names
+
+
+def test_what_was_proven_of_each_adapter_is_in_models_and_in_the_figures(
+    address: str, served: Served
+) -> None:
+    proven = {each.name: each.verification for each in served.engine.adapters()}
+    assert list(proven) == sorted(KINDS)
+    models = json.loads(asked(f"{address}/v1/models")[1])["data"]
+    details = {each["id"]: each["details"] for each in models}
+    figures = asked(f"{address}/metrics")[1]
+    for name, found in proven.items():
+        assert found is not None
+        assert found.largest_difference > 0
+        assert details[name]["verified"] == found.fields()
+        assert f'kaito_adapter_verified{{adapter="{name}",base="{found.base}",' in figures
+        assert f'kaito_adapter_largest_difference{{adapter="{name}"}}' in figures
 
 
 def test_a_stream_of_chat_ends_with_the_result(address: str, served: Served) -> None:

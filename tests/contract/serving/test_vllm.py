@@ -62,7 +62,8 @@ def test_an_adapter_has_the_strength_that_it_was_loaded_with(
         assert answer.ids == reference.ids(ids, "halved")
     (info,) = [each for each in vllm.engine.adapters() if each.name == "mine"]
     assert info.strength == 0.5
-    assert info.details["verified"]["largest_difference"] > 0
+    assert info.verification is not None
+    assert info.verification.largest_difference > 0
 
 
 def test_another_adapter_of_the_same_name_and_folder_is_another(

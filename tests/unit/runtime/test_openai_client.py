@@ -16,7 +16,7 @@ from kaito_runtime.serving.engine import BASE, EngineEndedError, PromptTooLongEr
 from kaito_runtime.serving.http.state import ServerState
 from kaito_runtime.serving.sampling import JsonStructure, RequestRefusedError
 
-from tests.harness.echo_engine import EchoEngine
+from tests.harness.echo_engine import EchoEngine, verification
 from tests.harness.http_server import eventually, http_server
 
 ASK: Any = [{"role": "user", "content": "Where does it live?"}]
@@ -246,7 +246,7 @@ def test_the_models_are_listed_and_described(client: openai.OpenAI, engine: Echo
     assert [model.id for model in listed] == ["default", "echo", "painter", "poet"]
     described: Any = client.models.retrieve("painter")
     assert (described.parent, described.max_model_len) == ("echo", 256)
-    assert described.details == {"strength": 0.5}
+    assert described.details == {"strength": 0.5, "verified": verification("painter").fields()}
 
 
 def test_an_unknown_model_is_not_found_and_the_names_are_told(client: openai.OpenAI) -> None:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kaito_runtime.pod import host_metrics
 from kaito_runtime.pod.host_metrics import gpu_figures
-from kaito_runtime.serving.engine import Delta, FinishReason
+from kaito_runtime.serving.engine import AdapterInfo, Delta, FinishReason
 from kaito_runtime.serving.http.metrics import ServerMetrics
 from kaito_runtime.serving.http.state import ServerState
 from kaito_runtime.serving.sampling import RequestRefusedError
 from kaito_runtime.serving.start import StartLedger
 
-from tests.harness.echo_engine import EchoEngine
+from tests.harness.echo_engine import EchoEngine, verification
 from tests.harness.http_server import http_server
 from tests.harness.wire import ROOT
 
@@ -103,6 +104,28 @@ def test_the_load_of_the_engine_is_read_at_the_scrape() -> None:
         "vllm:num_preemptions_total": 0,
     }.items():
         assert of(figures, name, model_name="echo") == value
+
+
+def test_what_was_proven_of_each_adapter_is_a_figure() -> None:
+    with served() as (url, engine):
+        engine.load_adapter("bard", Path("bard"), 1.0)
+        figures = scrape(url)
+    found = verification("poet")
+    for name in ("bard", "poet"):
+        verified = of(
+            figures, "kaito_adapter_verified", adapter=name, base=str(found.base),
+            tokenizer=str(found.tokenizer), template=str(found.template),
+        )  # fmt: skip
+        assert verified == 1.0
+        difference = of(figures, "kaito_adapter_largest_difference", adapter=name)
+        assert difference == found.largest_difference
+
+
+def test_an_adapter_that_was_not_held_to_a_record_has_no_such_figure() -> None:
+    with served() as (url, engine):
+        engine.loaded["poet"] = AdapterInfo("poet")
+        names = {name for name, _ in scrape(url)}
+    assert not any(name.startswith("kaito_adapter") for name in names)
 
 
 def test_before_the_model_is_there_the_server_has_figures_of_itself() -> None:

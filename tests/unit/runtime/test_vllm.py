@@ -227,7 +227,8 @@ def test_an_adapter_of_full_strength_is_read_where_it_lies(
     assert (adapter.folder, adapter.rank, adapter.strength) == (plain, 4, 1.0)
     assert not adapter.changes_nothing
     info = adapter.info(0.25)
-    assert info.details["verified"] == {
+    assert info.verification is not None
+    assert info.verification.fields() == {
         "base": "not recorded",
         "tokenizer": "not recorded",
         "template": "matches",

@@ -10,7 +10,7 @@ from kaito_runtime.models.adapters.training import (
     save_adapter,
     trainable_parameters,
 )
-from kaito_runtime.models.adapters.verify import Verification, Verifier
+from kaito_runtime.models.adapters.verify import Verifier
 
 __all__ = [
     "CONFIG_FILE",
@@ -18,7 +18,6 @@ __all__ = [
     "LoadedAdapter",
     "Provenance",
     "StackedAdapters",
-    "Verification",
     "Verifier",
     "add_adapter",
     "digest_of_files",

@@ -1,12 +1,12 @@
 """What `GET /metrics` of the server reads at the time of the scrape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kaito_runtime.serving.engine import EngineLoad
+from kaito_runtime.serving.engine import AdapterInfo, EngineLoad
 from kaito_runtime.serving.http.state import ServerState
 
 
@@ -45,6 +45,7 @@ def families(state: ServerState) -> Iterator[Metric]:
     yield start
     if state.engine is not None:
         yield from _of_engine(state.engine.load(), state.engine.model().name)
+        yield from _of_adapters(state.engine.adapters())
 
 
 def _of_engine(load: EngineLoad, model: str) -> Iterator[Metric]:
@@ -65,6 +66,26 @@ def _of_engine(load: EngineLoad, model: str) -> Iterator[Metric]:
     yield _counter(
         "vllm:num_preemptions", "Sequences taken off for lack of cache.", load.preemptions, model
     )
+
+
+def _of_adapters(adapters: Sequence[AdapterInfo]) -> Iterator[Metric]:
+    verified = GaugeMetricFamily(
+        "kaito_adapter_verified",
+        "1 for an adapter that was held to its record when it was loaded, with what came of it.",
+        labels=["adapter", "base", "tokenizer", "template"],
+    )
+    difference = GaugeMetricFamily(
+        "kaito_adapter_largest_difference",
+        "Largest difference of the logits of one prompt with the adapter and without (vLLM: of log "
+        "probabilities).",
+        labels=["adapter"],
+    )
+    for each in adapters:
+        if (found := each.verification) is not None:
+            matches = [str(found.base), str(found.tokenizer), str(found.template)]
+            verified.add_metric([each.name, *matches], 1.0)
+            difference.add_metric([each.name], found.largest_difference)
+    yield from (verified, difference)
 
 
 def _gauge(name: str, text: str, value: float, model: str | None = None) -> Metric:

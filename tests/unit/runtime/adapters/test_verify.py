@@ -16,10 +16,10 @@ from torch.nn.functional import linear
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import LoraConfig, QuantizationConfig
 from kaito_runtime.models import adapters, load
-from kaito_runtime.models.adapters import Provenance, StackedAdapters, Verification, Verifier
+from kaito_runtime.models.adapters import Provenance, StackedAdapters, Verifier
 from kaito_runtime.models.adapters.provenance import digest_of_weights, provenance_of
-from kaito_runtime.models.adapters.verify import Match
 from kaito_runtime.models.rendering import Form, Rendering
+from kaito_runtime.models.verification import Match, Verification
 
 from tests.harness import peft_oracle
 from tests.unit.runtime.conftest import FailureOf

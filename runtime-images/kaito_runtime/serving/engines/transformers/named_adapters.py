@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kaito_runtime.models import load as memory
-from kaito_runtime.models.adapters import LoadedAdapter, Verification, Verifier
+from kaito_runtime.models.adapters import LoadedAdapter, Verifier
 from kaito_runtime.models.rendering import Rendering, common_rendering
+from kaito_runtime.models.verification import Verification
 from kaito_runtime.serving.engine import BASE, AdapterInfo, AdapterNotFoundError
 from kaito_runtime.serving.engines.intake import Intake
 from kaito_runtime.serving.engines.transformers.replica import Replica
@@ -127,6 +128,5 @@ def _info(adapter: LoadedAdapter, verification: Verification | None) -> AdapterI
         "bytes": adapter.bytes,
         "is_zero": adapter.is_zero,
         "rendering": str(adapter.rendering.form),
-        "verified": verification.fields() if verification else None,
     }
-    return AdapterInfo(adapter.name, adapter.strength, details)
+    return AdapterInfo(adapter.name, adapter.strength, details, verification)

@@ -14,7 +14,6 @@ import torch
 from kaito_runtime.models.adapters import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    Verification,
     provenance_of,
 )
 from kaito_runtime.models.adapters.base import Kind, kind_of
@@ -23,8 +22,9 @@ from kaito_runtime.models.adapters.config import AdapterConfig, read_config
 from kaito_runtime.models.adapters.provenance import Provenance
 from kaito_runtime.models.adapters.reading import SavedAdapter, read_adapter
 from kaito_runtime.models.adapters.refusals import refusal
-from kaito_runtime.models.adapters.verify import Match, compare, match_of_template
+from kaito_runtime.models.adapters.verify import compare, match_of_template
 from kaito_runtime.models.rendering import Rendering, read_rendering
+from kaito_runtime.models.verification import Match, Verification
 from kaito_runtime.serving.engine import AdapterInfo
 
 _NOT_APPLIED = {
@@ -55,7 +55,7 @@ class VllmAdapter:
 
     def info(self, largest_difference: float) -> AdapterInfo:
         """Return what is known of it, and by how much it was seen to change the log probabilities."""
-        verified = Verification(
+        verification = Verification(
             self.name,
             self.base,
             self.tokenizer,
@@ -63,12 +63,8 @@ class VllmAdapter:
             largest_difference,
             self.changes_nothing,
         )
-        details = {
-            "rank": self.rank,
-            "rendering": str(self.rendering.form),
-            "verified": verified.fields(),
-        }
-        return AdapterInfo(self.name, self.strength, details)
+        details = {"rank": self.rank, "rendering": str(self.rendering.form)}
+        return AdapterInfo(self.name, self.strength, details, verification)
 
 
 class AdapterReader:

@@ -37,7 +37,8 @@ def start_engine(
     engine = VllmEngine(settings, tokenizer)
     try:
         for name, (folder, strength) in adapters.items():
-            engine.load_adapter(name, folder, strength)
+            info = engine.load_adapter(name, folder, strength)
+            log.info('Verified the adapter "%s": %s', name, info.verification)
     except BaseException:
         engine.stop()
         raise

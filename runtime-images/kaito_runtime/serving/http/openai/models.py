@@ -4,7 +4,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from kaito_runtime.serving.engine import ChatEngine
+from kaito_runtime.serving.engine import AdapterInfo, ChatEngine
 from kaito_runtime.serving.http.errors import LOADING, ApiError
 from kaito_runtime.serving.http.handler import Handler, unavailable
 from kaito_runtime.serving.http.names import DEFAULT
@@ -66,8 +66,14 @@ def models_of(engine: ChatEngine, created: int) -> list[Model]:
         model(DEFAULT, None, {"adapters": [each.name for each in adapters]}),
         model(base.name, None, {"engine": base.engine, **base.details}),
         *(
-            model(each.name, base.name, {"strength": each.strength, **each.details})
+            model(
+                each.name, base.name, {"strength": each.strength, **each.details, **_verified(each)}
+            )
             for each in adapters
         ),
     ]
     return list({each["id"]: each for each in listed}.values())
+
+
+def _verified(adapter: AdapterInfo) -> dict[str, Any]:
+    return {"verified": adapter.verification.fields()} if adapter.verification else {}
