@@ -6,10 +6,12 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
 from typing import Any
 
 import pytest
 
+from kaito_runtime.serving.http.generation import VERIFIED
 from kaito_runtime.serving.http.state import ServerState
 
 from tests.contract.serving.conftest import KINDS, Served
@@ -39,6 +41,15 @@ def asked(url: str, body: Body | None = None) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def headers_of(url: str, body: Body) -> Message:
+    """Of an answer whose status is 200."""
+    request = urllib.request.Request(url, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        answer.read()
+        headers: Message = answer.headers
+        return headers
 
 
 def kwargs(**more: Any) -> Body:
@@ -157,6 +168,25 @@ def test_what_was_proven_of_each_adapter_is_in_models_and_in_the_figures(
         assert details[name]["verified"] == found.fields()
         assert f'kaito_adapter_verified{{adapter="{name}",base="{found.base}",' in figures
         assert f'kaito_adapter_largest_difference{{adapter="{name}"}}' in figures
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("path", "key", "body"),
+    [
+        ("/chat", "adapter", {"prompt": PROMPT, "generate_kwargs": kwargs()}),
+        ("/v1/chat/completions", "model", {"messages": ASK, "max_tokens": 4}),
+        ("/v1/completions", "model", {"prompt": [PROMPT, "Where?"], "max_tokens": 4}),
+    ],
+)
+def test_an_answer_of_an_adapter_has_what_was_proven_of_it_in_a_header(
+    address: str, served: Served, path: str, key: str, body: Body, streams: bool
+) -> None:
+    for adapter in served.engine.adapters():
+        headers = headers_of(f"{address}{path}", {**body, key: adapter.name, "stream": streams})
+        assert headers[VERIFIED] == str(adapter.verification)
+    base = {**body, key: served.engine.model().name, "stream": streams}
+    assert VERIFIED not in headers_of(f"{address}{path}", base)
 
 
 def test_a_stream_of_chat_ends_with_the_result(address: str, served: Served) -> None:

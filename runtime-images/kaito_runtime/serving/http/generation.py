@@ -11,6 +11,7 @@ from typing import ClassVar
 from tornado.iostream import StreamClosedError
 
 from kaito_runtime.serving.engine import (
+    BASE,
     ChatEngine,
     Delta,
     EngineEndedError,
@@ -27,6 +28,9 @@ from kaito_runtime.serving.http.names import label_of
 from kaito_runtime.serving.sampling import RequestRefusedError
 
 log = logging.getLogger(__name__)
+
+VERIFIED = "Kaito-Adapter-Verified"
+"""Header of an answer that an adapter gave: what was proven of it when it was loaded."""
 
 
 class GenerationHandler(Handler):
@@ -84,9 +88,12 @@ class GenerationHandler(Handler):
         figures = self.state.metrics.request(
             engine.model().name, label_of(request.adapter), request.sampling.n
         )
+        verified = verified_by(engine, request.adapter)
         try:
             async with aclosing(engine.generate(request)) as deltas:
                 async for delta in deltas:
+                    if verified and not self._headers_written:
+                        self.set_header(VERIFIED, verified)
                     figures.add(delta, streams=request.streams)
                     answer.add(delta)
                     if delta.finish is FinishReason.ABORT:
@@ -118,6 +125,7 @@ class GenerationHandler(Handler):
             self.count_error(error.status)
             self.send_failure(error)
         else:
+            self.clear_header(VERIFIED)
             self.answer_error(error)
 
     def _error_of(self, error: Exception) -> ApiError:
@@ -145,3 +153,14 @@ class GenerationHandler(Handler):
         field = self.names.get(error.field, error.field)
         message = f"{field} {error.problem}" if field else error.problem
         return ApiError(status, message, field, code)
+
+
+def verified_by(engine: ChatEngine, adapter: str | None) -> str:
+    """Return what was proven of the adapters that answer a request, in the order of their names.
+
+    Empty where the base answers alone.
+    """
+    if adapter == BASE:
+        return ""
+    asked = (each for each in engine.adapters() if adapter in (None, each.name))
+    return "; ".join(str(each.verification) for each in asked if each.verification)

@@ -1,12 +1,14 @@
 """`/openapi.json`, from the models that read the bodies and the types of the answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from kaito_runtime.serving.http.chat_schema import ChatBody
+from kaito_runtime.serving.http.generation import VERIFIED
 from kaito_runtime.serving.http.openai import responses
 from kaito_runtime.serving.http.openai.chat_request import ChatRequestBody
 from kaito_runtime.serving.http.openai.completion_request import CompletionRequestBody
@@ -28,8 +30,14 @@ class Route:
     """The data of one event, where the answer can be streamed."""
     error: Any = None
     kind: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What is told of the headers of an answer."""
 
 
+_OF_AN_ADAPTER = {
+    VERIFIED: "Where an adapter answered: what was proven of it when it was loaded. Of several: one after the "
+    'other, in the order of their names, between "; ".'
+}
 ROUTES = {
     "/v1/chat/completions": Route(
         "Answer a conversation (OpenAI).",
@@ -39,6 +47,7 @@ ROUTES = {
         responses.ChatCompletion,
         responses.ChatCompletionChunk,
         responses.Error,
+        headers=_OF_AN_ADAPTER,
     ),
     "/v1/completions": Route(
         "Continue texts (OpenAI).",
@@ -48,6 +57,7 @@ ROUTES = {
         responses.Completion,
         responses.Completion,
         responses.Error,
+        headers=_OF_AN_ADAPTER,
     ),
     "/v1/models": Route(
         "List what `model` can name: the default, the base, and each adapter (OpenAI).",
@@ -62,6 +72,7 @@ ROUTES = {
         "post",
         ChatBody,
         {"prompt": "Where does the otter live?", "generate_kwargs": {"max_new_tokens": 32}},
+        headers=_OF_AN_ADAPTER,
     ),
     "/": Route("Say that the server runs; a browser gets a page to chat on."),
     "/healthz": Route("Say whether the process is worth keeping; needs no key."),
@@ -110,6 +121,11 @@ def _operation(path: str, route: Route, schema_of: dict[Any, Any]) -> dict[str, 
         "summary": route.summary,
         "responses": {"200": {"description": "OK", "content": content}},
     }
+    if route.headers:
+        operation["responses"]["200"]["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in route.headers.items()
+        }
     if route.error:
         error = {"application/json": {"schema": schema_of[route.error]}}
         operation["responses"]["default"] = {"description": "Error", "content": error}
