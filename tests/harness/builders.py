@@ -215,6 +215,7 @@ def pod_of(
             "annotations": dict(template["metadata"].get("annotations", {})),
             "creationTimestamp": "2026-11-02T09:10:00Z",
         },
+        "spec": copy.deepcopy(template["spec"]),
         "status": {"phase": phase, **groups},
     }
 

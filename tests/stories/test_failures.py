@@ -204,13 +204,18 @@ def test_new_inputs_are_tuned_on_the_same_node_and_the_old_model_serves_until_th
     )
     story.becomes("WorkspaceReady", status=False)
     assert story.is_true(NAME, "InferenceReady"), "the old model serves while the check runs"
+    assert not story.is_true(NAME, "AdapterVerified"), "the new one is not even tuned"
     story.run_until(lambda: len(story.pods(f"{NAME}-check")) == 1)
     story.check_succeeds()
     story.soon(lambda: story.condition(NAME, "InferenceReady")["reason"] == "Retuning")
     story.run_until(lambda: len(story.pods(NAME, **{"app.kubernetes.io/component": "tuning"})) == 1)
     story.tunes(digest="sha256:" + "5" * 64)
+    story.becomes("TuningSucceeded")
+    assert not story.is_true(NAME, "AdapterVerified")
     story.serves()
     story.becomes("WorkspaceReady")
+    assert "5" * 64 in story.condition(NAME, "AdapterVerified")["message"]
+    assert story.is_true(NAME, "AdapterVerified")
     assert story.machines() == machines
     assert story.get("Workspace", NAME)["status"]["tuning"]["digest"] == "sha256:" + "5" * 64
 
@@ -232,6 +237,25 @@ def test_a_retuning_that_fails_serves_the_previous_adapter_again(story: Story) -
     story.serves()
     story.becomes("InferenceReady")
     story.says("WeightsUnreachable")
+    story.becomes("Stalled")
+
+
+def test_an_adapter_that_the_server_refuses_is_not_verified(story: Story) -> None:
+    story.apply(TUNING)
+    story.check_succeeds()
+    story.nodes_come()
+    story.tunes()
+    pod = story.pod(NAME, **INFERENCE_PODS)
+    story.kubelet.start(pod)
+    for container in ("weights", "adapter"):
+        story.kubelet.succeed(pod, container)
+    words = 'the adapter "phi-3" was tuned on other weights; tune again'
+    story.kubelet.fail(pod, NAME, message={"reason": "AdapterInvalid", "message": words})
+    story.soon(lambda: story.condition(NAME, "AdapterVerified")["status"] == "False")
+    refused = story.condition(NAME, "AdapterVerified")
+    assert (refused["reason"], refused["message"]) == ("AdapterInvalid", words)
+    story.kubelet.fail(pod, NAME, message={"reason": "AdapterInvalid", "message": words})
+    assert story.says("AdapterInvalid").startswith(words)
     story.becomes("Stalled")
 
 

@@ -29,6 +29,7 @@ def test_a_workspace_is_tuned_pushed_and_served(story: Story) -> None:
         "JobStarted",
         "TuningSucceeded",
         "InferenceReady",
+        "AdapterVerified",
         "Ready",
     ):
         assert story.is_true(NAME, type_), type_
@@ -42,6 +43,7 @@ def test_a_preset_is_served_without_tuning(story: Story) -> None:
     story.nodes_come(SERVED)
     story.serves(SERVED, tuned=False)
     story.becomes("WorkspaceReady", SERVED)
+    assert story.condition(SERVED, "AdapterVerified")["status"] is None
     story.is_a_fixed_point()
     story.deleted(SERVED)
 

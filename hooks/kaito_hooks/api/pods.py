@@ -239,6 +239,19 @@ def has_fallen_silent(pod: object) -> bool:
     )
 
 
+def variable(pod: object, name: str) -> str:
+    """The value of an environment variable that a container of the pod is given; empty where none is."""
+    return next(
+        (
+            text(item.get("value"))
+            for container in sequence(get_in(pod, "spec", "containers"))
+            for item in map(mapping, sequence(get_in(container, "env")))
+            if item.get("name") == name
+        ),
+        "",
+    )
+
+
 def outgrown(pod: object) -> str:
     """The kubelet's words when the pod wrote more than its folders or its limit hold; empty otherwise.
 

@@ -1,7 +1,8 @@
 """The types of a Workspace's conditions, and each as it was written last.
 
 Kaito's names stay (MachineReady, ResourceReady, JobStarted, InferenceReady, WorkspaceReady,
-WorkspaceSucceeded); ours are InputsChecked, TuningSucceeded, and kstatus' Ready, Reconciling, Stalled.
+WorkspaceSucceeded); ours are InputsChecked, TuningSucceeded, AdapterVerified, and kstatus' Ready, Reconciling,
+Stalled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ RESOURCE_READY = "ResourceReady"
 JOB_STARTED = "JobStarted"
 TUNING_SUCCEEDED = "TuningSucceeded"
 INFERENCE_READY = "InferenceReady"
+ADAPTER_VERIFIED = "AdapterVerified"
 WORKSPACE_READY = "WorkspaceReady"
 WORKSPACE_SUCCEEDED = "WorkspaceSucceeded"
 READY = "Ready"
@@ -29,6 +31,7 @@ TYPES = (
     JOB_STARTED,
     TUNING_SUCCEEDED,
     INFERENCE_READY,
+    ADAPTER_VERIFIED,
     WORKSPACE_READY,
     WORKSPACE_SUCCEEDED,
     READY,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kaito_hooks.api import labels, machines, pods
-from kaito_hooks.kube.conditions import Condition, find, timestamp
+from kaito_hooks.kube.conditions import Condition, Status, find, timestamp
 from kaito_hooks.kube.objects import (
     Manifest,
     generation,
@@ -131,10 +131,12 @@ def _after_release(
             f"After fixing that: {retry_command}"
         )
         return Condition(condition.type, "False", reasons.IDLE_NODES_RELEASED, message)
-    if condition.status == "True" or not text(before.get("reason")):
+    is_kept = text(before.get("reason")) and before.get("status") != "True"
+    if condition.status == "True" or not is_kept:
         return condition
+    status: Status = "Unknown" if before.get("status") == "Unknown" else "False"
     return Condition(
-        condition.type, "False", text(before.get("reason")), text(before.get("message"))
+        condition.type, status, text(before.get("reason")), text(before.get("message"))
     )
 
 

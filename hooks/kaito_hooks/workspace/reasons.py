@@ -350,6 +350,20 @@ INFERENCE_READY: Final = _reason(
     "`/chat` answers (Kaito's name)",
 )
 
+ADAPTER_PENDING: Final = _reason(
+    "AdapterPending",
+    About.SERVING,
+    "no pod that serves the adapter of these inputs is Ready",
+    "wait; `InferenceReady` says for what",
+)
+
+ADAPTER_VERIFIED: Final = _reason(
+    "AdapterVerified",
+    About.SERVING,
+    "the adapter matches its record, and a token was generated with it "
+    "([serving.md](serving.md#proof-of-an-adapter))",
+)
+
 RETUNING: Final = _reason(
     "Retuning",
     About.SERVING,

@@ -23,6 +23,10 @@ from kaito_hooks.workspace.children.workload import (
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.request import RequestContext
 
+ADAPTER_CONTAINER = "adapter"
+"""The init container that brings the adapter."""
+DIGEST_VARIABLE = "KAITO_ADAPTER_DIGEST"
+"""Of the model server: which adapter its pod serves."""
 HTTP_PORT = 5000
 EVERYWHERE = "0.0.0.0"  # noqa: S104  the pod's own network
 TORCH_PORT = 29500
@@ -85,7 +89,7 @@ def _deployment(
         init.append(_adapter_container(request, adapter, [scratch, adapters, push], figures))
         folders.append(push)
         command_line += ["--adapters", adapters.path]
-        env["KAITO_ADAPTER_DIGEST"] = adapter.digest
+        env[DIGEST_VARIABLE] = adapter.digest
         annotations = {
             labels.ADAPTER_DIGEST: adapter.digest,
             labels.ADAPTER_IMAGE: adapter.image,
@@ -145,7 +149,7 @@ def _adapter_container(
 ) -> Manifest:
     """Init container that brings the adapter; the last of the mounts has the credentials."""
     return pods.Container(
-        "adapter",
+        ADAPTER_CONTAINER,
         request.images.transfer,
         ["python", "-m", "kaito_runtime.transfer.pull"],
         [

@@ -14,6 +14,7 @@ from kaito_hooks.workspace.children import check, inference, tuning
 from kaito_hooks.workspace.children.jobs import Outcome
 from kaito_hooks.workspace.flows import conditions
 from kaito_hooks.workspace.flows.nodes import NO_NODES, idle_of, refusal_of
+from kaito_hooks.workspace.flows.verification import adapter_verified
 from kaito_hooks.workspace.job_kinds import CHECK, TUNING, JobKind
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import as_last_applied
@@ -64,6 +65,7 @@ class _TuneAndServe:
                 *self._node_conditions(),
                 *conditions.tuning(self.observed, self.progress),
                 self._inference_condition(),
+                *adapter_verified(self.observed, self.progress, self.served),
             ],
             required=self._required(),
             failed=self.progress.failed,
