@@ -16,6 +16,7 @@ from typing import Any
 
 from kaito_contract.reasons import Reason
 from kaito_runtime.pod import termination, threads, torchrun
+from kaito_runtime.pod.paths import in_root
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engine import ChatEngine
 from kaito_runtime.serving.flags import parser
@@ -119,7 +120,7 @@ async def listen_and_serve(flags: argparse.Namespace) -> Failure | None:
     state = ServerState(
         flags.pipeline,
         adapter_digest=os.environ.get("KAITO_ADAPTER_DIGEST", ""),
-        keys=ApiKeys.from_file(flags.api_keys) if flags.api_keys else None,
+        keys=ApiKeys.from_file(in_root(flags.api_keys)) if flags.api_keys else None,
         rate=RateLimiter(RateLimits(flags.requests_per_minute, flags.concurrent_requests)),
     )
     return await serve(lambda start: load_engine(flags, start), flags.host, flags.port, state)

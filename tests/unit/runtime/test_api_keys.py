@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -72,6 +74,68 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert keys.holder("Bearer new")
     with pytest.raises(ApiError):
         keys.holder("Bearer old")
+
+
+def write_as_kubelet(volume: Path, generation: str, text: str) -> None:
+    """Exchange the folder of a mounted Secret: the files are links into the folder that `..data` names."""
+    folder = volume / f"..{generation}"
+    folder.mkdir(parents=True)
+    (folder / "api-keys").write_text(text)
+    (volume / "..data_tmp").symlink_to(folder.name)
+    (volume / "..data_tmp").replace(volume / "..data")
+    for old in volume.glob("..2*"):
+        if old != folder:
+            shutil.rmtree(old)
+
+
+def test_a_secret_that_is_rotated_changes_the_keys_of_a_running_server(tmp_path: Path) -> None:
+    write_as_kubelet(tmp_path, "2026_11_02", "old-key\n")
+    (tmp_path / "api-keys").symlink_to("..data/api-keys")
+    keyed = state(keys=ApiKeys.from_file(tmp_path / "api-keys"))
+    with http_server(keyed) as url:
+
+        def statuses() -> list[int]:
+            bearers = [{"Authorization": f"Bearer {key}-key"} for key in ("old", "new")]
+            return [status_of(f"{url}/v1/models", **bearer)[0] for bearer in bearers]
+
+        assert statuses() == [200, 401]
+        # As long as the old one, and within one tick of the clock of the file system.
+        write_as_kubelet(tmp_path, "2026_11_03", "new-key\n")
+        assert statuses() == [401, 200]
+        assert [status_of(f"{url}{path}")[0] for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+def test_a_file_that_is_lost_is_logged_once_and_read_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("old\n")
+    keys = ApiKeys.from_file(file)
+    for text in ("new\n", "newest\n"):
+        file.unlink()
+        caplog.clear()
+        for _ in range(3):
+            with pytest.raises(ApiError):
+                keys.holder("Bearer none of them")
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert "is not readable (No such file or directory)" in record.getMessage()
+        file.write_text(text)
+        assert keys.holder(f"Bearer {text.strip()}")
+
+
+def test_no_key_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text("first-secret\n")
+    keys = ApiKeys.from_file(file)
+    with caplog.at_level(logging.DEBUG):
+        for text in ("the-second-secret\n", "# none of the secrets\n"):
+            file.write_text(text)
+            with pytest.raises(ApiError):
+                keys.holder("Bearer wrong-secret")
+    assert "The file of API keys has changed; 1 are valid" in caplog.text
+    assert "has none now" in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("# none\n")])

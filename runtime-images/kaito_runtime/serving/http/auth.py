@@ -83,18 +83,28 @@ class _KeyFile:
     def __init__(self, path: Path):
         self._path = path
         self._seen: tuple[int, int, int] | None = None
+        self._is_lost = False
+        """Whether it could not be read when it was looked at last."""
 
     def read(self) -> str:
-        self._seen = self._state()
-        return self._path.read_text(encoding="utf-8", errors="replace")
+        state = self._state()
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        self._seen = state
+        return text
 
     def changed_text(self) -> str | None:
         try:
-            if self._state() != self._seen:
-                return self.read()
-        except OSError:  # the kubelet exchanges it, or it is gone: what was read stays valid
-            pass
-        return None
+            changed = self.read() if self._state() != self._seen else None
+        except OSError as error:  # gone, or not ours to read: what was read stays valid
+            if not self._is_lost:
+                log.warning(
+                    "The file of API keys is not readable (%s); those that it had stay valid",
+                    error.strerror,
+                )
+            self._is_lost = True
+            return None
+        self._is_lost = False
+        return changed
 
     def _state(self) -> tuple[int, int, int]:
         found = self._path.stat()
