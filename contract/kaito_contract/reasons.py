@@ -51,7 +51,8 @@ class Reason(StrEnum):
     CONFIG_INVALID = (
         "ConfigInvalid",
         Recovery.CHANGE,
-        "training_config.yaml has a section, key or value that is not valid, or a pod's command line has",
+        "training_config.yaml has a section, key or value that is not valid, or a pod's command line has, or "
+        "the Secret of `kaito.sh/api-keys-secret` holds no key",
         "the message names it; goes on by itself after the edit",
     )
     CREDENTIALS_INVALID = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.harness.builders import merged
-from tests.harness.story import NAME, TUNING, Story
+from tests.harness.story import INFERENCE, NAME, SERVED, TUNING, Story
 
 RETRYABLE = 75
+INFERENCE_PODS = {"app.kubernetes.io/component": "inference"}
 NO_SECRET = {
     "reason": "CredentialsMissing",
     "message": "the credentials file /mnt/push-secret/.dockerconfigjson is not there",
@@ -94,3 +95,62 @@ def test_what_was_trained_is_never_trained_again_for_a_registry(story: Story) ->
     story.says("RegistryUnreachable")
     story.becomes("Stalled")
     story.run_until(lambda: not story.machines())
+
+
+def test_api_keys_that_are_applied_later_are_waited_for_by_the_server(story: Story) -> None:
+    keyed = {"metadata": {"annotations": {"kaito.sh/api-keys-secret": "chat-keys"}}}
+    story.apply(merged(INFERENCE, keyed))
+    story.nodes_come(SERVED)
+    pod = story.pod(SERVED)
+    story.kubelet.start(pod)
+    story.run_until(lambda: story.words(SERVED)[0] == "ApiKeysNotMounted")
+    create = f"kubectl create secret generic chat-keys -n {story.namespace} --from-file=api-keys"
+    assert create in story.words(SERVED)[1]
+    story.becomes("Reconciling", SERVED)
+    story.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "chat-keys"},
+            "stringData": {"api-keys": "a-key-of-a-client\n"},
+        }
+    )
+    story.serves(SERVED, tuned=False)
+    story.becomes("WorkspaceReady", SERVED)
+    seen = "".join(call.request.decode() + call.answer.body.decode() for call in story.calls)
+    assert "a-key-of-a-client" not in seen
+    assert "YS1rZXktb2YtYS1jbGllbnQK" not in seen, "not in base64 either"
+
+
+def test_api_keys_are_added_to_a_server_that_runs_on_the_same_node(story: Story) -> None:
+    story.apply(TUNING)
+    story.becomes_ready()
+    machines, digest = story.machines(), story.get("Workspace", NAME)["status"]["tuning"]["digest"]
+    job = story.get("Job", NAME)["metadata"]["uid"]
+    (old,) = story.pods(NAME, **INFERENCE_PODS)
+    story.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "chat-keys"},
+            "stringData": {"api-keys": "a-key-of-a-client\n"},
+        }
+    )
+    story.edit(
+        "Workspace",
+        NAME,
+        lambda item: (
+            item["metadata"]
+            .setdefault("annotations", {})
+            .update({"kaito.sh/api-keys-secret": "chat-keys"})
+        ),
+    )
+    story.run_until(lambda: story.is_replaced(old, NAME, **INFERENCE_PODS))
+    story.becomes("AdapterVerified", status=False)
+    story.serves()
+    story.becomes("WorkspaceReady")
+    story.becomes("AdapterVerified")
+    assert story.machines() == machines
+    assert story.get("Job", NAME)["metadata"]["uid"] == job
+    assert story.get("Workspace", NAME)["status"]["tuning"]["digest"] == digest
+    story.is_a_fixed_point()

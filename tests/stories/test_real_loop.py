@@ -51,6 +51,14 @@ CONFIG_MAP = {
     "data": {"training_config.yaml": CONFIG},
 }
 
+KEY = "key-of-the-story"
+API_KEYS = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "chat-keys"},
+    "stringData": {"api-keys": f"# of the story\n{KEY}\n"},
+}
+
 
 @pytest.fixture
 def loop_story(processes: ProcessStory, tmp_path: Path) -> ProcessStory:
@@ -74,6 +82,7 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), data / "train.parquet")
     with web_server(data) as web:
         story.apply(story.push_secret())
+        story.apply(API_KEYS)
         story.apply(CONFIG_MAP)
         story.apply(workspace(story, web))
         story.patiently(lambda: story.is_true(NAME, "TuningSucceeded"))
@@ -85,9 +94,17 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     deployment = story.get("Deployment", NAME)
     assert deployment["metadata"]["annotations"]["kaito.sh/adapter-digest"] == tuned["digest"]
     assert asked(story, "GET", "/")[0]["Kaito-Adapter-Digest"] == tuned["digest"]
-    _, answer = asked(story, "POST", "/chat", {"prompt": "Who is 3?"})
+    headers, answer = asked(story, "POST", "/chat", {"prompt": "Who is 3?"})
     assert json.loads(answer)["Result"]
+    assert story.is_true(NAME, "AdapterVerified")
+    proven = "base matches, tokenizer matches, template matches, largest difference "
+    assert headers["Kaito-Adapter-Verified"].startswith(proven)
+    figures = asked(story, "GET", "/metrics")[1].decode()
+    assert f'kaito_adapter_verified{{adapter="{NAME}",base="matches",' in figures
+    for stranger in ("", "Bearer somebody-elses-key"):
+        asked(story, "POST", "/chat", {"prompt": "Who?"}, authorization=stranger, status=401)
     assert story.password not in story.logs()
+    assert KEY not in story.logs()
     damage_adapter(story)
     (pod,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
     story.delete("Pod", pod["metadata"]["name"])
@@ -108,7 +125,9 @@ def workspace(story: ProcessStory, web: str) -> dict[str, object]:
         },
     }
     ours = merged(tuning_workspace(), OURS)
-    return merged(ours, {"metadata": {"name": NAME}, "tuning": tuning})
+    annotations = {"kaito.sh/api-keys-secret": "chat-keys", "kaito.sh/requests-per-minute": "600"}
+    metadata = {"name": NAME, "annotations": annotations}
+    return merged(ours, {"metadata": metadata, "tuning": tuning})
 
 
 def digest_in_registry(story: ProcessStory) -> str:
@@ -122,13 +141,18 @@ def quantized_modules(story: ProcessStory) -> int:
 
 
 def asked(
-    story: ProcessStory, method: str, path: str, body: object = None
+    story: ProcessStory,
+    method: str,
+    path: str,
+    body: object = None,
+    authorization: str = f"Bearer {KEY}",
+    status: int = 200,
 ) -> tuple[Message, bytes]:
     """Headers and body that the Workspace's Service answers."""
     url = str(story.services.url(NAME, 80, story.namespace))
     text = None if body is None else json.dumps(body)
-    headers = {"Content-Type": "application/json"}
-    return answered(url.removeprefix("http://"), method, path, headers, text)
+    headers = {"Content-Type": "application/json", "Authorization": authorization}
+    return answered(url.removeprefix("http://"), method, path, headers, text, status)
 
 
 def fetched(
@@ -141,12 +165,17 @@ def fetched(
 
 
 def answered(
-    address: str, method: str, path: str, headers: dict[str, str], text: str | None = None
+    address: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    text: str | None = None,
+    status: int = 200,
 ) -> tuple[Message, bytes]:
     with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
         connection.request(method, path, text, headers)
         answer = connection.getresponse()
-        assert answer.status == 200
+        assert answer.status == status
         return answer.headers, answer.read()
 
 

@@ -27,6 +27,7 @@ from kaito_hooks.kube.objects import (
     uid,
 )
 from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace.client_access import ClientAccess, client_access
 
 DEFAULT_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 """Kaito's own, Standard_NC12s_v3, is retired."""
@@ -105,6 +106,8 @@ class Workspace:
     bypass_resource_checks: bool
     runtime: Runtime | None
     """None: what the operator serves by default."""
+    access: ClientAccess
+    """Who may ask the model server."""
     created: str
     """metadata.creationTimestamp."""
 
@@ -150,6 +153,7 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         load_balancer=labels.is_truthy(annotations.get(labels.ENABLE_LOAD_BALANCER, "")),
         bypass_resource_checks=labels.is_truthy(annotations.get(labels.BYPASS_RESOURCE_CHECKS, "")),
         runtime=_runtime(annotations.get(labels.RUNTIME, "")),
+        access=client_access(annotations, is_private=bool(inference and inference.private)),
         created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
     )
 

@@ -168,6 +168,14 @@ RUNTIME_NOT_SUPPORTED: Final = _reason(
     "the message says why; `kaito.sh/runtime: transformers` serves all presets",
 )
 
+ANNOTATION_INVALID: Final = _reason(
+    "AnnotationInvalid",
+    About.SPEC,
+    "`kaito.sh/api-keys-secret`, `kaito.sh/requests-per-minute` or `kaito.sh/concurrent-requests` has a "
+    "value that is not valid, or is on a Workspace whose own image serves the model",
+    "the message says what to write",
+)
+
 WORKSPACE_INVALID: Final = _reason(
     "WorkspaceInvalid",
     About.SPEC,
@@ -341,6 +349,15 @@ INFERENCE_NOT_ANSWERING: Final = _reason(
     "the model was served, and its pod no longer answers its readiness probe",
     "wait: after a minute the kubelet starts it again; `kubectl logs deployment/NAME -n "
     "NAMESPACE` says more",
+    "leaves_idle",
+)
+
+API_KEYS_NOT_MOUNTED: Final = _reason(
+    "ApiKeysNotMounted",
+    About.SERVING,
+    "the pod has not started for half a minute, as a volume is not mounted: most likely the Secret of "
+    "`kaito.sh/api-keys-secret` is not found, or has no key `api-keys`",
+    "the message has the command; goes on by itself, within two minutes",
     "leaves_idle",
 )
 

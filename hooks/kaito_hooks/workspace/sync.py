@@ -14,7 +14,7 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest
 from kaito_hooks.metacontroller import SyncResponse
-from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies
+from kaito_hooks.workspace import api, conflicts, idle, reasons, remedies, unmounted
 from kaito_hooks.workspace.conditions import first_missing
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.flows.conditions import needs_a_person
@@ -76,17 +76,25 @@ def _answer(observed: Observed, context: Context, plan: Plan) -> SyncResponse:
     stalled = plan.failed or needs_a_person(observed, conditions, plan.required)
     status = status_of(observed, plan, stalled, context.now)
     missing = first_missing(conditions, plan.required)
-    return SyncResponse(status, plan.children, _look_again(plan, absent, missing, context.now))
+    look_again = _look_again(observed, plan, absent, missing, context.now)
+    return SyncResponse(status, plan.children, look_again)
 
 
 def _look_again(
-    plan: Plan, absent: Sequence[Manifest], missing: Condition | None, now: datetime
+    observed: Observed,
+    plan: Plan,
+    absent: Sequence[Manifest],
+    missing: Condition | None,
+    now: datetime,
 ) -> float:
     """In how many seconds something may have to be said or done that no event tells of; 0 for never."""
     moments = [conflicts.CREATING.total_seconds() + 1] if absent else []
     deadline = plan.idle.deadline if missing and missing.reason in reasons.IDLE_CAUSES else None
-    if deadline and deadline > now:
-        moments.append((deadline - now).total_seconds() + 1)
+    moments += [
+        (moment - now).total_seconds() + 1
+        for moment in (deadline, unmounted.told_at(observed))
+        if moment and moment > now
+    ]
     return min(moments, default=0)
 
 

@@ -87,6 +87,7 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     for folder in ("examples", "manifests", "crds"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "training_config.yaml").write_text("training_config: {}")
+    (tmp_path / "api-keys").write_text("a-key\n")
     return {**os.environ, "KUBECONFIG": str(config), "HOME": str(tmp_path)}
 
 

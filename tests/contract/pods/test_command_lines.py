@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from kaito_hooks.workspace.api import Runtime
-from kaito_hooks.workspace.children import check, resources, tuning
+from kaito_hooks.workspace.children import check, inference, resources, tuning
 from kaito_hooks.workspace.children.training_config import default_config
 from kaito_hooks.workspace.children.workload import weights_container
 
 from tests.harness import all_pods
-from tests.harness.builders import merged, tuning_workspace
+from tests.harness.builders import inference_workspace, merged, tuning_workspace
 from tests.harness.wire import ROOT
 
 PROGRAMS = {
@@ -33,9 +33,6 @@ PROGRAMS = {
 """Modules, and their sections in docs/pods.md."""
 BY_HAND = {
     "--help": "argparse's",
-    "--api-keys": "for who runs the server without the operator",
-    "--requests-per-minute": "the same",
-    "--concurrent-requests": "the same",
     "--max-lora-rank": "that of the adapters that are mounted is known without it",
     "--pipeline-parallel-size": "presets that span nodes are not supported yet",
     "--load_in_8bit": "Kaito's; served by whoever tunes in 8 bits",
@@ -53,7 +50,12 @@ def command_lines() -> frozenset[tuple[str, ...]]:
     """Module and arguments of every container of ours, of every preset by every method."""
     return frozenset(
         (container["command"][2].removeprefix("kaito_runtime."), *container["args"])
-        for spec in (*every_spec(), *specs_with_a_data_image(), spec_with_weights_of_the_hub())
+        for spec in (
+            *every_spec(),
+            *specs_with_a_data_image(),
+            *specs_with_client_access(),
+            spec_with_weights_of_the_hub(),
+        )
         for container in (*spec.get("initContainers", ()), *spec["containers"])
         if container["command"][:2] == ["python", "-m"]
     )
@@ -86,6 +88,20 @@ def specs_with_a_data_image() -> Iterator[dict[str, Any]]:
     inputs = tuning.Inputs("0f", default_config("qlora"), {})
     yield tuning.tuning_job(request, all_pods.NODES, inputs)["spec"]["template"]["spec"]
     yield check.check_job(workspace, workspace.tuning, "0f", images)["spec"]["template"]["spec"]
+
+
+def specs_with_client_access() -> Iterator[dict[str, Any]]:
+    """By each runtime."""
+    for runtime in Runtime:
+        annotations = {
+            "kaito.sh/runtime": runtime,
+            "kaito.sh/api-keys-secret": "keys",
+            "kaito.sh/requests-per-minute": "60",
+            "kaito.sh/concurrent-requests": "4",
+        }
+        request = all_pods.request_of(inference_workspace(metadata={"annotations": annotations}))
+        made = inference.preset_deployment(request, all_pods.NODES)
+        yield made["spec"]["template"]["spec"]
 
 
 def test_every_command_line_of_the_hook_is_one_of_the_program() -> None:

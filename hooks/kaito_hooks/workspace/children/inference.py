@@ -99,7 +99,10 @@ def _deployment(
     if vllm:
         command_line += vllm.command_line()
         arguments = {**arguments, **vllm.arguments(arguments)}
-    command_line += _flags(arguments)
+    command_line += [*workspace.access.command_line(), *_flags(arguments)]
+    if keys := workspace.access.volume:
+        mounts.append(keys)
+        folders.append(keys)
     main = pods.Container(
         workspace.name,
         images.vllm if vllm else images.inference,

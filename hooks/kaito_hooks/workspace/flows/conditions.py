@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from kaito_contract.reasons import Reason
 from kaito_hooks.api import commands, labels, machines, pods
@@ -19,6 +20,7 @@ from kaito_hooks.workspace.job_kinds import PUSHER, TRAINER
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed, is_rolled_out
 from kaito_hooks.workspace.progress import Progress
+from kaito_hooks.workspace.unmounted import unmounted_keys
 
 _AT_WORK = {
     "weights": "The weights are being pulled",
@@ -154,7 +156,7 @@ def waits_for(nodes: Nodes) -> str:
 
 
 def inference(
-    observed: Observed, wanted: Manifest | None, waits: str, has_service: bool
+    observed: Observed, wanted: Manifest | None, waits: str, has_service: bool, now: datetime
 ) -> Condition:
     """Step 5: /chat answers behind the Service, from this very spec."""
     type_ = types.INFERENCE_READY
@@ -175,16 +177,17 @@ def inference(
         message = f"The model is loaded; {service}"
         return Condition(type_, "Unknown", reasons.INFERENCE_PENDING, message)
     loading = (reasons.INFERENCE_LOADING, waits or "The model is being loaded")
-    return Condition(type_, "False", *(_not_loaded(observed, deployment) or loading))
+    return Condition(type_, "False", *(_not_loaded(observed, deployment, now) or loading))
 
 
-def _not_loaded(observed: Observed, deployment: Manifest) -> tuple[str, str] | None:
+def _not_loaded(observed: Observed, deployment: Manifest, now: datetime) -> tuple[str, str] | None:
     """Reason and message of what keeps the model from being loaded; None when nothing does."""
     if refused := _refused_pod(deployment):
         return reasons.POD_REFUSED, refused
     for pod in reversed(observed.pods(labels.INFERENCE)):
-        problem = None if is_deleting(pod) else problem_of(pod) or _silence_of(observed, pod)
-        if problem:
+        if is_deleting(pod):
+            continue
+        if problem := problem_of(pod) or _silence_of(observed, pod) or unmounted_keys(pod, now):
             return problem
     return None
 

@@ -38,7 +38,7 @@ def serve_preset(request: RequestContext) -> Plan:
         children=[service, *request.machines(nodes), *([deployment] if deployment else [])],
         conditions=[
             *conditions.nodes(observed, nodes, request.fit, none),
-            conditions.inference(observed, deployment, waits, has_service),
+            conditions.inference(observed, deployment, waits, has_service, request.now),
         ],
         required=REQUIRED,
         taken=ground.taken,

@@ -180,7 +180,8 @@ class _TuneAndServe:
         if self.progress.adapter:
             waits = conditions.waits_for(self.nodes)
         has_service = all(conflicts.stands(self.observed, service) for service in self.front)
-        return conditions.inference(self.observed, self.served, waits, has_service)
+        now = self.request.now
+        return conditions.inference(self.observed, self.served, waits, has_service, now)
 
     def _required(self) -> Sequence[str]:
         """The conditions that this generation needs, in the order in which they come true."""

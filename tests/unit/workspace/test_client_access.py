@@ -1,0 +1,310 @@
+"""API keys and limits of clients: from the annotations to the server, and a Secret that is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.harness.answers import child, kinds, of, ready
+from tests.harness.builders import (
+    as_observed,
+    condition,
+    inference_workspace,
+    merged,
+    pod_of,
+    ready_machine,
+    tuning_workspace,
+)
+from tests.unit.workspace.test_runtime import ask as ask_hook
+from tests.unit.workspace.test_runtime import by_vllm, client, lora, served_after_tuning
+from tests.unit.workspace.test_tuning import DIGEST, NAME, Lived, hash_of, rolled_out, served
+
+KEYS = "kaito.sh/api-keys-secret"
+RATE, CONCURRENT = "kaito.sh/requests-per-minute", "kaito.sh/concurrent-requests"
+ALL = {KEYS: "chat-keys", RATE: "60", CONCURRENT: "4"}
+FLAGS = [
+    *("--api-keys", "/mnt/api-keys/api-keys"),
+    *("--requests-per-minute", "60"),
+    *("--concurrent-requests", "4"),
+]
+SERVED = inference_workspace()
+
+
+@pytest.fixture
+def lived(sync: Any) -> Lived:
+    return Lived(sync)
+
+
+def annotated(workspace: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    return merged(workspace, {"metadata": {"annotations": annotations}})
+
+
+def spec_of(answer: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = child(answer, "Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def adjacent(words: list[str], wanted: list[str]) -> bool:
+    return any(words[at : at + len(wanted)] == wanted for at in range(len(words)))
+
+
+# What is passed
+
+
+@pytest.mark.parametrize("runtime", ["transformers", "vllm"])
+def test_each_runtime_gets_the_keys_and_the_limits(runtime: str) -> None:
+    answer = ask_hook(client(), annotated(by_vllm(SERVED, runtime), ALL))
+    spec = spec_of(answer)
+    (main,) = spec["containers"]
+    assert adjacent(main["args"], FLAGS)
+    assert ("vllm" in main["args"]) == (runtime == "vllm")
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "api-keys"]
+    assert volume["secret"] == {
+        "secretName": "chat-keys",
+        "defaultMode": 0o440,
+        "items": [{"key": "api-keys", "path": "api-keys"}],
+    }
+    mount = {"name": "api-keys", "mountPath": "/mnt/api-keys", "readOnly": True}
+    assert mount in main["volumeMounts"]
+    assert all(mount not in each["volumeMounts"] for each in spec["initContainers"])
+    # The kubelet has no key, and these paths need none.
+    probes = {main[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe")}
+    assert probes == {"/readyz"}
+    assert main["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "flags"),
+    [
+        ({KEYS: "chat-keys"}, FLAGS[:2]),
+        ({RATE: "60"}, FLAGS[2:4]),
+        ({CONCURRENT: "4"}, FLAGS[4:]),
+    ],
+    ids=["keys", "rate", "concurrent"],
+)
+def test_each_annotation_is_one_flag(
+    sync: Any, annotations: dict[str, str], flags: list[str]
+) -> None:
+    nodes = [ready_machine(SERVED, "ws1")]
+    plain = spec_of(sync(SERVED, nodes))["containers"][0]["args"]
+    with_it = spec_of(sync(annotated(SERVED, annotations), nodes))["containers"][0]["args"]
+    assert adjacent(with_it, flags)
+    assert len(with_it) == len(plain) + 2
+    assert not set(FLAGS) & set(plain)
+
+
+def test_a_tuned_model_has_them_and_neither_check_nor_trainer(lived: Lived) -> None:
+    changed = {"metadata": {"annotations": ALL}}
+    assert adjacent(
+        spec_of(lived.ask(lived.tuned, lived.pods, **changed))["containers"][0]["args"], FLAGS
+    )
+    job = child(lived.ask(lived.with_node, [lived.check_pod], **changed), "Job")
+    assert "api-keys" not in str(job)
+
+
+def test_on_a_workspace_that_serves_nothing_they_change_nothing(sync: Any) -> None:
+    unserved = Lived(sync, tuning={"serve": False}, metadata={"annotations": ALL})
+    answer = unserved.ask(unserved.tuned, unserved.pods)
+    assert ready(answer)[:2] == ("True", "WorkspaceReady")
+
+
+@pytest.mark.parametrize("annotations", [ALL, {KEYS: "others"}, {RATE: "1"}], ids=str)
+def test_they_are_no_input_of_a_tuning(sync: Any, annotations: dict[str, str]) -> None:
+    assert hash_of(sync, {"metadata": {"annotations": annotations}}) == hash_of(sync, {})
+
+
+def test_a_changed_annotation_changes_the_deployment_and_nothing_else(lived: Lived) -> None:
+    children, status = served(lived)
+    before = lived.ask(children, lived.pods, status=status)
+    after = lived.ask(
+        children, lived.pods, status=status, metadata={"annotations": {KEYS: "chat-keys"}}
+    )
+    changed = [
+        kind
+        for old, new, (kind, _) in zip(
+            before["children"], after["children"], kinds(before), strict=True
+        )
+        if old != new
+    ]
+    assert changed == ["Deployment"]
+    assert kinds(before) == kinds(after)
+    assert of(after, "InferenceReady")[:2] == ("False", "InferenceLoading")
+    rolled = as_observed(child(after, "Deployment"), status=rolled_out(1))
+    settled = [item for item in children if item["kind"] != "Deployment"]
+    answer = lived.ask(
+        [*settled, rolled], lived.pods, status=status, metadata={"annotations": {KEYS: "chat-keys"}}
+    )
+    assert ready(answer)[0] == "True"
+    assert DIGEST in of(answer, "AdapterVerified")[2]
+
+
+# What is refused
+
+
+REFUSED = [
+    (KEYS, "Chat_Keys", "the name of a Secret of this namespace whose key `api-keys` holds one"),
+    (KEYS, "", "found ''. To do without, remove it"),
+    (KEYS, "team/keys", "found 'team/keys'"),
+    (KEYS, "a" * 254, "the name of a Secret"),
+    (KEYS, "-keys", "the name of a Secret"),
+    (RATE, "0", "a whole number from 1 to 999999999, such as '60', found '0'"),
+    (RATE, "many", "found 'many'"),
+    (RATE, "", "found ''"),
+    (RATE, "1.5", "found '1.5'"),
+    (RATE, " 60", "found ' 60'"),
+    (RATE, "1000000000", "found '1000000000'"),
+    (CONCURRENT, "-1", "found '-1'"),
+    (CONCURRENT, "٣", "found '٣'"),
+    (CONCURRENT, "4\n", "a whole number"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), REFUSED, ids=[str(row[:2]) for row in REFUSED])
+@pytest.mark.parametrize("workspace", [SERVED, tuning_workspace()], ids=["inference", "tuning"])
+def test_a_value_that_can_not_be_is_told_before_any_node(
+    sync: Any, workspace: dict[str, Any], key: str, value: str, words: str
+) -> None:
+    answer = sync(annotated(workspace, {key: value}))
+    assert ready(answer)[:2] == ("False", "AnnotationInvalid")
+    assert f"The annotation `{key}` must be " in ready(answer)[2]
+    assert words in ready(answer)[2]
+    assert of(answer, "Stalled")[0] == "True"
+    assert kinds(answer) == []
+
+
+@pytest.mark.parametrize("value", ["keys", "k", "team.keys-2", "a" * 253])
+def test_any_name_of_a_secret_is_taken(sync: Any, value: str) -> None:
+    answer = sync(annotated(SERVED, {KEYS: value}), [ready_machine(SERVED, "ws1")])
+    assert value in str(spec_of(answer)["volumes"])
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_an_image_of_your_own_takes_none_of_them(sync: Any, key: str) -> None:
+    """Or its clients would believe in keys that nobody asks for."""
+    choice = {
+        "name": "falcon-7b",
+        "accessMode": "private",
+        "presetOptions": {"image": "mlteam.azurecr.io/falcon:1"},
+    }
+    private = inference_workspace(inference={"preset": choice})
+    answer = sync(annotated(private, {key: ALL[key]}), [ready_machine(private, "ws1")])
+    assert ready(answer)[1] == "AnnotationInvalid"
+    assert "Remove the annotation" in ready(answer)[2]
+
+
+def test_a_value_that_is_spoiled_leaves_what_is_served(lived: Lived) -> None:
+    children, status = served(lived)
+    answer = lived.ask(
+        children, lived.pods, status=status, metadata={"annotations": {RATE: "none"}}
+    )
+    assert ready(answer)[1] == "AnnotationInvalid"
+    assert ("Deployment", NAME) in kinds(answer)
+    assert "Machine" in dict(kinds(answer))
+
+
+# A Secret that is not there
+
+
+BOUND_EARLY = condition("PodScheduled", "True", since="2026-11-02T09:29:00Z")
+BOUND_NOW = condition("PodScheduled", "True", since="2026-11-02T09:29:50Z")
+WAITING = {"name": "weights", "state": {"waiting": {"reason": "PodInitializing"}}}
+
+
+def starting(
+    sync: Any, conditions: list[Any], containers: list[Any], annotations: dict[str, str] = ALL
+) -> dict[str, Any]:
+    """What is said of a Deployment whose pod is like this."""
+    workspace = annotated(SERVED, annotations)
+    nodes = [ready_machine(SERVED, "ws1"), as_observed(child(sync(workspace), "Service"))]
+    deployment = child(sync(workspace, nodes), "Deployment")
+    status = {**rolled_out(1), "readyReplicas": 0, "availableReplicas": 0}
+    pod = merged(
+        pod_of(deployment, phase="Pending"),
+        {"status": {"conditions": conditions, "initContainerStatuses": containers}},
+    )
+    return dict(sync(workspace, [*nodes, as_observed(deployment, status=status)], [pod]))
+
+
+def test_a_pod_that_does_not_get_its_keys_says_what_is_missing(sync: Any) -> None:
+    answer = starting(sync, [BOUND_EARLY], [WAITING])
+    status, reason, message = of(answer, "InferenceReady")
+    assert (status, reason) == ("False", "ApiKeysNotMounted")
+    assert "The Secret 'chat-keys' (`kaito.sh/api-keys-secret`) must be there" in message
+    create = "kubectl create secret generic chat-keys -n ml-team --from-file=api-keys"
+    assert create in message
+    assert "kubectl describe pod workspace-falcon-7b-x7k2p -n ml-team" in message
+    assert ready(answer)[1] == reason
+    assert of(answer, "Reconciling")[0] == "True"
+
+
+LOADING = "InferenceLoading"
+OTHERS: list[tuple[str, list[Any], list[Any], dict[str, str], str]] = [
+    ("just bound", [BOUND_NOW], [WAITING], ALL, LOADING),
+    ("held back", [condition("PodScheduled", "False", "SchedulingGated")], [], ALL, LOADING),
+    ("without keys", [BOUND_EARLY], [WAITING], {RATE: "60"}, LOADING),
+    (
+        "its volumes are mounted",
+        [BOUND_EARLY, condition("PodReadyToStartContainers", "True")],
+        [WAITING],
+        ALL,
+        LOADING,
+    ),
+    ("no status yet", [BOUND_EARLY], [], ALL, "ApiKeysNotMounted"),
+    (
+        "a volume is not mounted, in the words of a newer kubelet",
+        [BOUND_EARLY, condition("PodReadyToStartContainers", "False")],
+        [WAITING],
+        ALL,
+        "ApiKeysNotMounted",
+    ),
+    (
+        "the weights are pulled",
+        [BOUND_EARLY],
+        [{"name": "weights", "state": {"running": {}}}],
+        ALL,
+        LOADING,
+    ),
+    (
+        "an image is not pulled",
+        [BOUND_EARLY],
+        [{"name": "weights", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+        ALL,
+        "ImagePullFailed",
+    ),
+    (
+        "no node takes it",
+        [condition("PodScheduled", "False", "Unschedulable", "0/1 nodes")],
+        [],
+        ALL,
+        "Unschedulable",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "containers", "annotations", "reason"),
+    [row[1:] for row in OTHERS],
+    ids=[row[0] for row in OTHERS],
+)
+def test_whatever_else_a_pod_waits_for_is_told_as_it_is(
+    sync: Any,
+    conditions: list[Any],
+    containers: list[Any],
+    annotations: dict[str, str],
+    reason: str,
+) -> None:
+    assert of(starting(sync, conditions, containers, annotations), "InferenceReady")[1] == reason
+
+
+def test_the_hook_looks_again_when_the_pod_should_have_its_keys(sync: Any) -> None:
+    """No event tells of a volume that is not mounted."""
+    assert starting(sync, [BOUND_NOW], [WAITING])["resyncAfterSeconds"] == 21
+    assert "resyncAfterSeconds" not in starting(sync, [BOUND_NOW], [WAITING], {RATE: "60"})
+
+
+def test_the_keys_reach_vllm_beside_an_adapter() -> None:
+    tuned = by_vllm(tuning_workspace(), **lora("mistral-7b", "Standard_NC24ads_A100_v4"))
+    args = served_after_tuning(client(), annotated(tuned, ALL))["args"]
+    assert adjacent(args, FLAGS)
+    assert {"--adapters", "vllm"} <= set(args)
