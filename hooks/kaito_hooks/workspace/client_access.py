@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kaito_hooks.api import labels, pods
@@ -19,6 +19,9 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SECRET_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _NAME_LIMIT = 253
 _COUNT = re.compile("[1-9][0-9]{0,8}")
+
+
+_FLAGS = ("--api-keys", "--requests-per-minute", "--concurrent-requests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,20 @@ class ClientAccess:
 
     def command_line(self) -> list[str]:
         """Flags of the model server."""
-        flags = {
-            "--api-keys": f"{_FOLDER}/{KEY}" if self.secret else "",
-            "--requests-per-minute": self.requests_per_minute,
-            "--concurrent-requests": self.concurrent_requests,
-        }
-        return [word for flag, value in flags.items() if value for word in (flag, value)]
+        file = f"{_FOLDER}/{KEY}" if self.secret else ""
+        values = (file, self.requests_per_minute, self.concurrent_requests)
+        flags = zip(_FLAGS, values, strict=True)
+        return [word for flag, value in flags if value for word in (flag, value)]
+
+
+def without_access(command_line: Sequence[str]) -> list[str]:
+    """A command line of the model server without these flags and their values."""
+    before = ("", *command_line)
+    return [
+        word
+        for word, previous in zip(command_line, before, strict=False)
+        if word not in _FLAGS and previous not in _FLAGS
+    ]
 
 
 def client_access(annotations: Mapping[str, str], *, is_private: bool) -> ClientAccess:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from kaito_hooks.workspace.children.inference import with_access
+from kaito_hooks.workspace.client_access import ClientAccess, client_access
+
 from tests.harness.answers import child, kinds, of, ready
 from tests.harness.builders import (
     as_observed,
@@ -18,7 +21,15 @@ from tests.harness.builders import (
 )
 from tests.unit.workspace.test_runtime import ask as ask_hook
 from tests.unit.workspace.test_runtime import by_vllm, client, lora, served_after_tuning
-from tests.unit.workspace.test_tuning import DIGEST, NAME, Lived, hash_of, rolled_out, served
+from tests.unit.workspace.test_tuning import (
+    DIGEST,
+    NAME,
+    Lived,
+    hash_of,
+    rolled_out,
+    served,
+    with_new_secret,
+)
 
 KEYS = "kaito.sh/api-keys-secret"
 RATE, CONCURRENT = "kaito.sh/requests-per-minute", "kaito.sh/concurrent-requests"
@@ -137,6 +148,45 @@ def test_a_changed_annotation_changes_the_deployment_and_nothing_else(lived: Liv
     )
     assert ready(answer)[0] == "True"
     assert DIGEST in of(answer, "AdapterVerified")[2]
+
+
+def test_the_server_of_the_previous_adapter_has_them_too(lived: Lived) -> None:
+    """Keys that are added while new inputs are checked, or after their tuning has failed, must not wait for them."""
+    children, status = served(lived)
+
+    def ask(there: list[Any], **annotations: str) -> dict[str, Any]:
+        changed = {"generation": 2, "annotations": {"kaito.sh/retry": "1", **annotations}}
+        return lived.ask(there, [], status=status, metadata=changed)
+
+    def rolled(answer: dict[str, Any]) -> list[Any]:
+        deployment = as_observed(child(answer, "Deployment"), status=rolled_out(1))
+        return [*(item for item in others if item["kind"] != "Deployment"), deployment]
+
+    others = [item for item in children if item["kind"] != "Job"]
+    others = with_new_secret(ask(others), others)
+    plain = ask(others)
+    assert child(plain, "Deployment") == child(lived.ask(children, lived.pods), "Deployment")
+    keyed = ask(others, **ALL)
+    main = spec_of(keyed)["containers"][0]
+    assert adjacent(main["args"], FLAGS)
+    assert "chat-keys" in str(spec_of(keyed)["volumes"])
+    assert "/mnt/api-keys" in str(main["volumeMounts"])
+    assert of(keyed, "InferenceReady")[:2] == ("False", "InferenceLoading")
+    there = rolled(keyed)
+    assert child(ask(there, **ALL), "Deployment") == child(keyed, "Deployment"), "a fixed point"
+    assert of(ask(there, **ALL), "InferenceReady")[0] == "True"
+    other = ask(there, **{**ALL, KEYS: "other-keys", RATE: "7"})
+    assert "chat-keys" not in str(spec_of(other))
+    assert adjacent(spec_of(other)["containers"][0]["args"], ["--requests-per-minute", "7"])
+    assert child(ask(there), "Deployment") == child(plain, "Deployment"), "taken away again"
+
+
+def test_what_a_server_was_started_with_is_not_rolled_for_its_order(lived: Lived) -> None:
+    keyed = {"annotations": ALL}
+    rendered = child(lived.ask(lived.tuned, lived.pods, metadata=keyed), "Deployment")
+    access = client_access(ALL, is_private=False)
+    assert with_access(rendered, access) == rendered
+    assert with_access(with_access(rendered, ClientAccess()), access) == rendered
 
 
 # What is refused

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from kaito_contract import references
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.fingerprint import fingerprint
-from kaito_hooks.kube.objects import Manifest, mapping
+from kaito_hooks.kube.objects import Manifest, get_in, mapping, sequence
 from kaito_hooks.workspace.adapters import Adapter
 from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.children import resources, training_config, volumes
@@ -20,7 +20,9 @@ from kaito_hooks.workspace.children.workload import (
     push_credentials,
     weights_container,
 )
+from kaito_hooks.workspace.client_access import VOLUME, ClientAccess, without_access
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
+from kaito_hooks.workspace.observed import strings
 from kaito_hooks.workspace.request import RequestContext
 
 ADAPTER_CONTAINER = "adapter"
@@ -210,6 +212,26 @@ def with_replicas(deployment: Manifest, replicas: int) -> Manifest:
     return with_spec_hash(
         {**deployment, "spec": {**mapping(deployment.get("spec")), "replicas": replicas}}
     )
+
+
+def with_access(deployment: Manifest, access: ClientAccess) -> Manifest:
+    """The same Deployment with other API keys and limits; as it is where it has these."""
+    spec = mapping(get_in(deployment, "spec", "template", "spec"))
+    main, *others = map(mapping, sequence(spec.get("containers")) or ({},))
+    before = strings(main.get("args"))
+    arguments, keys = without_access(before), access.volume
+    at = arguments.index("--port") + 2 if "--port" in arguments else len(arguments)
+    arguments[at:at] = access.command_line()
+    volumes = [each for each in sequence(spec.get("volumes")) if get_in(each, "name") != VOLUME]
+    mounts = [each for each in sequence(main.get("volumeMounts")) if get_in(each, "name") != VOLUME]
+    if keys:
+        volumes, mounts = [*volumes, keys.volume()], [*mounts, keys.mount()]
+    if sorted(arguments) == sorted(before) and volumes == spec.get("volumes"):
+        return deployment
+    main = {**main, "args": arguments, "volumeMounts": mounts}
+    template = mapping(get_in(deployment, "spec", "template"))
+    template = {**template, "spec": {**spec, "containers": [main, *others], "volumes": volumes}}
+    return {**deployment, "spec": {**mapping(deployment.get("spec")), "template": template}}
 
 
 def with_spec_hash(deployment: Manifest) -> Manifest:

@@ -147,9 +147,8 @@ class _TuneAndServe:
         if existing and self.request.released:
             return inference.with_replicas(as_last_applied(existing), 0)
         if progress.previous and existing and not progress.adapter:
-            return inference.with_replicas(
-                as_last_applied(existing), 0 if progress.job_wanted else self.workspace.count
-            )
+            kept = inference.with_access(as_last_applied(existing), self.workspace.access)
+            return inference.with_replicas(kept, 0 if progress.job_wanted else self.workspace.count)
         can_begin = self.wants_nodes and self.nodes.ready and not progress.job_wanted
         if existing is None and not can_begin:
             return None
