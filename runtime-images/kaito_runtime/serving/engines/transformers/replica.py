@@ -14,9 +14,10 @@ import torch
 
 from kaito_contract.reasons import Reason
 from kaito_runtime.models import load as memory
-from kaito_runtime.models.adapters import LoadedAdapter, Verification, Verifier, digest_of_files
+from kaito_runtime.models.adapters import LoadedAdapter, Verifier, digest_of_files
 from kaito_runtime.models.adapters.refusals import refusal
 from kaito_runtime.models.ranks import ALONE, Ranks, lost
+from kaito_runtime.models.verification import Verification
 from kaito_runtime.pod.termination import Failure
 from kaito_runtime.serving.engines.budget import cache_budget
 from kaito_runtime.serving.engines.transformers.cache import SlotPool
