@@ -11,7 +11,7 @@ VLLM := .venv-vllm
 PARTS := contract hooks runtime-images laptop
 TORCH_VERSION = $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 
-.PHONY: help setup setup-vllm demo demo-words test test-vllm e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving bench-adapters lint fmt docs screenshot requirements wheels clean
+.PHONY: help setup setup-vllm demo demo-words test test-vllm e2e chaos fuzz-http bench-hook bench-operator bench-delay bench-serving bench-adapters bench-step bench-soak lint fmt docs screenshot requirements wheels clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ bench-serving: setup ## Measure the model server beside its peers at 32 clients,
 
 bench-adapters: setup ## Measure decode steps with four adapters mixed in a batch against the base (DTYPE=float32)
 	$(BIN)/python -m bench.adapters $(if $(DTYPE),--dtype $(DTYPE))
+
+bench-step: setup ## Measure where the time of a decode step goes (HIDDEN=768 for 97 million weights)
+	$(BIN)/python -m bench.decode_step $(if $(HIDDEN),--hidden $(HIDDEN))
+
+bench-soak: setup ## Measure the model server's memory under mixed and hostile load (MINUTES=10)
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),10)
 
 lint: setup ## Check format, style, types, the arrows between packages, shell, Dockerfiles and YAML
 	$(BIN)/ruff format --check .

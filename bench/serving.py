@@ -189,7 +189,7 @@ def _server(
         process = subprocess.Popen([*command, str(port)], env=environment, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(url + health, process)
+            wait_until_ready(url + health, process)
             one = ask(Work("one", EQUAL.sampling, serving_work.short, lambda _: 1), 0)
             asyncio.run(measure(url, 1, 1, lambda _: one))
             yield Peer(name, url, ask, time.monotonic() - started, process.pid)
@@ -198,7 +198,7 @@ def _server(
             process.wait(60)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         try:

@@ -12,13 +12,15 @@ from typing import Any
 
 
 def main() -> None:
+    from kaito_runtime.pod import threads
+
+    threads.prepare()  # before torch is imported, as in the server
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from kaito_runtime.models import load
-    from kaito_runtime.pod import threads
 
-    threads.prepare()
     load.quiet()
     weights = sys.argv[1]
     model: Any = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()

@@ -5,6 +5,7 @@ python -m kaito_runtime.serve --weights /workspace/weights --adapters /mnt/adapt
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -80,7 +81,10 @@ class _Loading:
 
     def _run(self) -> None:
         try:
-            self._state.engine = self._load(self._state.start)
+            engine = self._load(self._state.start)
+            gc.collect()
+            gc.freeze()  # what is loaded stays: no collection is to walk through a model
+            self._state.engine = engine
             self._state.engine.ended.add_done_callback(self._end)
             log.info("%s: %s", READY, self._state.start)
         except Failure as failure:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import infer_auto_device_map
-from accelerate.utils import CustomDtype, get_balanced_memory
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import QuantizationConfig
@@ -40,6 +38,8 @@ def layers_by_gpu(
     Each gets about the same share of the weights. Nothing is loaded. Raises Failure (OutOfMemory) where
     the GPUs, with `free` bytes each, are too small together.
     """
+    from accelerate import infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(
@@ -83,6 +83,8 @@ def is_spread(model: Any) -> bool:
 
 
 def _stored_in(dtype: torch.dtype, quantization: QuantizationConfig) -> Any:
+    from accelerate.utils import CustomDtype
+
     if quantization.load_in_4bit:
         return CustomDtype.INT4
     return torch.int8 if quantization.load_in_8bit else dtype

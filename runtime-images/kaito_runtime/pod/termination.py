@@ -75,7 +75,8 @@ def run(program: Callable[[], Mapping[str, Any] | None]) -> None:
 
 def fail(failure: Failure) -> None:
     """Write the failure's termination message, print it and exit with its code."""
-    write_message(contract.failure(failure.reason, failure.message))
+    if failure.reason is not Reason.PEER_LOST or not has_message():  # the peer's own says more
+        write_message(contract.failure(failure.reason, failure.message))
     log.error("%s: %s", failure.reason, failure.message)
     if failure.reason in (Reason.DEVICE_LOST, Reason.PEER_LOST):
         # torch's destructors ask the lost device or process once more at the interpreter's end: they may
@@ -106,6 +107,12 @@ def device_lost(message: str) -> Failure:
         "on one node only, its GPU is broken: drain and delete that node. If it comes back "
         "everywhere, report it with the log of this container",
     )
+
+
+def has_message() -> bool:
+    """Whether a process of this container has written its termination message already."""
+    path = paths.in_root(contract.PATH)
+    return path.is_file() and path.stat().st_size > 0
 
 
 def write_message(message: str) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from kaito_runtime.models.ranks import lost
-from kaito_runtime.pod import termination, torchrun
+from kaito_runtime.pod import termination, threads, torchrun
 
 _GRACE_SECONDS = 5.0
 """How long the engine has to notice by itself that another process has ended."""
@@ -24,10 +24,15 @@ class Followers:
         """
         atexit.register(self._wait)
         self._ended = threading.Event()
+        share = str(max(1, threads.granted_processors() // count))
         self._processes = [
             subprocess.Popen(  # noqa: S603  this program
                 [sys.executable, "-m", "kaito_runtime.serve", *arguments],
-                env={**os.environ, **torchrun.on_one_node(number, count)},
+                env={
+                    **os.environ,
+                    **torchrun.on_one_node(number, count),
+                    "OMP_NUM_THREADS": share,
+                },
                 stdin=subprocess.DEVNULL,
             )
             for number in range(1, count)

@@ -98,7 +98,9 @@ def start_followers(flags: argparse.Namespace, quantization: QuantizationConfig)
         )
     if why:
         log.info("One process computes on all %d GPUs, one after the other: %s", count, why)
-    elif not is_started:
+    elif (
+        not is_started and "arguments" in flags
+    ):  # another program that loads an engine has no others
         Followers(count, flags.arguments)
 
 

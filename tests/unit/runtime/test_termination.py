@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +56,16 @@ def test_a_failure_is_its_reason_and_sentence(end: End, capsys: pytest.CaptureFi
 def test_a_failure_that_may_pass_has_an_exit_code_of_its_own(end: End) -> None:
     code, message = end(raising(Retryable(Reason.REGISTRY_UNREACHABLE, "no answer")))
     assert (code, message["reason"]) == (75, "RegistryUnreachable")
+
+
+def test_a_process_that_lost_its_peer_leaves_the_reason_that_the_peer_has_written(
+    end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    lost = raising(Failure(Reason.PEER_LOST, "closed by peer"))
+    assert end(lost) == (1, {"reason": "PeerLost", "message": "closed by peer"})
+    end(raising(Failure(Reason.OUT_OF_MEMORY, "the GPU's memory is exhausted")))
+    assert end(lost)[1]["reason"] == "OutOfMemory"
 
 
 def test_a_full_disk_is_disk_full(end: End) -> None:
