@@ -114,18 +114,17 @@ def answers(job: dict[str, Any], joined: Any) -> Any:
     tokenizer = load.load_tokenizer(weights)
     verifier = Verifier(StackedAdapters(network), provenance_of(weights, tokenizer), tokenizer)
     if joined.rank:
-        engine = FollowingEngine(
+        follower = FollowingEngine(
             Replica(network, network.config.get_text_config().vocab_size, verifier, joined)
         )
-        failure = engine.ended.result()
+        failure = follower.ended.result()
         assert failure is None, failure
         return None
     limits = EngineLimits(cache_bytes=job.get("cache_bytes"))
-    client = EngineClient(
-        TransformersEngine(network, tokenizer, adapters=verifier, limits=limits, ranks=joined),
-        SECONDS,
-    )
+    engine = TransformersEngine(network, tokenizer, adapters=verifier, limits=limits, ranks=joined)
+    client = EngineClient(engine, SECONDS)
     try:
+        engine._prove()  # as after a step that has raised
         for name, folder in job["adapters"].items():
             client.engine.load_adapter(name, Path(folder), 1.0)
         waiting = [

@@ -264,7 +264,7 @@ class TransformersEngine:
 
     def _compute_one_token(self, weights: Mapping[str, float] = NO_ADAPTERS) -> None:
         if self._replica is not None:
-            self._replica.compute_one_token(weights)
+            self._replica.compute_one_token(dict(weights))
         else:
             self._search.prove(weights)
 
