@@ -43,7 +43,7 @@ def test_the_placeholders_of_the_example_end_stalled(story: RealStory) -> None:
 def test_kubectl_wait_returns_when_the_workspace_is_ready(story: RealStory) -> None:
     story.apply(INFERENCE)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     condition = "--for=condition=WorkspaceReady"
     said = story.kubectl("wait", f"workspace/{SERVED}", condition, "--timeout=30s")
     assert said.strip() == f"workspace.kaito.sh/{SERVED} condition met"
@@ -54,7 +54,7 @@ def test_server_side_apply_owns_the_users_fields_and_nothing_else(story: RealSto
     apply = ("apply", "--server-side", "-f", "-")
     story.kubectl(*apply, stdin=text)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     generation = story.get("Workspace", SERVED)["metadata"]["generation"]
     story.kubectl(*apply, stdin=text)

@@ -46,7 +46,7 @@ def test_a_service_leads_to_its_pod_while_that_is_ready(
         story.apply(INFERENCE)
         story.nodes_come(SERVED)
         assert get(story, proxy) == b"", "nothing is ready yet"
-        story.serves(SERVED, tuned=False)
+        story.serves(SERVED)
         story.soon(lambda: get(story, proxy) == b"hello")
         (pod,) = story.pods(SERVED)
         assert pod["status"]["podIP"].startswith("10.88."), "EndpointSlices refuse loopback"

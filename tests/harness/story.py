@@ -106,12 +106,11 @@ class Story(ClusterClient):
         image = self.get("Workspace", workspace)["tuning"]["output"]["image"]
         self.kubelet.succeed(pod, "docker-sidecar", {"image": image, "digest": digest})
 
-    def serves(self, workspace: str = NAME, tuned: bool = True) -> None:
+    def serves(self, workspace: str = NAME) -> None:
         pod = self.pod(workspace, **{"app.kubernetes.io/component": "inference"})
         self.kubelet.start(pod)
-        self.kubelet.succeed(pod, "weights", {"bytes": 7})
-        if tuned:
-            self.kubelet.succeed(pod, "adapter", {"bytes": 7})
+        for container in pod["spec"].get("initContainers", ()):
+            self.kubelet.succeed(pod, container["name"], {"bytes": 7})
         self.kubelet.ready(pod, workspace)
 
     def becomes_ready(self, workspace: str = NAME) -> None:

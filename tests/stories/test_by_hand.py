@@ -12,7 +12,7 @@ from tests.harness.story import INFERENCE, SERVED, Story
 def served(story: Story) -> None:
     story.apply(INFERENCE)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
 
 

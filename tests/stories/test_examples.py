@@ -33,7 +33,7 @@ def test_an_example_is_accepted_and_goes_on(story: Story, path: Path) -> None:
     else:
         story.nodes_come(name)
         if document["inference"]["preset"].get("accessMode") != "private":
-            story.serves(name, tuned=False)
+            story.serves(name)
             story.becomes("WorkspaceReady", name)
         assert len(story.machines()) == document["resource"].get("count", 1)
 

@@ -294,7 +294,7 @@ def test_a_deployment_of_the_same_name_that_is_not_ours_is_told(story: Story) ->
     story.delete("Deployment", SERVED)
     story.nodes_come(SERVED)
     story.run_until(lambda: len(story.pods(SERVED, **INFERENCE_PODS)) == 1)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
 
 

@@ -45,7 +45,7 @@ def test_a_node_whose_model_has_no_image_is_given_back(story: Story) -> None:
     story.is_a_fixed_point()
     retry(story, SERVED)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     story.deleted(SERVED)
 
@@ -69,12 +69,12 @@ def test_a_model_that_was_served_and_whose_pod_finds_no_room_is_given_back_last(
 ) -> None:
     story.apply(INFERENCE)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     story.let_resyncs_pass()
     machine = story.machine()
     story.kubelet.evict(story.pod(SERVED, **SERVING))
     story.run_until(lambda: len(story.pods(SERVED, **SERVING)) == 1)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     assert story.machine() == machine

@@ -31,7 +31,7 @@ def test_a_size_that_is_not_offered_is_one_machine_and_not_asked_for_again(story
 def test_a_pod_that_is_no_longer_ready_is_told_until_it_is(story: Story) -> None:
     story.apply(INFERENCE)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     (pod,) = story.pods(SERVED)
     story.kubelet.unready(pod, SERVED)
@@ -50,7 +50,7 @@ def test_a_selector_of_match_expressions_chooses_the_node(story: Story) -> None:
     selector = {"matchLabels": None, "matchExpressions": [desk]}
     story.apply(merged(INFERENCE, {"resource": {"labelSelector": selector}}))
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     assert story.get("Workspace", SERVED)["status"]["workerNodes"] == ["north-0"]
     assert story.machines() == []
@@ -62,12 +62,12 @@ def test_two_workspaces_that_share_an_own_node_take_turns_on_its_gpus(story: Sto
         story.apply(merged(INFERENCE, {"metadata": {"name": each}}))
         story.nodes_come(each)
         if each == "first":
-            story.serves(each, tuned=False)
+            story.serves(each)
             story.becomes("WorkspaceReady", each)
     assert "nvidia.com/gpu" in story.says("Unschedulable", "second")
     assert story.is_true("first", "WorkspaceReady")
     story.delete("Workspace", "first")
-    story.serves("second", tuned=False)
+    story.serves("second")
     story.becomes("WorkspaceReady", "second")
     assert story.machines() == []
     assert story.azure.count("PUT") == 0

@@ -115,7 +115,7 @@ def test_api_keys_that_are_applied_later_are_waited_for_by_the_server(story: Sto
             "stringData": {"api-keys": "a-key-of-a-client\n"},
         }
     )
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     seen = "".join(call.request.decode() + call.answer.body.decode() for call in story.calls)
     assert "a-key-of-a-client" not in seen

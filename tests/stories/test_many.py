@@ -25,7 +25,7 @@ def test_workspaces_made_together_never_mix_nodes_or_addresses(story: Story) -> 
     story.run_until(lambda: story.all_are("ResourceReady"))
     story.follow()
     for each in names:
-        story.serves(each, tuned=False)
+        story.serves(each)
     story.soon(lambda: story.all_are("WorkspaceReady"))
     assert len(story.pools()) == story.many
     used = [node for each in story.list("Workspace") for node in each["status"]["workerNodes"]]

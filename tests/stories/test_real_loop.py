@@ -18,12 +18,12 @@ from kaito_laptop.cli.laptop import PRESETS
 from kaito_laptop.registry.routes import OCI_MANIFEST
 from kaito_runtime.transfer.push import push_weights_image
 
-from tests.harness.builders import merged, tuning_workspace
+from tests.harness.builders import inference_workspace, merged, tuning_workspace
 from tests.harness.process_story import ProcessStory, web_server
 from tests.harness.story import OURS
 from tests.harness.tiny_model import make_tiny_model
 
-NAME = "tuned"
+NAME, BESIDE = "tuned", "beside-its-base"
 ROWS = [
     {
         "messages": [
@@ -103,6 +103,17 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     assert f'kaito_adapter_verified{{adapter="{NAME}",base="matches",' in figures
     for stranger in ("", "Bearer somebody-elses-key"):
         asked(story, "POST", "/chat", {"prompt": "Who?"}, authorization=stranger, status=401)
+    story.apply(served_beside_its_base(story))
+    story.patiently(lambda: story.is_true(BESIDE, "WorkspaceReady"))
+    assert story.is_true(BESIDE, "AdapterVerified")
+    models = json.loads(asked(story, "GET", "/v1/models", name=BESIDE)[1])["data"]
+    assert {"base", "default", "numbers"} == {each["id"] for each in models}
+    question = {"prompt": "Who is 3?", "max_tokens": 4}
+    for model, verified in (("numbers", True), ("base", False)):
+        body = {**question, "model": model}
+        headers, _ = asked(story, "POST", "/v1/completions", body, name=BESIDE)
+        assert ("Kaito-Adapter-Verified" in headers) == verified
+    story.delete("Workspace", BESIDE)
     assert story.password not in story.logs()
     assert KEY not in story.logs()
     damage_adapter(story)
@@ -130,6 +141,18 @@ def workspace(story: ProcessStory, web: str) -> dict[str, object]:
     return merged(ours, {"metadata": metadata, "tuning": tuning})
 
 
+def served_beside_its_base(story: ProcessStory) -> dict[str, object]:
+    """The adapter that was pushed, in a Workspace that only serves."""
+    source = {
+        "name": "numbers",
+        "image": f"{story.registry.address}/adapters/tiny:0.0.1",
+        "imagePullSecrets": ["push"],
+    }
+    inference = {"preset": {"name": "tiny-demo"}, "adapters": [{"source": source}]}
+    changes = {"metadata": {"name": BESIDE}, "inference": inference}
+    return merged(merged(inference_workspace(), OURS), changes)
+
+
 def digest_in_registry(story: ProcessStory) -> str:
     headers, _ = fetched(story, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
     return str(headers["Docker-Content-Digest"])
@@ -147,9 +170,10 @@ def asked(
     body: object = None,
     authorization: str = f"Bearer {KEY}",
     status: int = 200,
+    name: str = NAME,
 ) -> tuple[Message, bytes]:
     """Headers and body that the Workspace's Service answers."""
-    url = str(story.services.url(NAME, 80, story.namespace))
+    url = str(story.services.url(name, 80, story.namespace))
     text = None if body is None else json.dumps(body)
     headers = {"Content-Type": "application/json", "Authorization": authorization}
     return answered(url.removeprefix("http://"), method, path, headers, text, status)

@@ -41,7 +41,7 @@ def test_a_workspace_is_tuned_pushed_and_served(story: Story) -> None:
 def test_a_preset_is_served_without_tuning(story: Story) -> None:
     story.apply(INFERENCE)
     story.nodes_come(SERVED)
-    story.serves(SERVED, tuned=False)
+    story.serves(SERVED)
     story.becomes("WorkspaceReady", SERVED)
     assert story.condition(SERVED, "AdapterVerified")["status"] is None
     story.is_a_fixed_point()

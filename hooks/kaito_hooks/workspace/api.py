@@ -26,8 +26,9 @@ from kaito_hooks.kube.objects import (
     text,
     uid,
 )
-from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace import reasons, served_adapters
 from kaito_hooks.workspace.client_access import ClientAccess, client_access
+from kaito_hooks.workspace.served_adapters import ServedAdapter
 
 DEFAULT_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 """Kaito's own, Standard_NC12s_v3, is retired."""
@@ -101,6 +102,8 @@ class Workspace:
     """USD for all nodes together."""
     tuning: Tuning | None
     inference: PresetChoice | None
+    adapters: tuple[ServedAdapter, ...]
+    """Of `inference`; the adapter that a tuning makes is not among them."""
     retry: str
     load_balancer: bool
     bypass_resource_checks: bool
@@ -149,6 +152,7 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         max_hourly_cost=_decimal(resource.get("maxHourlyCost")),
         tuning=tuning,
         inference=inference,
+        adapters=_served_adapters(parent, inference),
         retry=annotations.get(labels.RETRY, ""),
         load_balancer=labels.is_truthy(annotations.get(labels.ENABLE_LOAD_BALANCER, "")),
         bypass_resource_checks=labels.is_truthy(annotations.get(labels.BYPASS_RESOURCE_CHECKS, "")),
@@ -156,6 +160,19 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         access=client_access(annotations, is_private=bool(inference and inference.private)),
         created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
     )
+
+
+def _served_adapters(
+    parent: Mapping[str, Any], inference: PresetChoice | None
+) -> tuple[ServedAdapter, ...]:
+    found = served_adapters.parse(get_in(parent, "inference", "adapters"))
+    if found and inference and inference.private:
+        raise InvalidObject(
+            reasons.NOT_SUPPORTED_YET,
+            "`inference.adapters` with `preset.accessMode` 'private' is not supported yet: the program of your own "
+            "image would not get them. Put them into that image, and remove `inference.adapters`",
+        )
+    return found
 
 
 def _runtime(written: str) -> Runtime | None:
@@ -179,10 +196,10 @@ NOT_YET: Mapping[tuple[str, ...], str] = {
     ("inference", "template"): (
         "Create the Workspace with `inference.preset`, or a Deployment of your own on GPU nodes of your own"
     ),
-    ("inference", "adapters"): (
-        "Use `tuning`, which serves the adapter that it makes, or merge the adapters into an image of your own and set "
-        "`inference.preset.accessMode` to 'private'"
-    ),
+    **{
+        ("inference", "adapters", "source", key): remedy
+        for key, remedy in served_adapters.NOT_YET.items()
+    },
     ("inference", "config"): "Remove it; the model is served with the arguments of its preset",
     ("tuning", "preset", "presetOptions"): (
         "Create the Workspace without it; tuning takes the project's weights of the preset"

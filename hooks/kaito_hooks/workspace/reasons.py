@@ -176,6 +176,13 @@ ANNOTATION_INVALID: Final = _reason(
     "the message says what to write",
 )
 
+ADAPTERS_INVALID: Final = _reason(
+    "AdaptersInvalid",
+    About.SPEC,
+    "an adapter of `inference.adapters` has no name or image, or one that is not valid",
+    "the message says what to write; goes on by itself after the edit",
+)
+
 WORKSPACE_INVALID: Final = _reason(
     "WorkspaceInvalid",
     About.SPEC,

@@ -115,6 +115,8 @@ def _require_possible(workspace: Workspace, context: Context) -> None:
         return  # `fit` says so
     if preset.network is None:
         raise _refused(f"the shape of '{preset.name}' is not known (`network` in presets.yaml)")
+    if workspace.adapters and not preset.vllm_adapters:
+        raise _refused(f"vLLM serves {preset.name}, and no adapter of it")
     if not workspace.tuning:
         return
     if workspace.tuning.method == "qlora":
@@ -133,7 +135,8 @@ def _plan(workspace: Workspace, found: Fit, context: Context) -> VllmPlan:
     gpus = max(n for n in range(1, found.gpus + 1) if network.can_be_spread(n))
     if size is None:
         return VllmPlan(gpus, None, None)
-    use = _Use(preset, network, gpus, is_tuned=workspace.tuning is not None)
+    is_tuned = workspace.tuning is not None
+    use = _Use(preset, network, gpus, is_tuned, 1 if is_tuned else len(workspace.adapters))
     room, least = use.room(size), min(use.longest, LEAST_CONTEXT)
     has_bfloat16 = capability(size.compute_capability) >= BFLOAT16_FROM
     if room >= least:
@@ -157,21 +160,22 @@ class _Use:
     network: Network
     gpus: int
     is_tuned: bool
+    adapters: int
 
     @property
     def longest(self) -> int:
         """Tokens that it is served with at most.
 
-        A tuned model is asked with the positions that it was tuned with. vLLM encodes them by the longest sequence
+        An adapter is asked with the positions that it was tuned with. vLLM encodes them by the longest sequence
         that may come, and not by what comes.
         """
-        return (self.is_tuned and self.network.long_positions_from) or self.network.context
+        return (self.adapters and self.network.long_positions_from) or self.network.context
 
     @property
     def beside_cache(self) -> int:
         """Bytes without keys and values."""
         weights = self.preset.parameters * self._bits // 8 // self.gpus
-        return weights + WORK_BYTES + (ADAPTER_BYTES if self.is_tuned else 0)
+        return weights + WORK_BYTES + self.adapters * ADAPTER_BYTES
 
     def room(self, size: InstanceType) -> int:
         """How many tokens there is memory for; negative where the weights have none."""

@@ -36,8 +36,15 @@ def parser() -> argparse.ArgumentParser:
         "--adapters",
         metavar="DIR",
         default="/mnt/adapter",
-        help="one folder per adapter; the strength is in the environment variable named as the "
-        "folder (default 1.0)",
+        help="one folder per adapter",
+    )
+    command.add_argument(
+        "--strength",
+        metavar="NAME=S",
+        type=_named,
+        action="append",
+        default=[],
+        help="of an adapter; else it is in the environment variable named as the folder, else 1.0",
     )
     command.add_argument("--host", metavar="H", default=EVERY_ADDRESS, help="where to listen")
     command.add_argument("--port", metavar="N", type=int, default=5000)
@@ -108,6 +115,13 @@ def _add_vllm_flags(group: "argparse._ArgumentGroup") -> None:
         help="largest rank of an adapter; without it, that of the mounted ones, and where there are "
         "none no adapter can be loaded",
     )
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f'"{text}" must be NAME=STRENGTH, such as tone=0.5')
+    return name, value
 
 
 def _count(text: str) -> int:

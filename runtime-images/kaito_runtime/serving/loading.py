@@ -50,7 +50,7 @@ def load_transformers(flags: argparse.Namespace, start: StartLedger) -> ChatEngi
     quantized = load.quantized_modules(network)
     served = provenance_of(weights, tokenizer)
     adapters = Verifier(StackedAdapters(network), served, tokenizer)
-    mounted = mounted_adapters(in_root(flags.adapters))
+    mounted = mounted_adapters(in_root(flags.adapters), dict(flags.strength))
     with start.phase("adapters"):
         for name, (folder, strength) in mounted.items():
             with load.device_faults(f'loading the adapter "{name}"'):
@@ -132,7 +132,8 @@ def load_vllm(flags: argparse.Namespace, start: StartLedger) -> ChatEngine:
     with start.phase("weights"):
         tokenizer = load.load_tokenizer(weights, trust_remote_code=trust)
     with start.phase("first_token"):
-        return start_engine(settings, tokenizer, mounted_adapters(in_root(flags.adapters)))
+        mounted = mounted_adapters(in_root(flags.adapters), dict(flags.strength))
+        return start_engine(settings, tokenizer, mounted)
 
 
 _ENGINES: Mapping[str, Callable[[argparse.Namespace, StartLedger], ChatEngine]] = {

@@ -54,6 +54,7 @@ def command_lines() -> frozenset[tuple[str, ...]]:
             *every_spec(),
             *specs_with_a_data_image(),
             *specs_with_client_access(),
+            spec_with_adapters(),
             spec_with_weights_of_the_hub(),
         )
         for container in (*spec.get("initContainers", ()), *spec["containers"])
@@ -102,6 +103,14 @@ def specs_with_client_access() -> Iterator[dict[str, Any]]:
         request = all_pods.request_of(inference_workspace(metadata={"annotations": annotations}))
         made = inference.preset_deployment(request, all_pods.NODES)
         yield made["spec"]["template"]["spec"]
+
+
+def spec_with_adapters() -> dict[str, Any]:
+    source = {"name": "tone", "image": "r.example/tone:1", "imagePullSecrets": ["pull"]}
+    request = all_pods.request_of(inference_workspace(inference={"adapters": [{"source": source}]}))
+    made = inference.preset_deployment(request, all_pods.NODES)
+    spec: dict[str, Any] = made["spec"]["template"]["spec"]
+    return spec
 
 
 def test_every_command_line_of_the_hook_is_one_of_the_program() -> None:

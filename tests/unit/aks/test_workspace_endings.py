@@ -248,7 +248,7 @@ def test_a_workspace_runs_on_a_spot_node_if_it_may(spot: str, label: str | None)
         story.nodes_come(SERVED)
         (node,) = story.list("Node", {"kaito.sh/workspace": SERVED})
         assert node["metadata"]["labels"].get("kubernetes.azure.com/scalesetpriority") == label
-        story.serves(SERVED, tuned=False)
+        story.serves(SERVED)
         story.becomes("WorkspaceReady", SERVED)
         story.deleted(SERVED)
 

@@ -119,7 +119,7 @@ def test_30_a_workspace_stays_ready_on_a_node_that_works_though_its_pool_is_mark
     with memory_story() as story:
         story.apply(INFERENCE)
         story.nodes_come(SERVED)
-        story.serves(SERVED, tuned=False)
+        story.serves(SERVED)
         story.becomes("WorkspaceReady", SERVED)
         is_marked_as_failed(story)
         story.advance(1800)
@@ -141,7 +141,7 @@ def test_a_workspace_is_served_again_after_aks_has_upgraded_or_started_its_node(
     with memory_story() as story:
         story.apply(INFERENCE)
         story.nodes_come(SERVED)
-        story.serves(SERVED, tuned=False)
+        story.serves(SERVED)
         story.becomes("WorkspaceReady", SERVED)
         machines, (pool,) = story.machines(), story.pools()
         story.arm.begin_own_operation(state, 3600, None if of_cluster else pool)

@@ -205,10 +205,21 @@ INFERENCE: list[tuple[str, dict[str, Any], str, str]] = [
         "`inference.template`",
     ),
     (
-        "adapters",
-        {"inference": {"adapters": [{"source": {"name": "a"}}]}},
+        "an adapter by URLs",
+        {"inference": {"adapters": [{"source": {"name": "a", "urls": ["https://a.example/a"]}}]}},
         "NotSupportedYet",
-        "`inference.adapters`",
+        "`inference.adapters[0].source.urls` is not supported yet. Use `source.image`",
+    ),
+    (
+        "adapters of an image of one's own",
+        {
+            "inference": {
+                "preset": {"accessMode": "private", "presetOptions": {"image": "r.io/f:1"}},
+                "adapters": [{"source": {"name": "a", "image": "r.io/a:1"}}],
+            }
+        },
+        "NotSupportedYet",
+        "the program of your own image would not get them",
     ),
     (
         "a size with AMD GPUs",

@@ -17,6 +17,7 @@ from kaito_hooks.workspace.children.volumes import WEIGHTS
 from kaito_hooks.workspace.children.workload import (
     child,
     credentials_arguments,
+    pull_credentials,
     push_credentials,
     weights_container,
 )
@@ -71,14 +72,15 @@ def _deployment(
 ) -> Manifest:
     workspace, fit, images = request.workspace, request.fit, request.images
     scratch, shared = volumes.scratch(), volumes.shared_memory()
-    weights, adapters = volumes.weights(fit.preset), volumes.adapters()
-    folders = [scratch, shared, weights, *([adapters] if adapter else [])]
+    count = 1 if adapter else len(workspace.adapters)
+    weights, adapters = volumes.weights(fit.preset), volumes.adapters(count)
+    folders = [scratch, shared, weights, *([adapters] if count else [])]
     vllm = request.vllm
     figures = resources.of_serving(
         fit,
         arguments,
         folders,
-        adapters=1 if adapter else 0,
+        adapters=count,
         processes=vllm.processes if vllm else max(0, fit.gpus - 1),
     )
     init = [weights_container(fit.preset, images, [scratch, weights], figures)]
@@ -97,6 +99,13 @@ def _deployment(
             labels.ADAPTER_IMAGE: adapter.image,
             labels.TUNING_HASH: adapter.hash,
         }
+    if workspace.adapters:
+        pulls = pull_credentials([each for one in workspace.adapters for each in one.pull_secrets])
+        init += _served_adapter_containers(request, [scratch, adapters, *pulls], figures)
+        folders += pulls
+        command_line += ["--adapters", adapters.path]
+        for each in workspace.adapters:
+            command_line += ["--strength", f"{each.name}={each.strength}"]
     command_line += ["--host", EVERYWHERE, "--port", str(HTTP_PORT)]
     if vllm:
         command_line += vllm.command_line()
@@ -165,6 +174,26 @@ def _adapter_container(
         mounts,
         figures.of_container(),
     ).to_manifest()
+
+
+def _served_adapter_containers(
+    request: RequestContext, mounts: Sequence[pods.Volume], figures: resources.Resources
+) -> list[Manifest]:
+    """Init containers that bring the adapters of the Workspace; the mounts after two have the credentials."""
+    return [
+        pods.Container(
+            f"{ADAPTER_CONTAINER}-{number}",
+            request.images.transfer,
+            ["python", "-m", "kaito_runtime.transfer.pull"],
+            [
+                *("adapter", "--image", each.image, "--to", f"/mnt/adapter/{each.name}"),
+                *credentials_arguments(mounts[2:]),
+            ],
+            mounts,
+            figures.of_container(),
+        ).to_manifest()
+        for number, each in enumerate(request.workspace.adapters)
+    ]
 
 
 def _flags(arguments: Mapping[str, str]) -> list[str]:

@@ -58,6 +58,6 @@ def results() -> pods.Volume:
     return pods.empty("results", "/mnt/results", ADAPTER_BYTES)
 
 
-def adapters() -> pods.Volume:
+def adapters(count: int = 1) -> pods.Volume:
     """The adapters that are served."""
-    return pods.empty("adapters", "/mnt/adapter", ADAPTER_BYTES)
+    return pods.empty("adapters", "/mnt/adapter", count * ADAPTER_BYTES)

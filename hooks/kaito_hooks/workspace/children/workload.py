@@ -70,11 +70,15 @@ def config_volume(workspace: Workspace) -> pods.Volume:
 
 def credentials(tuning: Tuning) -> list[pods.Volume]:
     """Docker configs of the pull secrets, then of the push secret."""
-    pulls = [
+    return [*pull_credentials(tuning.input.pull_secrets), push_credentials(tuning)]
+
+
+def pull_credentials(secrets: Sequence[str]) -> list[pods.Volume]:
+    """Docker configs of pull secrets, each once."""
+    return [
         pods.docker_config(f"pull-secret-{index}", f"/mnt/pull-secrets/{secret}", secret)
-        for index, secret in enumerate(sorted(set(tuning.input.pull_secrets)))
+        for index, secret in enumerate(sorted(set(secrets)))
     ]
-    return [*pulls, push_credentials(tuning)]
 
 
 def push_credentials(tuning: Tuning) -> pods.Volume:

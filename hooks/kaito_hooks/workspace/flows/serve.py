@@ -7,6 +7,7 @@ from kaito_hooks.workspace import conflicts
 from kaito_hooks.workspace.children import inference
 from kaito_hooks.workspace.flows import conditions
 from kaito_hooks.workspace.flows.nodes import NO_NODES, idle_of, refusal_of
+from kaito_hooks.workspace.flows.verification import adapters_verified
 from kaito_hooks.workspace.observed import as_last_applied
 from kaito_hooks.workspace.plan import Plan
 from kaito_hooks.workspace.request import RequestContext
@@ -39,6 +40,7 @@ def serve_preset(request: RequestContext) -> Plan:
         conditions=[
             *conditions.nodes(observed, nodes, request.fit, none),
             conditions.inference(observed, deployment, waits, has_service, request.now),
+            *adapters_verified(observed, workspace, deployment),
         ],
         required=REQUIRED,
         taken=ground.taken,

@@ -5,10 +5,19 @@ from __future__ import annotations
 from kaito_contract.reasons import Reason
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.conditions import Condition
-from kaito_hooks.kube.objects import Manifest, annotations_of, get_in, is_deleting, name, number
+from kaito_hooks.kube.objects import (
+    Manifest,
+    annotations_of,
+    get_in,
+    is_deleting,
+    name,
+    number,
+    sequence,
+)
 from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.adapters import Adapter
+from kaito_hooks.workspace.api import Workspace
 from kaito_hooks.workspace.children.inference import ADAPTER_CONTAINER, DIGEST_VARIABLE
 from kaito_hooks.workspace.observed import Observed, is_rolled_out
 from kaito_hooks.workspace.progress import Progress
@@ -41,6 +50,45 @@ def adapter_verified(
         return [Condition(type_, "False", *refused)]
     message = f"The pod that serves {shown} is not Ready"
     return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+
+
+def adapters_verified(
+    observed: Observed, workspace: Workspace, wanted: Manifest | None
+) -> list[Condition]:
+    """The condition of a Workspace with `inference.adapters`, once its Deployment is wanted."""
+    if wanted is None or not workspace.adapters:
+        return []
+    type_, names = types.ADAPTER_VERIFIED, ", ".join(each.name for each in workspace.adapters)
+    if number(get_in(wanted, "spec", "replicas")) == 0:
+        message = f"The model is scaled to zero: no pod serves the adapters ({names})"
+        return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+    if is_rolled_out(observed.child("Deployment", name(wanted)), wanted):
+        message = (
+            f"The pod is Ready: each adapter ({names}) was held to its record when it was loaded, and a token was "
+            "generated with it. What was found is in `/v1/models`"
+        )
+        return [Condition(type_, "True", reasons.ADAPTER_VERIFIED, message)]
+    if refused := _refused_of_spec(observed, wanted):
+        return [Condition(type_, "False", *refused)]
+    message = f"The pod that serves the adapters ({names}) is not Ready"
+    return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+
+
+def _refused_of_spec(observed: Observed, wanted: Manifest) -> tuple[str, str] | None:
+    """Reason and message of a pod with these adapters that ended because one is not what it should be."""
+    template = get_in(wanted, "spec", "template")
+    for pod in reversed(observed.pods(labels.INFERENCE)):
+        if is_deleting(pod) or _sources(pod) != _sources(template):
+            continue
+        for end in reversed(pods.ended(pod)):
+            if end.ending.known_reason is Reason.ADAPTER_INVALID and end.exit_code != 0:
+                return Reason.ADAPTER_INVALID, end.ending.message
+    return None
+
+
+def _sources(pod: object) -> list[object]:
+    """What the init containers bring."""
+    return [get_in(each, "args") for each in sequence(get_in(pod, "spec", "initContainers"))]
 
 
 def _of_previous(progress: Progress, digest: str) -> Condition:

@@ -2,21 +2,25 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from kaito_runtime.models.adapters.refusals import refusal
 
 
-def mounted_adapters(folder: Path) -> dict[str, tuple[Path, float]]:
+def mounted_adapters(
+    folder: Path, strengths: Mapping[str, str] | None = None
+) -> dict[str, tuple[Path, float]]:
     """Return the adapters below a folder: name -> its folder and strength, sorted by name.
 
-    Kaito's rule: the strength is in the environment variable that is named as the adapter.
+    Kaito's rule: a strength that is not given is in the environment variable that is named as the adapter.
     """
+    strengths = strengths or {}
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not path.is_dir() or path.name.startswith("."):
             continue
-        text = os.environ.get(path.name, "1.0")
+        text = strengths.get(path.name) or os.environ.get(path.name, "1.0")
         try:
             strength = float(text)
         except ValueError:
