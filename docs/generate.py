@@ -134,6 +134,7 @@ def sizes() -> str:
             f"{size.memory // GIB}"
             if size.gpus == 1
             else f"{size.gpus} x {size.memory_per_gpu // GIB}",
+            f"{size.usable_per_gpu * 10 // GIB / 10:g}",
             size.compute_capability,
             f"{size.vcpus}",
             f"{size.host_memory // GIB}",
@@ -143,8 +144,8 @@ def sizes() -> str:
         for size in load_presets().instance_types.values()
     )
     head = (
-        "size", "GPUs", "GPU memory, GiB:", "compute capability:", "vCPUs:", "memory, GiB:",
-        "USD an hour:", "",
+        "size", "GPUs", "GPU memory, GiB:", "usable on each:", "compute capability:", "vCPUs:",
+        "memory, GiB:", "USD an hour:", "",
     )  # fmt: skip
     return table(head, rows)
 

@@ -67,9 +67,10 @@ def request_of(written: dict[str, Any]) -> RequestContext:
     """What a Workspace asks for; raise `InvalidObject`."""
     workspace = api.parse(written)
     context = Context(PRESETS, IMAGES, NOW)
-    return RequestContext(
-        Observed(written, {}, {}), context, workspace, *served_by(workspace, context)
-    )
+    found, vllm = served_by(workspace, context)
+    if found.too_small:
+        raise found.too_small
+    return RequestContext(Observed(written, {}, {}), context, workspace, found, vllm)
 
 
 def pod_specs(

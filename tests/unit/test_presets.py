@@ -10,6 +10,7 @@ from kaito_hooks.errors import InvalidPresets
 from kaito_hooks.kube.quantities import GIB
 from kaito_hooks.presets import parse_presets
 from kaito_hooks.web.workspace import load_presets, read_presets
+from kaito_hooks.workspace.pod_memory import PresetNeed, Use
 from kaito_runtime.demo.make import SHAPE
 
 
@@ -139,7 +140,7 @@ def test_each_preset_of_kaito_is_there_and_tuned_where_kaito_tunes_it() -> None:
     ("preset", "lora", "inference"),
     [
         ("phi-3-mini-128k-instruct", 72, 9),
-        ("phi-3-medium-4k-instruct", 80, 28),
+        ("phi-3-medium-4k-instruct", 79, 28),
         ("mistral-7b", 16, 14),
     ],
 )
@@ -153,9 +154,9 @@ def test_the_numbers_that_kaito_corrected_are_the_corrected_ones(
 
 def test_qlora_needs_less_than_lora_wherever_both_are_there() -> None:
     for preset in load_presets().presets.values():
-        assert (preset.lora is None) == (preset.qlora is None)
-        if preset.lora and preset.qlora:
-            assert preset.qlora.total <= preset.lora.total
+        if preset.lora:
+            quantised, whole = (PresetNeed(preset, use).spread(1) for use in (Use.QLORA, Use.LORA))
+            assert quantised.per_gpu < whole.per_gpu, preset.name
 
 
 KAITO = (
@@ -193,6 +194,20 @@ def test_the_memory_of_a_size_is_that_of_its_gpus() -> None:
         "H200": {141},
         "RTX PRO 6000": {96},
     }
+
+
+def test_a_gpu_reports_less_memory_than_its_name_says() -> None:
+    for size in load_presets().instance_types.values():
+        assert 0.9 < size.usable_per_gpu / size.memory_per_gpu < 1.0, size.name
+
+
+def test_a_share_of_a_gpu_has_the_memory_of_the_share() -> None:
+    """Azure sells a sixth, a third and half of an A10 (sizes/gpu-accelerated/nvadsa10v5-series.md)."""
+    sizes = load_presets().instance_types
+    shares = {
+        f"Standard_NV{vcpus}ads_A10_v5": memory for vcpus, memory in ((6, 4), (12, 8), (18, 12))
+    }
+    assert {name: sizes[name].memory_per_gpu // GIB for name in shares} == shares
 
 
 def test_a_price_of_another_region_is_marked_as_one() -> None:

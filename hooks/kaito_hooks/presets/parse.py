@@ -91,8 +91,6 @@ def _memory(raw: Mapping[str, str] | None) -> Memory | None:
 def _preset(name: str, raw: Mapping[str, Any], terms: Mapping[str, Any]) -> Preset:
     inference = _memory(raw["memory"]["inference"])
     lora = _memory(raw["memory"].get("lora"))
-    workspace = parse_binary(raw.get("qloraWorkspace", terms["qloraWorkspace"]))
-    qlora = Memory(int(raw["parameters"] * terms["qloraBytesPerParameter"]) + workspace)
     if inference is None:
         raise InvalidPresets(f"presets.{name}.memory.inference: is missing")
     return Preset(
@@ -104,7 +102,8 @@ def _preset(name: str, raw: Mapping[str, Any], terms: Mapping[str, Any]) -> Pres
         gpus=raw["gpus"],
         inference=inference,
         lora=lora,
-        qlora=qlora if lora else None,
+        quantised_bytes=int(raw["parameters"] * terms["qloraBytesPerParameter"]),
+        tuning_workspace=parse_binary(raw.get("qloraWorkspace", terms["qloraWorkspace"])),
         compute_capability=raw["computeCapability"],
         arguments=raw.get("arguments", {}),
         ready_seconds=raw["readySeconds"],
@@ -136,6 +135,7 @@ def _size(name: str, raw: Mapping[str, Any]) -> InstanceType:
         gpu=raw["gpu"],
         gpus=raw["gpus"],
         memory=parse_binary(raw["memory"]),
+        reported=parse_binary(raw["reported"]) if "reported" in raw else None,
         compute_capability=raw["computeCapability"],
         vcpus=raw["vcpus"],
         host_memory=parse_binary(raw["hostMemory"]),

@@ -89,6 +89,7 @@ _SIZE = {
         "gpu": {"type": "string"},
         "gpus": {"type": "integer", "minimum": 1},
         "memory": _QUANTITY,
+        "reported": _QUANTITY,
         "computeCapability": _CAPABILITY,
         "vcpus": {"type": "integer", "minimum": 1, "maximum": 999},
         "hostMemory": _QUANTITY,

@@ -9,16 +9,18 @@ from decimal import Decimal
 from kaito_hooks.kube.quantities import GIB
 
 DEFAULT_PRICE_REGION = "eastus"
+USABLE_PERCENT = 91
+"""Of a GPU's memory by its name: a T4 of 16 GB reports 14.6 GiB, and an A10 of 24 GB 22."""
 CLOUD = "Azure"
 """Whose sizes, prices and retirements presets.yaml has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """GPU memory that a use needs, in bytes."""
+    """GPU memory in bytes that a use needs at least, where more than its terms add up to."""
 
     total: int
-    """Over all GPUs."""
+    """Over all GPUs of a pod."""
     per_gpu: int = 0
     """On each GPU; 0 when only the total counts."""
 
@@ -51,6 +53,11 @@ class Network:
         each = self.key_value_heads
         return self.heads % gpus == 0 and (each % gpus == 0 or gpus % each == 0)
 
+    @property
+    def hidden_size(self) -> int:
+        """Values of a token between two layers."""
+        return self.heads * self.head_size
+
     def cache_bytes(self, gpus: int, bits: int) -> int:
         """Keys and values of a token on each of so many GPUs."""
         heads = max(1, self.key_value_heads // gpus)
@@ -71,7 +78,10 @@ class Preset:
     inference: Memory
     lora: Memory | None
     """None when the preset can't be tuned."""
-    qlora: Memory | None
+    quantised_bytes: int
+    """Of the weights as QLoRA has them on the GPUs."""
+    tuning_workspace: int
+    """Bytes on each GPU that a tuning has beside weights and activations."""
     compute_capability: str
     arguments: Mapping[str, str]
     ready_seconds: int
@@ -82,6 +92,11 @@ class Preset:
     """None where nobody else than the user's own image serves it."""
     vllm_adapters: bool = True
     """Whether vLLM serves adapters of it."""
+
+    @property
+    def spreads(self) -> bool:
+        """Whether a server computes on several GPUs; Llama's own program has one for each of its processes."""
+        return not self.private
 
     @property
     def weights_bytes(self) -> int:
@@ -98,7 +113,9 @@ class InstanceType:
     gpu: str
     gpus: int
     memory: int
-    """Bytes over all GPUs."""
+    """Bytes over all GPUs, by the name of the GPU."""
+    reported: int | None
+    """Bytes of each GPU as its driver reports them; None where nobody has told."""
     compute_capability: str
     vcpus: int
     host_memory: int
@@ -120,8 +137,13 @@ class InstanceType:
 
     @property
     def memory_per_gpu(self) -> int:
-        """Bytes on each GPU."""
+        """Bytes on each GPU, by its name."""
         return self.memory // self.gpus
+
+    @property
+    def usable_per_gpu(self) -> int:
+        """Bytes that a program finds on each GPU."""
+        return self.reported or self.memory_per_gpu * USABLE_PERCENT // 100
 
     def describe(self) -> str:
         """The size in words, as in `2 V100 GPUs with 16 GiB each`."""

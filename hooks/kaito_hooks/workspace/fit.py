@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube.quantities import gib
 from kaito_hooks.presets import (
     CLOUD,
     DEFAULT_PRICE_REGION,
@@ -17,6 +17,7 @@ from kaito_hooks.presets import (
 from kaito_hooks.presets.instance_types import Accelerator, accelerator, is_gpu_size
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.api import Workspace
+from kaito_hooks.workspace.pod_memory import Need, PresetNeed, Use, available
 from kaito_hooks.workspace.sizes import Demand, successors, suggestion
 
 
@@ -31,21 +32,39 @@ class Fit:
     """GPUs that one pod asks for."""
     successors: str = ""
     """Sizes that fit in the place of one that is retired, in words that follow "`resource.instanceType`"."""
+    too_small: InvalidObject | None = None
+    """Why the GPUs don't hold the model: to be raised where nothing has begun, since what runs has shown that they
+    do.
+    """
 
 
-def fit(workspace: Workspace, presets: Presets, image_capabilities: tuple[str, ...]) -> Fit:
-    """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit."""
+def fit(
+    workspace: Workspace,
+    presets: Presets,
+    *image_capabilities: tuple[str, ...],
+    server: Callable[[Preset], Need] | None = None,
+) -> Fit:
+    """Raise `InvalidObject` with the remedy when the preset does not exist, can't do what is asked, or does not fit.
+
+    `image_capabilities` are those of each image that computes; `server` is what another engine than transformers
+    needs, whose lack of memory is raised.
+    """
     preset = _preset(workspace, presets)
-    demand = _demand(workspace, preset, image_capabilities)
+    demand = _demand(workspace, preset, image_capabilities, server)
     size = _size(workspace, demand, presets)
     _check_cost(workspace, demand, size, presets)
     if size is None:
         return Fit(preset, None, preset.gpus)
+    pod = demand.needs[0].on(size)
+    gpus = pod.gpus if workspace.tuning or pod.fits(size) else min(preset.gpus, size.gpus)
+    too_small = None
     if not workspace.bypass_resource_checks:
-        _check_memory(workspace, demand, size, presets)
         _check_capability(demand, size, presets)
-    gpus = size.gpus if workspace.tuning else min(preset.gpus, size.gpus)
-    return Fit(preset, size, gpus, successors(demand, size, presets) if size.retired else "")
+        too_small = _too_small(demand, size, presets)
+        if too_small and server and not demand.needs[-1].on(size).fits(size):
+            raise too_small
+    named = successors(demand, size, presets) if size.retired else ""
+    return Fit(preset, size, gpus, named, too_small)
 
 
 def _preset(workspace: Workspace, presets: Presets) -> Preset:
@@ -102,32 +121,32 @@ def _size(workspace: Workspace, demand: Demand, presets: Presets) -> InstanceTyp
     return None
 
 
-def _demand(workspace: Workspace, preset: Preset, image_capabilities: tuple[str, ...]) -> Demand:
-    memory = preset.inference
-    if workspace.tuning:  # `_preset` has refused one that can't be tuned.
-        memory = (preset.qlora if workspace.tuning.method == "qlora" else preset.lora) or memory
-    built_for = sorted(map(capability, image_capabilities))
-    lowest = max(capability(preset.compute_capability), built_for[0])
-    return Demand(preset, memory, workspace.tuning is not None, lowest, built_for[-1])
+def _demand(
+    workspace: Workspace,
+    preset: Preset,
+    image_capabilities: Sequence[tuple[str, ...]],
+    server: Callable[[Preset], Need] | None,
+) -> Demand:
+    needs: list[Need] = [server(preset)] if server else []
+    if workspace.tuning:
+        needs.insert(0, PresetNeed(preset, Use(workspace.tuning.method)))
+    if not needs:
+        needs = [PresetNeed(preset, Use.INFERENCE)]
+    builds = [sorted(map(capability, each)) for each in image_capabilities]
+    lowest = max(capability(preset.compute_capability), *(build[0] for build in builds))
+    return Demand(preset, needs, lowest, min(build[-1] for build in builds))
 
 
-def _check_memory(
-    workspace: Workspace, demand: Demand, size: InstanceType, presets: Presets
-) -> None:
-    if demand.fits_memory(size):
-        return
-    preset, need = demand.preset, demand.memory
-    use = f"{workspace.tuning.method} tuning" if workspace.tuning else "inference"
-    each = f" and {gib(need.per_gpu)} on each GPU" if need.per_gpu else ""
-    gpus = "" if demand.tuning else f" on {preset.gpus} GPU{'s' if preset.gpus > 1 else ''}"
-    hint = ""
-    if workspace.tuning and workspace.tuning.method == "lora" and preset.qlora:
-        hint = f", or `tuning.method` 'qlora', which needs {gib(preset.qlora.total)}"
-    raise InvalidObject(
+def _too_small(demand: Demand, size: InstanceType, presets: Presets) -> InvalidObject | None:
+    """What of the first need that the size does not meet, and a size that meets all."""
+    need = next((need for need in demand.needs if not need.on(size).fits(size)), None)
+    if need is None:
+        return None
+    return InvalidObject(
         reasons.INSTANCE_TYPE_TOO_SMALL,
-        f"{preset.name} needs {gib(need.total)} of GPU memory{gpus}{each} for {use}; "
-        f"{size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
-        f"{suggestion(demand, presets)}{hint}",
+        f"{demand.preset.name} needs {need.on(size).describe()} for {need.words}; {size.name} gives "
+        f"{available(size)}. Create the Workspace with `resource.instanceType` "
+        f"{suggestion(demand, presets)}{need.alternative(size)}",
     )
 
 

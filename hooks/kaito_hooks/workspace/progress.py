@@ -27,11 +27,13 @@ class Progress:
     @property
     def checked(self) -> bool:
         """Whether data and push were proven for these inputs, by the check or by what came after it."""
-        return (
-            self.adapter is not None
-            or self.check.state == "succeeded"
-            or self.job.state in ("pending", "running", "succeeded", "failed")
-        )
+        return self.has_begun or self.check.state == "succeeded"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether these inputs are trained on, or were."""
+        states = ("pending", "running", "succeeded", "failed")
+        return self.adapter is not None or self.job.state in states
 
     @property
     def failed(self) -> bool:

@@ -97,7 +97,8 @@ INSTANCE_TYPE_RETIRED: Final = _reason(
 INSTANCE_TYPE_TOO_SMALL: Final = _reason(
     "InstanceTypeTooSmall",
     About.SPEC,
-    "the model does not fit the GPU memory",
+    "the GPUs that a pod asks for don't hold the model; the message has what each must hold, term "
+    "by term",
     'take the size that the message names, or `qlora`; `kaito.sh/bypass-resource-checks: "true"` '
     "skips the check",
 )

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from kaito_hooks.api import labels
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube.quantities import GIB, gib
+from kaito_hooks.kube.quantities import GIB
 from kaito_hooks.presets import (
     InstanceType,
-    Memory,
     Network,
     Preset,
     bits_per_weight,
@@ -24,10 +23,16 @@ from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.api import Runtime, Workspace
 from kaito_hooks.workspace.context import Context
 from kaito_hooks.workspace.fit import Fit, fit
-from kaito_hooks.workspace.sizes import Demand, suggestion
+from kaito_hooks.workspace.pod_memory import (
+    LEAST_CONTEXT,
+    PodMemory,
+    PresetNeed,
+    Term,
+    Use,
+    fewest_that_fit,
+    keys_and_values,
+)
 
-USABLE_PERCENT = 91
-"""Of a GPU's memory by its name: a T4 of 16 GB reports 14.6 GiB (and an A10 of 24 GB 22.5)."""
 OUTSIDE_BYTES = 3 * GIB // 2
 """On each GPU beside what vLLM counts: CUDA contexts and NCCL's buffers."""
 MOST_PERCENT = 95
@@ -35,8 +40,6 @@ WORK_BYTES = 2 * GIB
 """On each GPU: activations of one step (8,192 tokens) and CUDA graphs."""
 ADAPTER_BYTES = GIB
 """On each GPU: the matrices of an adapter; rank 64 on all linear layers of 14 billion weights is 0.5 GiB."""
-LEAST_CONTEXT = 2048
-"""A size that has no room for so many tokens is refused."""
 BLOCK = 16
 """Tokens that vLLM gives memory to at once."""
 BFLOAT16_FROM = (8, 0)
@@ -84,20 +87,33 @@ def served_by(workspace: Workspace, context: Context) -> tuple[Fit, VllmPlan | N
     """
     presets, images = context.presets, context.images
     if workspace.runtime is Runtime.VLLM and workspace.serves:
-        _require_possible(workspace, context)
-        found = fit(workspace, presets, images.vllm_compute_capabilities)
-        if workspace.tuning:
-            found = fit(workspace, presets, images.compute_capabilities)
-        return found, _plan(workspace, found, context)
+        return _served_by_vllm(workspace, context)
     found = fit(workspace, presets, images.compute_capabilities)
     if workspace.runtime is None and context.runtime is Runtime.VLLM and workspace.serves:
         try:
-            _require_possible(workspace, context)
-            fit(workspace, presets, images.vllm_compute_capabilities)
-            return found, _plan(workspace, found, context)
+            return _served_by_vllm(workspace, context)
         except InvalidObject:
             return found, None
     return found, None
+
+
+def _served_by_vllm(workspace: Workspace, context: Context) -> tuple[Fit, VllmPlan]:
+    _require_possible(workspace, context)
+    images, is_tuned = context.images, workspace.tuning is not None
+    trains = [images.compute_capabilities] if is_tuned else []
+
+    def need(preset: Preset) -> VllmNeed:
+        adapters = 1 if is_tuned else len(workspace.adapters)
+        return VllmNeed(preset, _network(preset), is_tuned, adapters)
+
+    found = fit(
+        workspace,
+        context.presets,
+        images.vllm_compute_capabilities,
+        *trains,
+        server=need,
+    )
+    return found, need(found.preset).plan(found)
 
 
 def _require_possible(workspace: Workspace, context: Context) -> None:
@@ -128,42 +144,67 @@ def _require_possible(workspace: Workspace, context: Context) -> None:
         raise _refused(f"vLLM serves {preset.name}, and no adapter of it")
 
 
-def _plan(workspace: Workspace, found: Fit, context: Context) -> VllmPlan:
-    preset, size, network = found.preset, found.instance_type, found.preset.network
-    if network is None:
+def _network(preset: Preset) -> Network:
+    if preset.network is None:
         raise _refused(f"the shape of '{preset.name}' is not known (`network` in presets.yaml)")
-    gpus = max(n for n in range(1, found.gpus + 1) if network.can_be_spread(n))
-    if size is None:
-        return VllmPlan(gpus, None, None)
-    is_tuned = workspace.tuning is not None
-    use = _Use(preset, network, gpus, is_tuned, 1 if is_tuned else len(workspace.adapters))
-    room, least = use.room(size), min(use.longest, LEAST_CONTEXT)
-    has_bfloat16 = capability(size.compute_capability) >= BFLOAT16_FROM
-    if room >= least:
-        return VllmPlan(gpus, _share(size), min(use.longest, room // BLOCK * BLOCK), has_bfloat16)
-    if workspace.bypass_resource_checks:
-        return VllmPlan(gpus, _share(size), None, has_bfloat16)
-    demand = use.demand(least, context.images.vllm_compute_capabilities)
-    raise InvalidObject(
-        reasons.INSTANCE_TYPE_TOO_SMALL,
-        f"vLLM needs {gib(demand.memory.per_gpu)} on each GPU for {preset.name} and {least} tokens of "
-        f"context; {size.name} gives {size.describe()}. Create the Workspace with `resource.instanceType` "
-        f"{suggestion(demand, context.presets)}, or set the annotation `{labels.RUNTIME}` to 'transformers'",
-    )
+    return preset.network
 
 
 @dataclass(frozen=True, slots=True)
-class _Use:
-    """What a model takes of each of so many GPUs."""
+class VllmNeed:
+    """What vLLM takes of each GPU."""
 
     preset: Preset
     network: Network
-    gpus: int
     is_tuned: bool
     adapters: int
 
     @property
-    def longest(self) -> int:
+    def words(self) -> str:
+        """What it is for."""
+        return f"{Use.INFERENCE.words} by vLLM"
+
+    def on(self, size: InstanceType) -> PodMemory:
+        """Beside a tuning it has all GPUs of the node; else those of the preset, and more where only more suffice."""
+        if self.is_tuned:
+            return self._spread(size.gpus, size)
+        fewest = min(self.preset.gpus, size.gpus)
+        counts = [n for n in range(fewest, size.gpus + 1) if self.network.can_be_spread(n)]
+        ways = [self._spread(gpus, size) for gpus in counts or [fewest]]
+        return fewest_that_fit(ways, size)
+
+    def alternative(self, size: InstanceType) -> str:
+        """The transformers engine, where it fits."""
+        if not PresetNeed(self.preset, Use.INFERENCE).on(size).fits(size):
+            return ""
+        return f", or set the annotation `{labels.RUNTIME}` to 'transformers'"
+
+    def plan(self, found: Fit) -> VllmPlan:
+        """How it is started on a size; without a context where the checks are bypassed and there is room for none."""
+        size, gpus = found.instance_type, self._spread_over(found.gpus)
+        if size is None:
+            return VllmPlan(gpus, None, None)
+        tokens = self._room(gpus, size)
+        context = None
+        if tokens >= self._least:
+            context = min(self._longest, tokens // BLOCK * BLOCK)
+        has_bfloat16 = capability(size.compute_capability) >= BFLOAT16_FROM
+        return VllmPlan(gpus, _share(size), context, has_bfloat16)
+
+    def _spread(self, gpus: int, size: InstanceType) -> PodMemory:
+        """What it takes of GPUs that a pod asks for, with what it leaves to others on this size."""
+        used, outside = self._spread_over(gpus), size.usable_per_gpu - _takes(size)
+        cache = Term(self._least * self._token(used), keys_and_values(self._least))
+        return PodMemory(
+            gpus, [*self._beside_cache(used), cache, Term(outside, "that vLLM does not take")]
+        )
+
+    def _spread_over(self, gpus: int) -> int:
+        """As many of the GPUs as each layer can be shared out over."""
+        return max(n for n in range(1, gpus + 1) if self.network.can_be_spread(n))
+
+    @property
+    def _longest(self) -> int:
         """Tokens that it is served with at most.
 
         An adapter is asked with the positions that it was tuned with. vLLM encodes them by the longest sequence
@@ -172,41 +213,37 @@ class _Use:
         return (self.adapters and self.network.long_positions_from) or self.network.context
 
     @property
-    def beside_cache(self) -> int:
-        """Bytes without keys and values."""
-        weights = self.preset.parameters * self._bits // 8 // self.gpus
-        return weights + WORK_BYTES + self.adapters * ADAPTER_BYTES
+    def _least(self) -> int:
+        return min(self._longest, LEAST_CONTEXT)
 
-    def room(self, size: InstanceType) -> int:
+    def _beside_cache(self, gpus: int) -> list[Term]:
+        words = "for the adapter" if self.adapters == 1 else f"for {self.adapters} adapters"
+        return [
+            Term(self.preset.parameters * self._bits // 8 // gpus, "of weights"),
+            Term(WORK_BYTES, "to compute with"),
+            Term(self.adapters * ADAPTER_BYTES, words),
+        ]
+
+    def _room(self, gpus: int, size: InstanceType) -> int:
         """How many tokens there is memory for; negative where the weights have none."""
-        free = _usable(size) * _share(size) // 100 - self.beside_cache
-        return free // self._token
+        held = sum(term.bytes for term in self._beside_cache(gpus))
+        return (_takes(size) - held) // self._token(gpus)
 
-    def demand(self, tokens: int, capabilities: tuple[str, ...]) -> Demand:
-        """What a size must have for a context of so many tokens."""
-        wanted = self.beside_cache + tokens * self._token
-        usable = max(wanted + OUTSIDE_BYTES, wanted * 100 // MOST_PERCENT)
-        each = -(-usable * 100 // USABLE_PERCENT)
-        total = max(self.preset.inference.total, each * self.gpus)
-        built_for = sorted(map(capability, capabilities))
-        lowest = max(capability(self.preset.compute_capability), built_for[0])
-        return Demand(self.preset, Memory(total, each), self.is_tuned, lowest, built_for[-1])
-
-    @property
-    def _token(self) -> int:
-        return self.network.cache_bytes(self.gpus, self._bits)
+    def _token(self, gpus: int) -> int:
+        return self.network.cache_bytes(gpus, self._bits)
 
     @property
     def _bits(self) -> int:
         return bits_per_weight(self.preset.arguments)
 
 
-def _usable(size: InstanceType) -> int:
-    return size.memory_per_gpu * USABLE_PERCENT // 100
+def _takes(size: InstanceType) -> int:
+    """Bytes of each GPU that vLLM takes at its start."""
+    return size.usable_per_gpu * _share(size) // 100
 
 
 def _share(size: InstanceType) -> int:
-    usable = _usable(size)
+    usable = size.usable_per_gpu
     return min(MOST_PERCENT, max(1, (usable - OUTSIDE_BYTES) * 100 // usable))
 
 

@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kaito_hooks.presets import InstanceType, Memory, Preset, Presets, capability
+from kaito_hooks.presets import InstanceType, Preset, Presets, capability
+from kaito_hooks.workspace.pod_memory import Need
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What must fit into one node: each holds the whole model, however many there are."""
+    """What a node must have: each holds the whole model, however many there are."""
 
     preset: Preset
-    memory: Memory
-    tuning: bool
+    needs: Sequence[Need]
+    """Each must fit: a tuning, and what serves it afterwards."""
     lowest: tuple[int, int]
     """Compute capability that the model and the runtime images need."""
     highest: tuple[int, int]
     """Compute capability that the runtime images are built for at most."""
 
     def fits_memory(self, size: InstanceType) -> bool:
-        """Whether GPUs and memory suffice."""
-        enough_gpus = self.tuning or size.gpus >= self.preset.gpus
-        return (
-            enough_gpus
-            and size.memory >= self.memory.total
-            and size.memory_per_gpu >= self.memory.per_gpu
-        )
+        """Whether the GPUs that a pod asks for hold what it loads."""
+        return all(need.on(size).fits(size) for need in self.needs)
 
     def is_too_old(self, size: InstanceType) -> bool:
         """Whether the GPUs lack what the model or the images need."""

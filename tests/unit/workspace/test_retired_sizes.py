@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from kaito_hooks.kube.quantities import GIB
 from kaito_hooks.presets import Memory
 from kaito_hooks.settings import WorkspaceSettings
 from kaito_hooks.web.workspace import create_workspace_app, load_presets
+from kaito_hooks.workspace.pod_memory import PresetNeed, Use
 from kaito_hooks.workspace.sizes import Demand, successors
 
 from tests.harness.answers import child, kinds, of, ready
@@ -106,7 +108,8 @@ def test_a_successor_that_does_not_fit_is_not_named(
 ) -> None:
     presets = load_presets()
     preset = presets.presets["phi-3-mini-128k-instruct"]
-    demand = Demand(preset, Memory(gibibytes * GIB), tuning=True, lowest=lowest, highest=(9, 0))
+    asks = replace(preset, parameters=1, lora=Memory(gibibytes * GIB))
+    demand = Demand(asks, [PresetNeed(asks, Use.LORA)], lowest=lowest, highest=(9, 0))
     assert successors(demand, presets.instance_types[RETIRED], presets).startswith(words)
 
 

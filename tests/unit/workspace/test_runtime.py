@@ -80,7 +80,10 @@ PLANS: list[tuple[str, str, str, str, str]] = [
     # What the weights leave of a T4 bounds the context: 13.0 - 7.1 - 2 GiB, at 384 KiB a token.
     ("phi-3-mini-128k-instruct", T4, "1", "0.89", "10480"),
     ("phi-3-medium-128k-instruct", A100, "1", "0.95", "131072"),
-    # A model that needs two GPUs is spread over them.
+    # A model that needs two GPUs is spread over them, and over more where they are small.
+    ("mistral-7b-instruct", "Standard_NC64as_T4_v3", "2", "0.89", "32768"),
+    ("phi-3-medium-4k-instruct", "Standard_NV72ads_A10_v5", "2", "0.93", "4096"),
+    ("falcon-40b", "Standard_ND96asr_v4", "4", "0.95", "2048"),
     ("falcon-40b", TWO_A100, "2", "0.95", "2048"),
     ("phi-2", TWO_A100, "1", "0.95", "2048"),
 ]
@@ -163,9 +166,11 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "weights that leave no room on the GPU",
         by_vllm(SERVED, **preset("mistral-7b", T4)),
         "InstanceTypeTooSmall",
-        "vLLM needs 19 GiB on each GPU for mistral-7b and 2048 tokens of context; Standard_NC4as_T4_v3 gives 1 T4 "
-        "GPU with 16 GiB. Create the Workspace with `resource.instanceType` 'Standard_NV36ads_A10_v5' (1 A10 GPU "
-        "with 24 GiB), or set the annotation `kaito.sh/runtime` to 'transformers'",
+        "mistral-7b needs 17.4 GiB on 1 GPU (13.5 GiB of weights, 2 GiB to compute with, 0.2 GiB of keys and values "
+        "for 2048 tokens, 1.6 GiB that vLLM does not take) for inference by vLLM; Standard_NC4as_T4_v3 gives 1 T4 "
+        "GPU with 16 GiB, of which 14.5 GiB can be used. Create the Workspace with `resource.instanceType` "
+        "'Standard_NV36ads_A10_v5' (1 A10 GPU with 24 GiB), or set the annotation `kaito.sh/runtime` to "
+        "'transformers'",
     ),
     (
         "a GPU that its image holds no code for",

@@ -16,8 +16,14 @@ REQUIRED = (types.MACHINE_READY, types.RESOURCE_READY, types.INFERENCE_READY)
 
 
 def serve_preset(request: RequestContext) -> Plan:
-    """A Deployment that exists stays, whatever becomes of its node."""
+    """A Deployment that exists stays, whatever becomes of its node.
+
+    Raises `InvalidObject` where the size is too small and nothing has begun: model and size of a Workspace never
+    change, so that what is there was made for them.
+    """
     workspace, observed, existing = request.workspace, request.observed, request.deployment()
+    if request.fit.too_small and not (existing or request.observed.machines):
+        raise request.fit.too_small
     service = inference.service(workspace)
     ground = conflicts.survey(observed, [service], [("Deployment", workspace.name)])
     refused = refusal_of(request, lambda nodes: inference.preset_deployment(request, nodes))

@@ -24,7 +24,9 @@ from kaito_hooks.workspace.request import RequestContext
 
 
 def tune_and_serve(request: RequestContext, section: Tuning) -> Plan:
-    """Raise `InvalidObject` when the references or the configuration can't be used."""
+    """Raise `InvalidObject` when the references or the configuration can't be used, or the size is too small for a
+    training that has not begun.
+    """
     return _TuneAndServe(request, section).plan()
 
 
@@ -37,6 +39,8 @@ class _TuneAndServe:
         modules = request.fit.preset.target_modules
         self.inputs = tuning.inputs(self.workspace, section, self.observed, modules)
         self.progress = progress_of(self.observed, section, self.inputs, request.now)
+        if request.fit.too_small and not self._has_begun():
+            raise request.fit.too_small
         self.front = [inference.service(self.workspace)] if section.serve else []
         self.ground = conflicts.survey(
             self.observed, [*self.front, self.inputs.secret], self._later()
@@ -73,6 +77,12 @@ class _TuneAndServe:
             taken=self.ground.taken,
             idle=idle_of(self.request, self.nodes),
         )
+
+    def _has_begun(self) -> bool:
+        """Whether these inputs have a Job or a result, or a node that nothing else was made for."""
+        progress = self.progress
+        is_first = progress.previous is None and progress.job.state == "absent"
+        return progress.has_begun or (is_first and self.request.has_machines())
 
     def _later(self) -> list[conflicts.Named]:
         """The names that this generation still needs."""
