@@ -101,6 +101,7 @@ def test_each_command_does_what_it_says(
     for folder in ("examples", "manifests", "crds"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "training_config.yaml").write_text("training_config: {}")
+    (tmp_path / "api-keys").write_text("a-key-of-the-test\n")
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     ran = []
     for each in COMMANDS:
