@@ -16,6 +16,7 @@ from kaito_hooks.workspace.children.check import check_job
 from kaito_hooks.workspace.children.inference import preset_deployment, tuned_deployment
 from kaito_hooks.workspace.children.tuning import Inputs, tuning_job
 from kaito_hooks.workspace.context import Context, Images
+from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import Observed
 from kaito_hooks.workspace.request import RequestContext
@@ -85,7 +86,7 @@ def pod_specs(
         return {"serve": _spec(preset_deployment(request, NODES))}
     config = training_config.default_config(method)
     tuned = tuned_deployment(request, NODES, ADAPTER, config)
-    trains = tuning_job(request, NODES, Inputs("0f", config, {}))
+    trains = tuning_job(request, NODES, Inputs(Identity("0f"), config, {}))
     check = check_job(workspace, workspace.tuning, "0f", IMAGES)
     return {"check": _spec(check), "tune": _spec(trains), "serve": _spec(tuned)}
 

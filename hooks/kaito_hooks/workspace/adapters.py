@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from kaito_contract import references
 from kaito_hooks.api import labels
-from kaito_hooks.kube.objects import annotations_of, mapping, number, text
+from kaito_hooks.kube.objects import annotations_of, get_in, mapping, number, text
 from kaito_hooks.workspace.api import Tuning
 from kaito_hooks.workspace.children.jobs import Outcome
+from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.job_kinds import PUSHER, TRAINER
 from kaito_hooks.workspace.observed import Observed
 
@@ -28,22 +30,22 @@ class Adapter:
 
 
 def made_from(
-    observed: Observed, outcome: Outcome, tuning: Tuning, wanted_hash: str
+    observed: Observed, outcome: Outcome, tuning: Tuning, wanted: Identity
 ) -> Adapter | None:
     """The adapter made from these inputs, by any of its traces: the status, the pod's report, the Deployment."""
     known = recorded(observed)
-    if known and known.hash == wanted_hash:
-        return known
+    if known and wanted.covers(known.hash):
+        return replace(known, hash=wanted.hash)
     pushed = outcome.report(PUSHER)
     if outcome.state in ("succeeded", "absent", "running") and text(pushed.get("digest")):
         return Adapter(
-            hash=wanted_hash,
+            hash=wanted.hash,
             image=text(pushed.get("image")) or tuning.output.image,
             digest=text(pushed.get("digest")),
             report=_figures(outcome.report(TRAINER)),
         )
     served = _served(observed)
-    return served if served and served.hash == wanted_hash else None
+    return replace(served, hash=wanted.hash) if served and wanted.covers(served.hash) else None
 
 
 def previous_adapter(observed: Observed) -> Adapter | None:
@@ -63,6 +65,23 @@ def recorded(observed: Observed) -> Adapter | None:
     if number(status.get("steps")):
         figures["steps"] = number(status.get("steps"))
     return Adapter(found["hash"], found["image"], found["digest"], figures)
+
+
+def elsewhere(observed: Observed, adapter: Adapter) -> str:
+    """What to say of an adapter that does not lie at `tuning.output.image`; empty where it does."""
+    wanted = text(get_in(observed.parent, "tuning", "output", "image"))
+    if adapter.image == wanted:
+        return ""
+    source = references.with_digest(adapter.image, adapter.digest)
+    return (
+        f"`tuning.output.image` is '{wanted}' now, and nothing is tuned again for that: until the next tuning the "
+        f"adapter stays at {adapter.image}. To copy it: crane copy {source} {wanted}"
+    )
+
+
+def last_retry(observed: Observed) -> str:
+    """The last value of `kaito.sh/retry` that has been dealt with."""
+    return text(mapping(observed.status.get("tuning")).get("retry"))
 
 
 def _served(observed: Observed) -> Adapter | None:

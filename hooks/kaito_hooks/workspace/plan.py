@@ -28,3 +28,5 @@ class Plan:
     """A person must change something before anything else is tried."""
     adapter: Adapter | None = None
     """The adapter that the status tells of."""
+    retry: str = ""
+    """The last value of `kaito.sh/retry` that a tuning has dealt with."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from kaito_hooks.api import labels
+from kaito_hooks.kube.objects import annotations_of
 from kaito_hooks.workspace import adapters, job_kinds
 from kaito_hooks.workspace.adapters import Adapter
-from kaito_hooks.workspace.api import Tuning
+from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.children import tuning
 from kaito_hooks.workspace.children.jobs import Outcome, outcome
+from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.observed import Observed
+
+_KINDS = (job_kinds.CHECK, job_kinds.TUNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,10 @@ class Progress:
     """Made from the wanted inputs."""
     previous: Adapter | None
     """Made from other inputs."""
+    changed: str = ""
+    """How the inputs differ from those of the previous adapter."""
+    retry: str = ""
+    """The last value of `kaito.sh/retry` that has been dealt with."""
 
     @property
     def checked(self) -> bool:
@@ -54,16 +63,52 @@ class Progress:
         """Whether the GPU has training to do."""
         return self.checked and not self.failed and self.adapter is None
 
+    @property
+    def can_be_retried(self) -> bool:
+        """Whether the present attempt has failed, so that a new value of `kaito.sh/retry` begins another one."""
+        if self.adapter is not None:
+            return False
+        return self.lost_report or self.job.is_renewable or self.check.is_renewable
+
 
 def progress_of(
-    observed: Observed, section: Tuning, inputs: tuning.Inputs, now: datetime
+    observed: Observed, workspace: Workspace, section: Tuning, inputs: tuning.Inputs, now: datetime
 ) -> Progress:
-    """The state of the check, the Job and the adapters for the inputs that are wanted now."""
-    job = outcome(observed, job_kinds.TUNING, inputs.hash, now)
+    """The state of the check, the Job and the adapters for the inputs that are wanted now.
+
+    A new value of `kaito.sh/retry` makes the Jobs of an attempt that failed stale. It has been dealt with once they
+    are gone, or when it came while nothing had failed: then it asks for nothing, also later.
+    """
+    identity = inputs.identity
+    job = outcome(observed, job_kinds.TUNING, identity, now)
     before = adapters.previous_adapter(observed)
-    return Progress(
-        check=outcome(observed, job_kinds.CHECK, inputs.hash, now),
+    adapter = adapters.made_from(observed, job, section, identity)
+    is_past = adapter is not None or job.state not in ("absent", "leaving", "stale")
+    of_check = replace(identity, any_transfers=is_past)
+    progress = Progress(
+        check=outcome(observed, job_kinds.CHECK, of_check, now),
         job=job,
-        adapter=adapters.made_from(observed, job, section, inputs.hash),
-        previous=before if before and before.hash != inputs.hash else None,
+        adapter=adapter,
+        previous=before if before and not identity.covers(before.hash) else None,
+        changed=inputs.changed,
+        retry=adapters.last_retry(observed),
     )
+    if workspace.retry in ("", progress.retry):
+        return progress
+    if progress.can_be_retried and not _was_dealt_with(observed, workspace, identity):
+        return replace(progress, check=_dropped(progress.check), job=_dropped(job))
+    return replace(progress, retry=workspace.retry)
+
+
+def _was_dealt_with(observed: Observed, workspace: Workspace, identity: Identity) -> bool:
+    """Whether a Job was made with this value of `kaito.sh/retry`, which the status does not tell."""
+    jobs = (observed.child("Job", kind.name(workspace.name)) for kind in _KINDS)
+    return any(
+        annotations.get(labels.RETRY) == workspace.retry
+        or annotations.get(labels.TUNING_HASH) == identity.first_scheme
+        for annotations in map(annotations_of, jobs)
+    )
+
+
+def _dropped(seen: Outcome) -> Outcome:
+    return seen if seen.state in ("absent", "leaving") else Outcome("stale")

@@ -9,7 +9,7 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition, kstatus, stamp
 from kaito_hooks.kube.objects import Manifest, generation, get_in, name, namespace, text
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace.adapters import Adapter, recorded
+from kaito_hooks.workspace.adapters import Adapter, elsewhere, last_retry, recorded
 from kaito_hooks.workspace.conditions import (
     INFERENCE_READY,
     READY,
@@ -30,11 +30,11 @@ def status_of(observed: Observed, plan: Plan, stalled: bool, now: datetime) -> M
     ready = (
         Condition(READY, "False", missing.reason, missing.message)
         if missing
-        else Condition(READY, "True", reasons.READY, _all_there(observed, plan.required))
+        else Condition(READY, "True", reasons.READY, _all_there(observed, plan))
     )
     status = {
         **_conditions(observed, [*plan.conditions, *_summary(ready, stalled)], now),
-        **_facts(plan.nodes.names, plan.adapter),
+        **_facts(plan.nodes.names, plan.adapter, plan.retry),
     }
     if any(each.type == INFERENCE_READY and each.status == "True" for each in plan.conditions):
         parent = observed.parent
@@ -63,7 +63,7 @@ def invalid_status(
     worker_nodes = strings(observed.status.get("workerNodes"))
     return {
         **_conditions(observed, [*before, *_summary(ready, stalled)], now),
-        **_facts(worker_nodes, recorded(observed)),
+        **_facts(worker_nodes, recorded(observed), last_retry(observed)),
     }
 
 
@@ -72,7 +72,7 @@ def deleting_status(observed: Observed, message: str, now: datetime) -> Manifest
     ready = Condition(READY, "False", reasons.DELETING, message)
     return {
         **_conditions(observed, _summary(ready, False), now),
-        **_facts((), recorded(observed)),
+        **_facts((), recorded(observed), last_retry(observed)),
     }
 
 
@@ -89,22 +89,27 @@ def _conditions(observed: Observed, conditions: Sequence[Condition], now: dateti
     return {"conditions": stamp(conditions, before, now, generation(observed.parent))}
 
 
-def _facts(worker_nodes: Sequence[str], adapter: Adapter | None) -> Manifest:
+def _facts(worker_nodes: Sequence[str], adapter: Adapter | None, retry: str) -> Manifest:
     status: Manifest = {}
     if worker_nodes:
         status["workerNodes"] = sorted(set(worker_nodes))
+    tuning: Manifest = {"retry": retry} if retry else {}
     if adapter:
-        status["tuning"] = {
+        tuning |= {
             "hash": adapter.hash,
             "image": adapter.image,
             "digest": adapter.digest,
             **adapter.report,
         }
+    if tuning:
+        status["tuning"] = tuning
     return status
 
 
-def _all_there(observed: Observed, required: Sequence[str]) -> str:
-    if INFERENCE_READY in required:
+def _all_there(observed: Observed, plan: Plan) -> str:
+    there = "The adapter is pushed; no node is held"
+    if INFERENCE_READY in plan.required:
         tuned = "the tuned model" if get_in(observed.parent, "tuning") else "the model"
-        return f"/chat of Service {name(observed.parent)} answers with {tuned}"
-    return "The adapter is pushed; no node is held"
+        there = f"/chat of Service {name(observed.parent)} answers with {tuned}"
+    moved = elsewhere(observed, plan.adapter) if plan.adapter else ""
+    return f"{there}. {moved}" if moved else there

@@ -18,6 +18,7 @@ from kaito_hooks.workspace.api import Runtime
 from kaito_hooks.workspace.children import check, inference, resources, tuning
 from kaito_hooks.workspace.children.training_config import default_config
 from kaito_hooks.workspace.children.workload import weights_container
+from kaito_hooks.workspace.fingerprints import Identity
 
 from tests.harness import all_pods
 from tests.harness.builders import inference_workspace, merged, tuning_workspace
@@ -86,7 +87,7 @@ def specs_with_a_data_image() -> Iterator[dict[str, Any]]:
     request = all_pods.request_of(merged(tuning_workspace(), {"tuning": {"input": data}}))
     workspace, images = request.workspace, request.images
     assert workspace.tuning
-    inputs = tuning.Inputs("0f", default_config("qlora"), {})
+    inputs = tuning.Inputs(Identity("0f"), default_config("qlora"), {})
     yield tuning.tuning_job(request, all_pods.NODES, inputs)["spec"]["template"]["spec"]
     yield check.check_job(workspace, workspace.tuning, "0f", images)["spec"]["template"]["spec"]
 

@@ -146,7 +146,8 @@ def test_what_became_of_another_pod_says_nothing(lived: Lived, is_leaving: bool)
 def test_new_inputs_have_no_proof_until_their_adapter_is_served(lived: Lived) -> None:
     children, status = served(lived)
     changed: dict[str, Any] = {
-        "metadata": {"generation": 2, "annotations": {"kaito.sh/retry": "1"}},
+        "metadata": {"generation": 2},
+        "tuning": {"input": {"urls": ["https://data.example/other.parquet"]}},
         "status": status,
     }
     gone = [item for item in children if item["kind"] != "Job"]

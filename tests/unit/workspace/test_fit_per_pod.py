@@ -19,6 +19,7 @@ from kaito_hooks.presets import InstanceType, Memory, Preset
 from kaito_hooks.workspace.children import training_config
 from kaito_hooks.workspace.children.inference import preset_deployment, tuned_deployment
 from kaito_hooks.workspace.children.tuning import Inputs, tuning_job
+from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.pod_memory import PresetNeed, Use
 from kaito_hooks.workspace.request import RequestContext
 
@@ -79,7 +80,7 @@ def pods(request: RequestContext, use: str) -> Iterator[dict[str, Any]]:
         yield preset_deployment(request, NODES)["spec"]["template"]["spec"]
         return
     config = training_config.default_config(use)
-    yield tuning_job(request, NODES, Inputs("0f", config, {}))["spec"]["template"]["spec"]
+    yield tuning_job(request, NODES, Inputs(Identity("0f"), config, {}))["spec"]["template"]["spec"]
     yield tuned_deployment(request, NODES, ADAPTER, config)["spec"]["template"]["spec"]
 
 

@@ -273,7 +273,8 @@ def with_new_secret(answer: dict[str, Any], children: list[Any]) -> list[Any]:
 def test_a_job_of_other_inputs_is_omitted_and_replaced_when_its_pods_are_gone(lived: Lived) -> None:
     children, status = served(lived)
     changed = {
-        "metadata": {"generation": 2, "annotations": {"kaito.sh/retry": "1"}},
+        "metadata": {"generation": 2},
+        "tuning": {"input": {"urls": ["https://data.example/other.parquet"]}},
         "status": status,
     }
     answer = lived.ask(children, lived.pods, **changed)
@@ -291,7 +292,8 @@ def test_a_job_of_other_inputs_is_omitted_and_replaced_when_its_pods_are_gone(li
 def test_new_inputs_keep_the_old_adapter_served_until_the_check_has_succeeded(lived: Lived) -> None:
     children, status = served(lived)
     changed = {
-        "metadata": {"generation": 2, "annotations": {"kaito.sh/retry": "1"}},
+        "metadata": {"generation": 2},
+        "tuning": {"input": {"urls": ["https://data.example/other.parquet"]}},
         "status": status,
     }
     gone = [item for item in children if item["kind"] != "Job"]
@@ -322,24 +324,27 @@ def test_new_inputs_keep_the_old_adapter_served_until_the_check_has_succeeded(li
 
 SAME_HASH: list[dict[str, Any]] = [
     {"tuning": {"serve": False}},
+    {"tuning": {"output": {"image": "mlteam.azurecr.io/adapters/phi-3:0.0.2"}}},
+    {"tuning": {"output": {"imagePushSecret": "other"}}},
+    {"tuning": {"input": {"imagePullSecrets": ["other"]}}},
     {"metadata": {"labels": {"team": "ml"}}},
     {"metadata": {"annotations": {"kaito.sh/enablelb": "True"}}},
+    {"metadata": {"annotations": {"kaito.sh/retry": "1"}}},
     {"resource": {"preferredNodes": ["n1"]}},
 ]
 OTHER_HASH: list[dict[str, Any]] = [
     {"tuning": {"preset": {"name": "phi-3-mini-4k-instruct"}}},
+    {"tuning": {"method": "lora"}, "resource": {"instanceType": "Standard_NC24ads_A100_v4"}},
     {"tuning": {"input": {"urls": ["https://data.example/other.parquet"]}}},
-    {"tuning": {"output": {"image": "mlteam.azurecr.io/adapters/phi-3:0.0.2"}}},
-    {"tuning": {"output": {"imagePushSecret": "other"}}},
-    {"metadata": {"annotations": {"kaito.sh/retry": "1"}}},
     {"tuning": {"config": "params"}},
 ]
 CONFIG = "training_config: {QuantizationConfig: {load_in_4bit: true}, LoraConfig: {r: 4}}"
 
 
 def test_an_upgrade_leaves_the_hash_of_inputs_alone(sync: Any) -> None:
-    """What this very Workspace had before pods had requests and limits: another one would tune everything again."""
-    assert hash_of(sync, {}) == "64413c8a0ed60a20"
+    """What these very Workspaces have had since 2026-11-30: another one would tune everything again."""
+    assert hash_of(sync, {}) == "62cff1a975a90c94"
+    assert hash_of(sync, {"tuning": {"config": "params"}}) == "b3a585f995ea1001"
 
 
 def hash_of(sync: Any, change: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from kaito_hooks.kube.objects import (
     annotations_of,
     get_in,
     is_deleting,
+    mapping,
     name,
     namespace,
     text,
@@ -24,6 +25,7 @@ from kaito_hooks.kube.objects import (
 from kaito_hooks.kube.times import parse_timestamp
 from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.admission import refusal
+from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.job_kinds import JobKind
 from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
 
@@ -50,25 +52,67 @@ class Outcome:
     """(container, what it reported), for containers that ended well."""
     again_at: datetime | None = None
     """When to try again what waits for somebody and has used up its retries."""
+    is_renewable: bool = False
+    """Whether a person may have it tried anew: it has met a failure, and no work of hours would be lost."""
 
     def report(self, container: str) -> Mapping[str, Any]:
         """What the container reported, empty when it has not."""
         return dict(self.reports).get(container, {})
 
 
-def outcome(observed: Observed, kind: JobKind, wanted_hash: str, now: datetime) -> Outcome:
-    """The state of the Job that was made from the wanted inputs."""
+def outcome(observed: Observed, kind: JobKind, wanted: Identity, now: datetime) -> Outcome:
+    """The state of the Job that was made from the wanted inputs.
+
+    One that reads or pushes in another way than the Workspace says now is stale as well, until its work has begun
+    that is never repeated.
+    """
     job_name = kind.name(name(observed.parent))
     job = observed.child("Job", job_name)
     of_component = observed.pods(kind.component)
-    mine = [
-        pod for pod in of_component if annotations_of(pod).get(labels.TUNING_HASH) == wanted_hash
-    ]
     if job is None:
+        mine = [
+            pod
+            for pod in of_component
+            if wanted.covers(annotations_of(pod).get(labels.TUNING_HASH, ""))
+        ]
         is_leaving = observed.leaving("Job", job_name) or any(map(_lives, of_component))
         return Outcome("leaving") if is_leaving else Outcome("absent", reports=_reports(mine))
-    if annotations_of(job).get(labels.TUNING_HASH) != wanted_hash:
+    annotations = annotations_of(job)
+    if not wanted.covers(annotations.get(labels.TUNING_HASH, "")):
         return Outcome("stale")
+    mine = [pod for pod in of_component if _attempt(pod) == _attempt(job)]
+    has_begun = _has_begun(job, mine, kind)
+    if not has_begun and not wanted.transfers_alike(annotations):
+        return Outcome("stale")
+    found = _of_job(observed, job, mine, kind, now)
+    is_free = not kind.final and any(pods.phase(pod) == "Failed" for pod in mine)
+    has_failed = found.state in ("pending", "running") and (bool(found.reason) or is_free)
+    return replace(found, is_renewable=found.state == "failed" or (has_failed and not has_begun))
+
+
+def _attempt(made: Manifest) -> tuple[str | None, ...]:
+    """What the pods of a Job have in common with it, and with no other Job."""
+    annotations = annotations_of(made)
+    return tuple(annotations.get(key) for key in (labels.TUNING_HASH, labels.RETRY))
+
+
+def _has_begun(job: Manifest, of_job: Sequence[Manifest], kind: JobKind) -> bool:
+    """Whether a container whose work is never repeated has run; where no pod tells, it may have."""
+    if not kind.final:
+        return False
+    if is_complete(job) or (is_failed(job) and not of_job):
+        return True
+    return any(
+        text(status.get("name")) in kind.final
+        and bool({"running", "terminated"} & mapping(status.get("state")).keys())
+        for pod in of_job
+        for status in pods.container_statuses(pod)
+    )
+
+
+def _of_job(
+    observed: Observed, job: Manifest, mine: Sequence[Manifest], kind: JobKind, now: datetime
+) -> Outcome:
     if is_complete(job):
         return Outcome("succeeded", reports=_reports(mine))
     if is_failed(job):

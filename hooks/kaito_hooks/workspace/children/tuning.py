@@ -4,6 +4,7 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kaito_contract import references
@@ -11,7 +12,6 @@ from kaito_contract.reasons import Reason
 from kaito_contract.sections import FILE
 from kaito_hooks.api import commands, labels, pods
 from kaito_hooks.errors import InvalidObject
-from kaito_hooks.kube.fingerprint import fingerprint
 from kaito_hooks.kube.objects import (
     Manifest,
     annotations_of,
@@ -20,7 +20,7 @@ from kaito_hooks.kube.objects import (
     namespace,
     text,
 )
-from kaito_hooks.workspace import reasons
+from kaito_hooks.workspace import adapters, reasons
 from kaito_hooks.workspace.api import Tuning, Workspace
 from kaito_hooks.workspace.children import resources, training_config, volumes
 from kaito_hooks.workspace.children.check import data_arguments, job
@@ -34,6 +34,14 @@ from kaito_hooks.workspace.children.workload import (
     push_credentials,
     weights_container,
 )
+from kaito_hooks.workspace.fingerprints import (
+    Identity,
+    NotPlain,
+    of_first_scheme,
+    of_inputs,
+    of_transfers,
+)
+from kaito_hooks.workspace.input_record import changes, record
 from kaito_hooks.workspace.job_kinds import PUSHER, TRAINER, TUNING
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.observed import Observed, as_last_applied, secret_text
@@ -44,17 +52,75 @@ from kaito_hooks.workspace.request import RequestContext
 class Inputs:
     """What a tuning is made from."""
 
-    hash: str
-    """Covers what the user wrote, never a default: an upgrade must not spend GPU hours again."""
+    identity: Identity
     config: training_config.Config
     """As frozen in the Secret, or as the defaults are now."""
     secret: Manifest
+    record: str = ""
+    """The inputs for people."""
+    changed: str = ""
+    """Which of them differ from those of the adapter before, and how; empty when none does."""
+
+    @property
+    def hash(self) -> str:
+        """Covers what the user wrote and what changes the weights; never a default, which an upgrade may change."""
+        return self.identity.hash
+
+    def mark(self, made: Manifest, retry: str) -> Manifest:
+        """The Job with what it is known by; its pods are told from those of the attempt before."""
+        attempt = {labels.RETRY: retry} if retry else {}
+        known_by = {
+            **attempt,
+            labels.TRANSFER_HASH: self.identity.transfers,
+            labels.TUNING_INPUTS: self.record,
+        }
+        spec = {**made["spec"], "template": _annotated(made["spec"]["template"], attempt)}
+        return {**_annotated(made, known_by), "spec": spec}
 
 
 def inputs(
     workspace: Workspace, tuning: Tuning, observed: Observed, target_modules: tuple[str, ...]
 ) -> Inputs:
     """Raise `InvalidObject` for a ConfigMap that is missing or malformed, or a reference that is none."""
+    _require_references(tuning)
+    written = _written_config(tuning, observed)
+    parsed = (
+        training_config.parse_config(written, tuning.method, tuning.config)
+        if tuning.config
+        else None
+    )
+    secret = observed.child("Secret", config_secret_name(workspace))
+    known = annotations_of(secret)
+    first_scheme = of_first_scheme(tuning, written, workspace.retry)
+    wanted, of_secret = _fingerprint(tuning, parsed), known.get(labels.TUNING_HASH, "")
+    earlier = known.get(labels.EARLIER_HASH, "") if of_secret == wanted else ""
+    identity = Identity(wanted, (earlier, first_scheme), of_transfers(tuning), first_scheme)
+    as_now = record(tuning, parsed)
+    if secret is not None and identity.covers(of_secret):
+        # As it was asked for: what somebody wrote into the Secret since then is put back.
+        asked_for = as_last_applied(secret)
+        frozen = secret_text(asked_for, FILE)
+        if frozen:
+            marks = {
+                labels.TUNING_HASH: wanted,
+                labels.TUNING_INPUTS: known.get(labels.TUNING_INPUTS, "") or as_now,
+                **({labels.EARLIER_HASH: of_secret} if of_secret != wanted else {}),
+            }
+            changed = changes(known.get(labels.INPUTS_BEFORE, ""), as_now)
+            return Inputs(
+                identity, _frozen(frozen, tuning), _annotated(asked_for, marks), as_now, changed
+            )
+    config = parsed if parsed is not None else training_config.default_config(tuning.method)
+    lora = mapping(config.get("LoraConfig"))
+    if target_modules and not lora.get("target_modules"):
+        config = {**config, "LoraConfig": {**lora, "target_modules": list(target_modules)}}
+    before = _inputs_before(observed, known)
+    marks = {labels.TUNING_INPUTS: as_now, **({labels.INPUTS_BEFORE: before} if before else {})}
+    made = _annotated(config_secret(workspace, wanted, config), marks)
+    return Inputs(identity, config, made, as_now, changes(before, as_now))
+
+
+def _require_references(tuning: Tuning) -> None:
     try:
         references.parse_output(tuning.output.image)
     except references.InvalidReference as error:
@@ -78,37 +144,30 @@ def inputs(
                 reasons.INPUT_INVALID,
                 f"`tuning.input.urls` has '{url}': it must begin with http:// or https://",
             )
-    written = _written_config(tuning, observed)
-    wanted_hash = fingerprint(
-        {
-            "preset": tuning.preset.name,
-            "method": tuning.method,
-            "input": {
-                "urls": list(tuning.input.urls),
-                "image": tuning.input.image,
-                "imagePullSecrets": sorted(tuning.input.pull_secrets),
-            },
-            "output": {"image": tuning.output.image, "imagePushSecret": tuning.output.push_secret},
-            "config": written,
-            "retry": workspace.retry,
-        }
-    )
-    secret = observed.child("Secret", config_secret_name(workspace))
-    if secret is not None and annotations_of(secret).get(labels.TUNING_HASH) == wanted_hash:
-        # As it was asked for: what somebody wrote into the Secret since then is put back.
-        asked_for = as_last_applied(secret)
-        frozen = secret_text(asked_for, FILE)
-        if frozen:
-            return Inputs(wanted_hash, _frozen(frozen, tuning), asked_for)
-    config = (
-        training_config.parse_config(written, tuning.method, tuning.config)
-        if tuning.config
-        else training_config.default_config(tuning.method)
-    )
-    lora = mapping(config.get("LoraConfig"))
-    if target_modules and not lora.get("target_modules"):
-        config = {**config, "LoraConfig": {**lora, "target_modules": list(target_modules)}}
-    return Inputs(wanted_hash, config, config_secret(workspace, wanted_hash, config))
+
+
+def _fingerprint(tuning: Tuning, parsed: training_config.Config | None) -> str:
+    try:
+        return of_inputs(tuning, parsed)
+    except NotPlain as error:
+        raise InvalidObject(
+            Reason.CONFIG_INVALID, f"ConfigMap '{tuning.config}': {FILE} {error}"
+        ) from None
+
+
+def _inputs_before(observed: Observed, known: Mapping[str, str]) -> str:
+    """The record of what the last adapter was made from; without one, of what was asked for last."""
+    adapter = adapters.recorded(observed)
+    asked_for_last = known.get(labels.TUNING_INPUTS, "")
+    is_tuned = adapter is not None and adapter.hash == known.get(labels.TUNING_HASH)
+    return asked_for_last if is_tuned else known.get(labels.INPUTS_BEFORE, "") or asked_for_last
+
+
+def _annotated(manifest: Manifest, marks: Mapping[str, str]) -> Manifest:
+    """An object, or the template of one, with more annotations."""
+    metadata = mapping(manifest.get("metadata"))
+    annotations = {**mapping(metadata.get("annotations")), **marks}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 def tuning_job(request: RequestContext, nodes: Nodes, inputs: Inputs) -> Manifest:

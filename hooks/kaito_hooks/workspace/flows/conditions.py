@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kaito_contract.reasons import Reason
@@ -13,6 +13,7 @@ from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namesp
 from kaito_hooks.presets import CLOUD
 from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons, remedies
+from kaito_hooks.workspace.adapters import elsewhere
 from kaito_hooks.workspace.children.jobs import Outcome, problem_of, running_container
 from kaito_hooks.workspace.conditions import first_missing
 from kaito_hooks.workspace.fit import Fit
@@ -28,6 +29,16 @@ _AT_WORK = {
     TRAINER: "The model is being tuned",
     PUSHER: "The adapter is being pushed",
 }
+_UNDER_WAY = frozenset(
+    {
+        reasons.CHECK_PENDING,
+        reasons.CHECK_RUNNING,
+        reasons.CHECK_SUCCEEDED,
+        reasons.JOB_PENDING,
+        reasons.TUNING_RUNNING,
+        reasons.RETUNING,
+    }
+)
 
 
 def inputs_checked(
@@ -142,12 +153,21 @@ def _tuned(observed: Observed, progress: Progress) -> Condition:
     type_, job, adapter = types.TUNING_SUCCEEDED, progress.job, progress.adapter
     if adapter:
         message = f"The adapter is {adapter.image}@{adapter.digest}"
+        if moved := elsewhere(observed, adapter):
+            message += f". {moved}"
         return Condition(type_, "True", reasons.TUNING_SUCCEEDED, message)
     reason, message = job.reason, job.message
     if progress.lost_report:
         reason = Reason.RESULTS_MISSING
         message = "The Job ended well, but its pod is gone and with it the digest of the adapter."
     return Condition(type_, "False", reason, remedies.after_fixing(observed, message))
+
+
+def with_change(each: Condition, progress: Progress) -> Condition:
+    """What is under way for other inputs than before says which they are."""
+    if each.reason not in _UNDER_WAY or progress.adapter or not progress.changed:
+        return each
+    return replace(each, message=f"{each.message}. What changed: {progress.changed}")
 
 
 def waits_for(nodes: Nodes) -> str:

@@ -38,12 +38,14 @@ class _TuneAndServe:
         self.observed, self.workspace = request.observed, request.workspace
         modules = request.fit.preset.target_modules
         self.inputs = tuning.inputs(self.workspace, section, self.observed, modules)
-        self.progress = progress_of(self.observed, section, self.inputs, request.now)
+        self.progress = progress_of(
+            self.observed, self.workspace, section, self.inputs, request.now
+        )
         if request.fit.too_small and not self._has_begun():
             raise request.fit.too_small
         self.front = [inference.service(self.workspace)] if section.serve else []
         self.ground = conflicts.survey(
-            self.observed, [*self.front, self.inputs.secret], self._later()
+            self.observed, [*self.front, _without_annotations(self.inputs.secret)], self._later()
         )
         self.refused = self._refused()
         self.wants_nodes = self._wants_nodes() and not request.released
@@ -62,20 +64,13 @@ class _TuneAndServe:
                 *self._tuning_job(),
                 *([self.served] if self.served else []),
             ],
-            conditions=[
-                conditions.inputs_checked(
-                    self.observed, self.progress.check, self.progress.checked, self.ground.pending
-                ),
-                *self._node_conditions(),
-                *conditions.tuning(self.observed, self.progress),
-                self._inference_condition(),
-                *adapter_verified(self.observed, self.progress, self.served),
-            ],
+            conditions=[conditions.with_change(each, self.progress) for each in self._conditions()],
             required=self._required(),
             failed=self.progress.failed,
             adapter=self.progress.adapter or self.progress.previous,
             taken=self.ground.taken,
             idle=idle_of(self.request, self.nodes),
+            retry=self.progress.retry,
         )
 
     def _has_begun(self) -> bool:
@@ -83,6 +78,17 @@ class _TuneAndServe:
         progress = self.progress
         is_first = progress.previous is None and progress.job.state == "absent"
         return progress.has_begun or (is_first and self.request.has_machines())
+
+    def _conditions(self) -> list[Condition]:
+        return [
+            conditions.inputs_checked(
+                self.observed, self.progress.check, self.progress.checked, self.ground.pending
+            ),
+            *self._node_conditions(),
+            *conditions.tuning(self.observed, self.progress),
+            self._inference_condition(),
+            *adapter_verified(self.observed, self.progress, self.served),
+        ]
 
     def _later(self) -> list[conflicts.Named]:
         """The names that this generation still needs."""
@@ -129,11 +135,13 @@ class _TuneAndServe:
         return self._kept_job(TUNING, self.progress.job)
 
     def _job(self, nodes: Nodes) -> Manifest:
-        return tuning.tuning_job(self.request, nodes, self.inputs)
+        made = tuning.tuning_job(self.request, nodes, self.inputs)
+        return self.inputs.mark(made, self.workspace.retry)
 
     def _check(self) -> Manifest:
         images = self.request.images
-        return check.check_job(self.workspace, self.section, self.inputs.hash, images)
+        made = check.check_job(self.workspace, self.section, self.inputs.hash, images)
+        return self.inputs.mark(made, self.workspace.retry)
 
     def _kept_job(self, kind: JobKind, seen: Outcome) -> list[Manifest]:
         """A Job of the wanted inputs stays, also when it has ended: it holds the result."""
@@ -207,3 +215,9 @@ class _TuneAndServe:
             types.TUNING_SUCCEEDED,
             *serving,
         )
+
+
+def _without_annotations(child: Manifest) -> Manifest:
+    """What pods see of a child: its annotations are ours, and nothing waits for them."""
+    metadata = {key: value for key, value in child["metadata"].items() if key != "annotations"}
+    return {**child, "metadata": metadata}
