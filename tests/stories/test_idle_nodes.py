@@ -61,7 +61,10 @@ def test_a_tuning_whose_image_does_not_come_gives_its_node_back(story: Story) ->
     story.run_until(lambda: not story.machines() and not story.pools())
     story.is_a_fixed_point()
     retry(story, NAME)
-    story.becomes_ready()
+    story.nodes_come()
+    story.tunes()
+    story.serves()
+    story.becomes("WorkspaceReady")
 
 
 def test_a_model_that_was_served_and_whose_pod_finds_no_room_is_given_back_last(
