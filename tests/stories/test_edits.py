@@ -12,7 +12,7 @@ TIDIED = (
     "# reviewed\ntraining_config:\n  LoraConfig:\n    lora_alpha: 8\n    r: 4\n\n"
     "  QuantizationConfig:\n    load_in_4bit: true\n"
 )
-OTHER = "mlteam.azurecr.io/adapters/phi-3:0.0.2"
+OTHER = "other.example/adapters/phi-3:0.0.2"
 
 
 def params(story: Story, text: str) -> dict[str, Any]:
@@ -58,12 +58,23 @@ def test_tidied_files_renamed_outputs_and_annotations_train_nothing_again(story:
     story.soon(lambda: story.get("Workspace", NAME)["status"]["tuning"].get("retry") == "1")
     annotate(story, None)
     story.settle()
-    story.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=OTHER))
-    story.soon(
-        lambda: f"crane copy mlteam.azurecr.io/adapters/phi-3@{DIGEST} {OTHER}" in story.words()[1]
-    )
-    assert story.is_true(NAME, "Ready")
     assert uids(story) == before
+    story.is_a_fixed_point()
+
+    story.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=OTHER))
+    pod = story.pod(f"{NAME}-push")
+    assert "nothing is tuned again" in story.words()[1]
+    assert story.is_true(NAME, "InferenceReady")
+    story.kubelet.start(pod)
+    story.kubelet.succeed(pod, "adapter", {"bytes": 7})
+    story.kubelet.succeed(pod, "docker-sidecar", {"image": OTHER, "digest": DIGEST})
+    story.soon(lambda: story.find("Job", f"{NAME}-push") is None)
+    assert story.get("Workspace", NAME)["status"]["tuning"]["image"] == OTHER
+    story.serves()
+    story.becomes("WorkspaceReady")
+    assert {key for key in uids(story) if "Pod/" not in key} == {
+        key for key in before if "Pod/" not in key
+    }
     story.is_a_fixed_point()
 
     write(story, TIDIED.replace("r: 4", "r: 16"))

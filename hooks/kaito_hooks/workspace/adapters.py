@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kaito_contract import references
 from kaito_hooks.api import labels
-from kaito_hooks.kube.objects import annotations_of, get_in, mapping, number, text
+from kaito_hooks.kube.objects import annotations_of, mapping, number, text
 from kaito_hooks.workspace.api import Tuning
 from kaito_hooks.workspace.children.jobs import Outcome
 from kaito_hooks.workspace.fingerprints import Identity
@@ -65,18 +64,6 @@ def recorded(observed: Observed) -> Adapter | None:
     if number(status.get("steps")):
         figures["steps"] = number(status.get("steps"))
     return Adapter(found["hash"], found["image"], found["digest"], figures)
-
-
-def elsewhere(observed: Observed, adapter: Adapter) -> str:
-    """What to say of an adapter that does not lie at `tuning.output.image`; empty where it does."""
-    wanted = text(get_in(observed.parent, "tuning", "output", "image"))
-    if adapter.image == wanted:
-        return ""
-    source = references.with_digest(adapter.image, adapter.digest)
-    return (
-        f"`tuning.output.image` is '{wanted}' now, and nothing is tuned again for that: until the next tuning the "
-        f"adapter stays at {adapter.image}. To copy it: crane copy {source} {wanted}"
-    )
 
 
 def last_retry(observed: Observed) -> str:

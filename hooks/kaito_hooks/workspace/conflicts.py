@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kaito_hooks.api import commands
-from kaito_hooks.api.labels import CHECK, COMPONENT, INFERENCE, TUNING
+from kaito_hooks.api.labels import CHECK, COMPONENT, INFERENCE, PUSH, TUNING
 from kaito_hooks.kube.conditions import Condition
 from kaito_hooks.kube.objects import Manifest, get_in, name, namespace, text
 from kaito_hooks.kube.times import parse_timestamp
@@ -31,6 +31,7 @@ _BEHIND = (
     (types.INPUTS_CHECKED, "Job", CHECK),
     (types.MACHINE_READY, "Machine", None),
     (types.JOB_STARTED, "Job", TUNING),
+    (types.TUNING_SUCCEEDED, "Job", PUSH),
     (types.INFERENCE_READY, "Deployment", INFERENCE),
     (types.INFERENCE_READY, "Service", None),
 )

@@ -16,7 +16,7 @@ from kaito_hooks.kube.objects import get_in, mapping, name, namespace, sequence,
 from kaito_hooks.metacontroller import RelatedRule
 from kaito_hooks.presets import Presets
 from kaito_hooks.workspace.api import DEFAULT_INSTANCE_TYPE, config_maps
-from kaito_hooks.workspace.job_kinds import CHECK
+from kaito_hooks.workspace.job_kinds import CHECK, PUSH
 
 
 def customize(parent: Mapping[str, Any], presets: Presets) -> list[RelatedRule]:
@@ -43,7 +43,7 @@ def _same_names(parent: Mapping[str, Any]) -> list[RelatedRule]:
     own = name(parent)
     kinds = [("v1", "services", [own]), ("apps/v1", "deployments", [own])]
     if get_in(parent, "tuning") is not None:
-        kinds.append(("batch/v1", "jobs", [own, CHECK.name(own)]))
+        kinds.append(("batch/v1", "jobs", [own, CHECK.name(own), PUSH.name(own)]))
     return [
         RelatedRule(api_version, resource, namespace=namespace(parent), names=names)
         for api_version, resource, names in kinds

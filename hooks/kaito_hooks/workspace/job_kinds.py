@@ -1,4 +1,4 @@
-"""The two Jobs of a tuning: their names, and how long and how often each may try."""
+"""The Jobs of a tuning: their names, and how long and how often each may try."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ TRAINER = "train"
 """Container of the tuning pod."""
 PUSHER = "docker-sidecar"
 """Container of the tuning pod; Kaito's name for it, which its tests look for."""
+PULLER = "adapter"
+"""The init container that brings an adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +61,14 @@ TUNING = JobKind(
 """Nothing holds a GPU for ever: three days for weights, data, training and push. The retries are those of the pulls,
 about ten minutes: the node is paid for.
 """
+
+PUSH = JobKind(
+    labels.PUSH,
+    suffix="-push",
+    deadline_seconds=4 * 3600,
+    retries=12,
+    failed=reasons.PUSH_FAILED,
+    timed_out=reasons.PUSH_FAILED,
+    awaits=True,
+)
+"""Pushes an adapter that is there to a changed output, without a GPU. The push itself tries for an hour."""

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kaito_hooks.api import labels
-from kaito_hooks.kube.objects import annotations_of
+from kaito_hooks.kube.objects import annotations_of, text
 from kaito_hooks.workspace import adapters, job_kinds
 from kaito_hooks.workspace.adapters import Adapter
 from kaito_hooks.workspace.api import Tuning, Workspace
-from kaito_hooks.workspace.children import tuning
+from kaito_hooks.workspace.children import push_again, tuning
 from kaito_hooks.workspace.children.jobs import Outcome, outcome
 from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.observed import Observed
 
-_KINDS = (job_kinds.CHECK, job_kinds.TUNING)
+_KINDS = (job_kinds.CHECK, job_kinds.TUNING, job_kinds.PUSH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Progress:
     """Made from the wanted inputs."""
     previous: Adapter | None
     """Made from other inputs."""
+    push: Outcome | None = None
+    """Of the Job that pushes the adapter to a changed output; None where it lies at the output."""
     changed: str = ""
     """How the inputs differ from those of the previous adapter."""
     retry: str = ""
@@ -64,10 +66,20 @@ class Progress:
         return self.checked and not self.failed and self.adapter is None
 
     @property
+    def is_pushed_again(self) -> bool:
+        """Whether the adapter is there and does not yet lie at the output."""
+        return self.push is not None and self.push.state != "succeeded"
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether the check, the Job or the push failed."""
+        return self.failed or (self.push is not None and self.push.state == "failed")
+
+    @property
     def can_be_retried(self) -> bool:
         """Whether the present attempt has failed, so that a new value of `kaito.sh/retry` begins another one."""
         if self.adapter is not None:
-            return False
+            return self.push is not None and self.push.is_renewable
         return self.lost_report or self.job.is_renewable or self.check.is_renewable
 
 
@@ -83,12 +95,14 @@ def progress_of(
     job = outcome(observed, job_kinds.TUNING, identity, now)
     before = adapters.previous_adapter(observed)
     adapter = adapters.made_from(observed, job, section, identity)
+    adapter, push = _at_output(observed, section, adapter, now)
     is_past = adapter is not None or job.state not in ("absent", "leaving", "stale")
     of_check = replace(identity, any_transfers=is_past)
     progress = Progress(
         check=outcome(observed, job_kinds.CHECK, of_check, now),
         job=job,
         adapter=adapter,
+        push=push,
         previous=before if before and not identity.covers(before.hash) else None,
         changed=inputs.changed,
         retry=adapters.last_retry(observed),
@@ -96,8 +110,24 @@ def progress_of(
     if workspace.retry in ("", progress.retry):
         return progress
     if progress.can_be_retried and not _was_dealt_with(observed, workspace, identity):
+        if push is not None:
+            return replace(progress, push=_dropped(push))
         return replace(progress, check=_dropped(progress.check), job=_dropped(job))
     return replace(progress, retry=workspace.retry)
+
+
+def _at_output(
+    observed: Observed, section: Tuning, adapter: Adapter | None, now: datetime
+) -> tuple[Adapter | None, Outcome | None]:
+    """The adapter where it lies, and the push to the output where that is elsewhere."""
+    if adapter is None or adapter.image == section.output.image:
+        return adapter, None
+    seen = outcome(observed, job_kinds.PUSH, push_again.identity(section, adapter), now)
+    digest = text(seen.report(job_kinds.PUSHER).get("digest"))
+    if seen.state in ("succeeded", "absent") and digest:
+        pushed = replace(adapter, image=section.output.image, digest=digest)
+        return pushed, replace(seen, state="succeeded")
+    return adapter, _dropped(seen) if seen.state == "succeeded" else seen
 
 
 def _was_dealt_with(observed: Observed, workspace: Workspace, identity: Identity) -> bool:

@@ -330,6 +330,27 @@ TUNING_DISRUPTED: Final = _reason(
     "wait: it is restarted",
 )
 
+PUSH_PENDING: Final = _reason(
+    "PushPending",
+    About.TUNING,
+    "`tuning.output.image` changed: the adapter is about to be pushed there as well",
+    "wait; it needs a node without GPU",
+)
+
+PUSH_RUNNING: Final = _reason(
+    "PushRunning",
+    About.TUNING,
+    "`tuning.output.image` changed: the adapter is being pushed there as well; nothing is tuned again",
+    "wait, minutes",
+)
+
+PUSH_FAILED: Final = _reason(
+    "PushFailed",
+    About.TUNING,
+    "that push ended without a reason that the hook knows; the adapter is where it was",
+    "the message has its last lines",
+)
+
 TUNING_TIMED_OUT: Final = _reason(
     "TuningTimedOut",
     About.TUNING,
@@ -452,8 +473,8 @@ DELETING: Final = _reason(
 OWN: Final = records_of(WorkspaceReason, vars().values())
 """All of them, in the order of the documentation."""
 
-PROGRAM_FAILED: Final = frozenset({*ProgramReason, CHECK_FAILED, TUNING_FAILED})
-"""Why a program of a pod failed; the last two where it gave no reason that this version knows."""
+PROGRAM_FAILED: Final = frozenset({*ProgramReason, CHECK_FAILED, TUNING_FAILED, PUSH_FAILED})
+"""Why a program of a pod failed; the last three where it gave no reason that this version knows."""
 NEEDS_PERSON: Final = frozenset(each for each in (*OWN, *ProgramReason) if each.needs_person)
 """Reasons that trying again does not cure."""
 AWAITED: Final = frozenset(

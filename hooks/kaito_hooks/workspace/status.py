@@ -9,7 +9,7 @@ from kaito_hooks.errors import InvalidObject
 from kaito_hooks.kube.conditions import Condition, kstatus, stamp
 from kaito_hooks.kube.objects import Manifest, generation, get_in, name, namespace, text
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace.adapters import Adapter, elsewhere, last_retry, recorded
+from kaito_hooks.workspace.adapters import Adapter, last_retry, recorded
 from kaito_hooks.workspace.conditions import (
     INFERENCE_READY,
     READY,
@@ -30,7 +30,7 @@ def status_of(observed: Observed, plan: Plan, stalled: bool, now: datetime) -> M
     ready = (
         Condition(READY, "False", missing.reason, missing.message)
         if missing
-        else Condition(READY, "True", reasons.READY, _all_there(observed, plan))
+        else Condition(READY, "True", reasons.READY, _all_there(observed, plan.required))
     )
     status = {
         **_conditions(observed, [*plan.conditions, *_summary(ready, stalled)], now),
@@ -106,10 +106,8 @@ def _facts(worker_nodes: Sequence[str], adapter: Adapter | None, retry: str) -> 
     return status
 
 
-def _all_there(observed: Observed, plan: Plan) -> str:
-    there = "The adapter is pushed; no node is held"
-    if INFERENCE_READY in plan.required:
+def _all_there(observed: Observed, required: Sequence[str]) -> str:
+    if INFERENCE_READY in required:
         tuned = "the tuned model" if get_in(observed.parent, "tuning") else "the model"
-        there = f"/chat of Service {name(observed.parent)} answers with {tuned}"
-    moved = elsewhere(observed, plan.adapter) if plan.adapter else ""
-    return f"{there}. {moved}" if moved else there
+        return f"/chat of Service {name(observed.parent)} answers with {tuned}"
+    return "The adapter is pushed; no node is held"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kaito_hooks.workspace.api import Runtime
-from kaito_hooks.workspace.children import check, inference, resources, tuning
+from kaito_hooks.workspace.children import check, inference, push_again, resources, tuning
 from kaito_hooks.workspace.children.training_config import default_config
 from kaito_hooks.workspace.children.workload import weights_container
 from kaito_hooks.workspace.fingerprints import Identity
@@ -57,6 +57,7 @@ def command_lines() -> frozenset[tuple[str, ...]]:
             *specs_with_client_access(),
             spec_with_adapters(),
             spec_with_weights_of_the_hub(),
+            spec_that_pushes_again(),
         )
         for container in (*spec.get("initContainers", ()), *spec["containers"])
         if container["command"][:2] == ["python", "-m"]
@@ -80,6 +81,14 @@ def spec_with_weights_of_the_hub() -> dict[str, Any]:
     images = all_pods.IMAGES
     preset = replace(preset, weights=weights)
     return {"containers": [weights_container(preset, images, [], figures)]}
+
+
+def spec_that_pushes_again() -> dict[str, Any]:
+    workspace = all_pods.request_of(tuning_workspace()).workspace
+    assert workspace.tuning
+    made = push_again.push_job(workspace, workspace.tuning, all_pods.ADAPTER, all_pods.IMAGES)
+    spec: dict[str, Any] = made["spec"]["template"]["spec"]
+    return spec
 
 
 def specs_with_a_data_image() -> Iterator[dict[str, Any]]:

@@ -50,6 +50,17 @@ def test_the_same_adapter_has_the_same_digest_whenever_and_wherever_it_is_pushed
     assert first["digest"] == second["digest"]
 
 
+def test_an_adapter_that_was_pulled_has_the_same_digest_where_it_is_pushed_again(
+    registry: Registry, credentials: Path, adapter_folder: Path, tmp_path: Path
+) -> None:
+    """What the Job for a changed `tuning.output.image` does."""
+    first = push_adapter(adapter_folder, f"{registry.address}/team/a:v1", [credentials])
+    by_digest = f"{registry.address}/team/a@{first['digest']}"
+    pull_image(by_digest, "/data", tmp_path / "to", [credentials])
+    again = push_adapter(tmp_path / "to", f"{registry.address}/moved/a:v2", [credentials])
+    assert again["digest"] == first["digest"]
+
+
 def test_a_large_blob_goes_up_in_parts(
     registry: Registry, credentials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

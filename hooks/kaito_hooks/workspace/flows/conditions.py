@@ -13,7 +13,6 @@ from kaito_hooks.kube.objects import Manifest, get_in, is_deleting, name, namesp
 from kaito_hooks.presets import CLOUD
 from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons, remedies
-from kaito_hooks.workspace.adapters import elsewhere
 from kaito_hooks.workspace.children.jobs import Outcome, problem_of, running_container
 from kaito_hooks.workspace.conditions import first_missing
 from kaito_hooks.workspace.fit import Fit
@@ -153,8 +152,6 @@ def _tuned(observed: Observed, progress: Progress) -> Condition:
     type_, job, adapter = types.TUNING_SUCCEEDED, progress.job, progress.adapter
     if adapter:
         message = f"The adapter is {adapter.image}@{adapter.digest}"
-        if moved := elsewhere(observed, adapter):
-            message += f". {moved}"
         return Condition(type_, "True", reasons.TUNING_SUCCEEDED, message)
     reason, message = job.reason, job.message
     if progress.lost_report:

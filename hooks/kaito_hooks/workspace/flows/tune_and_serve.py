@@ -10,12 +10,13 @@ from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import conflicts, reasons
 from kaito_hooks.workspace.adapters import Adapter
 from kaito_hooks.workspace.api import Tuning
-from kaito_hooks.workspace.children import check, inference, tuning
+from kaito_hooks.workspace.children import check, inference, push_again, tuning
 from kaito_hooks.workspace.children.jobs import Outcome
 from kaito_hooks.workspace.flows import conditions
 from kaito_hooks.workspace.flows.nodes import NO_NODES, idle_of, refusal_of
+from kaito_hooks.workspace.flows.pushing import with_push
 from kaito_hooks.workspace.flows.verification import adapter_verified
-from kaito_hooks.workspace.job_kinds import CHECK, TUNING, JobKind
+from kaito_hooks.workspace.job_kinds import CHECK, PUSH, TUNING, JobKind
 from kaito_hooks.workspace.machines import Nodes
 from kaito_hooks.workspace.observed import as_last_applied
 from kaito_hooks.workspace.plan import Plan
@@ -62,11 +63,12 @@ class _TuneAndServe:
                 *self._check_job(),
                 *self.request.machines(self.nodes),
                 *self._tuning_job(),
+                *self._push_job(),
                 *([self.served] if self.served else []),
             ],
             conditions=[conditions.with_change(each, self.progress) for each in self._conditions()],
             required=self._required(),
-            failed=self.progress.failed,
+            failed=self.progress.needs_person,
             adapter=self.progress.adapter or self.progress.previous,
             taken=self.ground.taken,
             idle=idle_of(self.request, self.nodes),
@@ -85,7 +87,9 @@ class _TuneAndServe:
                 self.observed, self.progress.check, self.progress.checked, self.ground.pending
             ),
             *self._node_conditions(),
-            *conditions.tuning(self.observed, self.progress),
+            *with_push(
+                self.observed, self.progress, conditions.tuning(self.observed, self.progress)
+            ),
             self._inference_condition(),
             *adapter_verified(self.observed, self.progress, self.served),
         ]
@@ -95,6 +99,8 @@ class _TuneAndServe:
         name = self.workspace.name
         jobs = [("Job", kind.name(name)) for kind in (CHECK, TUNING)]
         served = [("Deployment", name)] if self.section.serve else []
+        if self.progress.is_pushed_again:
+            return [("Job", PUSH.name(name)), *served]
         return served if self.progress.adapter else [*jobs, *served]
 
     def _refused(self) -> str:
@@ -119,10 +125,23 @@ class _TuneAndServe:
         is_due = self.progress.check.state == "absent" and not self.progress.checked
         if is_due and self.ground.is_firm:
             return [self._check()]
-        again_at, now = self.progress.check.again_at, self.request.now
-        if again_at is not None and now >= again_at and not self.progress.checked:
+        if self._is_due_again(self.progress.check) and not self.progress.checked:
             return []
         return self._kept_job(CHECK, self.progress.check)
+
+    def _is_due_again(self, seen: Outcome) -> bool:
+        return seen.again_at is not None and self.request.now >= seen.again_at
+
+    def _push_job(self) -> list[Manifest]:
+        """Kept until the status has told where the adapter lies now."""
+        push, adapter = self.progress.push, self.progress.adapter
+        if push is None or adapter is None or self._is_due_again(push):
+            return []
+        if push.state == "absent" and self.ground.taken is None:
+            images = self.request.images
+            made = push_again.push_job(self.workspace, self.section, adapter, images)
+            return [self.inputs.mark(made, self.workspace.retry)]
+        return self._kept_job(PUSH, push)
 
     def _tuning_job(self) -> list[Manifest]:
         """Begun when the nodes are ready and nothing else holds the GPU; then kept like the check."""
