@@ -116,6 +116,7 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     story.delete("Workspace", BESIDE)
     assert story.password not in story.logs()
     assert KEY not in story.logs()
+    pushed_again(story)
     damage_adapter(story)
     (pod,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
     story.delete("Pod", pod["metadata"]["name"])
@@ -123,6 +124,22 @@ def test_a_qlora_adapter_is_trained_pushed_served_by_digest_and_refused_when_dam
     assert story.is_true(NAME, "Stalled")
     story.deleted(NAME)
     assert processes_below(story.state / "pods") == []
+
+
+def pushed_again(story: ProcessStory) -> None:
+    """Change the tag of the output: the same adapter is there, and what serves it goes on."""
+    tuned = story.get("Workspace", NAME)["status"]["tuning"]
+    image = f"{story.registry.address}/adapters/tiny:0.0.2"
+    job = story.get("Job", NAME)["metadata"]["uid"]
+    (pod,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
+    story.edit("Workspace", NAME, lambda item: item["tuning"]["output"].update(image=image))
+    story.patiently(lambda: story.get("Workspace", NAME)["status"]["tuning"]["image"] == image)
+    story.patiently(lambda: story.is_true(NAME, "WorkspaceReady"))
+    assert digest_in_registry(story, "0.0.2") == tuned["digest"]
+    assert story.get("Workspace", NAME)["status"]["tuning"] == {**tuned, "image": image}
+    assert story.get("Job", NAME)["metadata"]["uid"] == job
+    (after,) = story.pods(NAME, **{"app.kubernetes.io/component": "inference"})
+    assert after["metadata"]["uid"] == pod["metadata"]["uid"]
 
 
 def workspace(story: ProcessStory, web: str) -> dict[str, object]:
@@ -153,8 +170,8 @@ def served_beside_its_base(story: ProcessStory) -> dict[str, object]:
     return merged(merged(inference_workspace(), OURS), changes)
 
 
-def digest_in_registry(story: ProcessStory) -> str:
-    headers, _ = fetched(story, "HEAD", "manifests/0.0.1", {"Accept": OCI_MANIFEST})
+def digest_in_registry(story: ProcessStory, tag: str = "0.0.1") -> str:
+    headers, _ = fetched(story, "HEAD", f"manifests/{tag}", {"Accept": OCI_MANIFEST})
     return str(headers["Docker-Content-Digest"])
 
 

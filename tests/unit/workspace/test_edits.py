@@ -3,189 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.harness.answers import child, kinds, of, ready
+from kaito_hooks.settings import WorkspaceSettings
+from kaito_hooks.web.workspace import create_workspace_app, read_presets
+
+from tests.harness.answers import child, of, ready
 from tests.harness.builders import (
-    as_observed,
+    NOW,
     complete_job,
-    config_map,
     failed_job,
-    merged,
     pod_of,
-    ready_machine,
-    tuning_workspace,
+    request,
 )
-from tests.unit.workspace.test_tuning import CHECKED, PUSHED, TRAINED, rolled_out
-
-NAME = "workspace-tuning-phi-3"
-URL = "https://data.example/dolly/train.parquet"
-CONFIG = "training_config:\n  QuantizationConfig: {load_in_4bit: true}\n  LoraConfig: {r: 4, lora_alpha: 8}\n"
-TIDIED = (
-    "# the team's settings\ntraining_config:\n\n  LoraConfig:\n    lora_alpha: 8\n    r: 4  # rank\n"
-    "  QuantizationConfig:\n    load_in_4bit: yes\n"
+from tests.unit.workspace.test_tuning import CHECKED
+from tests.unit.workspace.tuning_cluster import (
+    CONFIG,
+    IDLE_EDITS,
+    INPUT_EDITS,
+    NAME,
+    OOM,
+    OTHER_URL,
+    OUTPUT,
+    PULL_SECRET,
+    PUSH_SECRET,
+    SIGNED,
+    URL,
+    cluster,
+    jobs,
+    of_kind,
+    raise_the_rank,
+    specs,
 )
-OOM = ("train", 1, {"reason": "OutOfMemory", "message": "boom"})
-Edit = Callable[["Cluster"], None]
-
-
-@dataclass
-class Cluster:
-    """What the hook sees of one Workspace; the status goes back in as Metacontroller writes it."""
-
-    sync: Any
-    parent: dict[str, Any]
-    config: str = CONFIG
-    children: list[dict[str, Any]] = field(default_factory=list)
-    pods: list[dict[str, Any]] = field(default_factory=list)
-
-    def look(self) -> dict[str, Any]:
-        related = [config_map("params", self.config), *self.pods]
-        answer: dict[str, Any] = self.sync(self.parent, self.children, related)
-        self.parent = {**self.parent, "status": answer["status"]}
-        return answer
-
-    def change(self, **changes: Any) -> None:
-        self.parent = merged(self.parent, changes)
-
-    def retry(self, value: str | None) -> None:
-        self.change(metadata={"annotations": {"kaito.sh/retry": value}})
-
-    def apply(self, answer: dict[str, Any]) -> None:
-        """As Metacontroller does, and the garbage collector: what is not in the answer goes, with its pods."""
-        names = kinds(answer)
-        kept = [c for c in self.children if (c["kind"], c["metadata"]["name"]) in names]
-        there = [(c["kind"], c["metadata"]["name"]) for c in kept]
-        made = [
-            as_observed(c)
-            for c in answer["children"]
-            if (c["kind"], c["metadata"]["name"]) not in there
-        ]
-        front = [as_observed(child(answer, kind)) for kind in ("Secret", "Service")]
-        others = [c for c in [*kept, *made] if c["kind"] not in ("Secret", "Service")]
-        self.children = [*front, *others]
-        jobs = {c["metadata"]["name"] for c in kept if c["kind"] == "Job"}
-        self.pods = [p for p in self.pods if p["metadata"]["name"].removesuffix("-x7k2p") in jobs]
-
-
-def cluster(sync: Any, state: str, retry: str | None = None) -> Cluster:
-    """A Workspace that has come so far."""
-    parent = tuning_workspace(
-        tuning={"config": "params", "input": {"urls": [URL], "imagePullSecrets": ["data-pull"]}}
-    )
-    seen = Cluster(sync, parent)
-    if retry:
-        seen.retry(retry)
-    seen.children = [as_observed(item) for item in seen.look()["children"]]
-    check = child(seen.look(), "Job")
-    if state == "check failed":
-        seen.children += [failed_job(check)]
-        bad = {"reason": "PushDenied", "message": "403"}
-        seen.pods = [pod_of(check, ("check", 1, bad), phase="Failed")]
-    if state == "check failed":
-        seen.look()
-        return seen
-    seen.children += [complete_job(check)]
-    seen.pods = [pod_of(check, CHECKED)]
-    machine = child(seen.look(), "Machine")["metadata"]["name"]
-    seen.children += [ready_machine(parent, machine)]
-    job = next(
-        c for c in seen.look()["children"] if c["metadata"]["name"] == NAME and c["kind"] == "Job"
-    )
-    pulled: list[Any] = [("weights", 0, {}), ("data", 0, {})]
-    if state == "training":
-        pod = pod_of(job, *pulled, phase="Pending")
-        running = {"name": "train", "state": {"running": {"startedAt": "2026-11-02T09:20:00Z"}}}
-        pod["status"]["initContainerStatuses"].append(running)
-        seen.children += [as_observed(job, status={"active": 1})]
-        seen.pods += [pod]
-    if state == "pulling":
-        seen.children += [as_observed(job, status={"active": 1})]
-        seen.pods += [pod_of(job, pulled[0], phase="Pending")]
-    if state == "failed":
-        seen.children += [failed_job(job)]
-        seen.pods += [pod_of(job, *pulled, OOM, phase="Failed")]
-    if state == "served":
-        seen.children += [complete_job(job)]
-        seen.pods += [pod_of(job, *pulled, TRAINED, PUSHED)]
-        seen.children += [as_observed(child(seen.look(), "Deployment"), status=rolled_out(1))]
-    seen.look()
-    return seen
-
-
-def tidy(seen: Cluster) -> None:
-    seen.config = TIDIED
-
-
-def change(**changes: Any) -> Edit:
-    return lambda seen: seen.change(**changes)
-
-
-def tune(**changes: Any) -> Edit:
-    return change(tuning=changes)
-
-
-def retry(value: str | None) -> Edit:
-    return lambda seen: seen.retry(value)
-
-
-def raise_the_rank(seen: Cluster) -> None:
-    seen.config = CONFIG.replace("r: 4", "r: 16")
-
-
-OUTPUT = {"output": {"image": "other.example/adapters/phi-3:0.0.2"}}
-PULL_SECRET = {"input": {"imagePullSecrets": ["renamed"]}}
-PUSH_SECRET = {"output": {"imagePushSecret": "renamed"}}
-SIGNED = {"input": {"urls": [f"{URL}?sv=2024&sp=r&se=2027-01-01&sig=abc"]}}
-OTHER_URL = {"input": {"urls": ["https://data.example/other.parquet"]}}
-IMAGE = {"input": {"urls": None, "image": "docker.io/team/data:1"}}
-IDLE_EDITS: dict[str, Edit] = {
-    "comments, newlines, order of keys": tidy,
-    "pull Secret renamed": tune(**PULL_SECRET),
-    "push Secret renamed": tune(**PUSH_SECRET),
-    "URL signed anew": tune(**SIGNED),
-    "output image": tune(**OUTPUT),
-    "name of the data": tune(input={"name": "dolly"}),
-    "nothing served": tune(serve=False),
-    "LoadBalancer": change(metadata={"annotations": {"kaito.sh/enablelb": "True"}}),
-    "retry set": retry("1"),
-    "retry removed": retry(None),
-}
-INPUT_EDITS: dict[str, tuple[Edit, str]] = {
-    "preset": (
-        tune(preset={"name": "phi-3-mini-4k-instruct"}),
-        "`tuning.preset.name` from 'phi-3-mini-128k-instruct' to 'phi-3-mini-4k-instruct'",
-    ),
-    "URL": (
-        tune(**OTHER_URL),
-        f"`tuning.input.urls` from [{URL}] to [https://data.example/other.parquet]",
-    ),
-    "image of data": (tune(**IMAGE), "`tuning.input.image` from none to 'docker.io/team/data:1'"),
-    "value of the configuration": (
-        raise_the_rank,
-        "`LoraConfig.r` of training_config.yaml from 4 to 16",
-    ),
-    "defaults": (
-        tune(config=""),
-        "`LoraConfig.lora_alpha` of training_config.yaml from 8 to the default",
-    ),
-}
-
-
-def jobs(answer: dict[str, Any]) -> list[str]:
-    return [name for kind, name in kinds(answer) if kind == "Job"]
-
-
-def of_kind(answer: dict[str, Any], kind: str) -> list[Any]:
-    return [item for item in answer["children"] if item["kind"] == kind]
-
-
-def specs(answer: dict[str, Any], kind: str) -> list[Any]:
-    return [item["spec"] for item in of_kind(answer, kind)]
 
 
 @pytest.mark.parametrize("edit", IDLE_EDITS)
@@ -252,126 +106,6 @@ def test_inputs_that_come_back_are_served_as_they_were(sync: Any) -> None:
     assert jobs(answer) == []
     assert ready(answer)[0] == "True"
     assert specs(answer, "Deployment") == specs(before, "Deployment")
-
-
-def with_other_output(sync: Any) -> tuple[Cluster, dict[str, Any], dict[str, Any]]:
-    """A Workspace that is served and whose output was changed; its answer before, and the Job that pushes."""
-    seen = cluster(sync, "served")
-    before = seen.look()
-    seen.change(tuning=OUTPUT)
-    return seen, before, push_of(seen.look())
-
-
-def push_of(answer: dict[str, Any]) -> dict[str, Any]:
-    return next(job for job in of_kind(answer, "Job") if job["metadata"]["name"] == f"{NAME}-push")
-
-
-def pushed(job: dict[str, Any]) -> dict[str, Any]:
-    report = {"image": OUTPUT["output"]["image"], "digest": PUSHED[2]["digest"], "bytes": 1}
-    return pod_of(job, ("adapter", 0, {}), ("docker-sidecar", 0, report))
-
-
-def server_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """The pod that serves."""
-    pod = pod_of(child(answer, "Deployment"), phase="Running")
-    running = {"name": NAME, "ready": True, "restartCount": 0, "state": {"running": {}}}
-    pod["status"]["containerStatuses"] = [running]
-    return merged(pod, {"metadata": {"name": f"{NAME}-served"}})
-
-
-def test_a_changed_output_pushes_the_adapter_again_without_a_gpu(sync: Any) -> None:
-    seen, before, job = with_other_output(sync)
-    containers = job["spec"]["template"]["spec"]
-    old = f"mlteam.azurecr.io/adapters/phi-3@{PUSHED[2]['digest']}"
-    assert old in containers["initContainers"][0]["args"]
-    assert OUTPUT["output"]["image"] in containers["containers"][0]["args"]
-    assert "nvidia.com/gpu" not in str(job)
-    answer = seen.look()
-    assert specs(answer, "Deployment") == specs(before, "Deployment"), "served meanwhile"
-    assert of(answer, "InferenceReady")[0] == "True"
-    assert ready(answer)[:2] == ("False", "PushPending")
-    assert "nothing is tuned again" in ready(answer)[2]
-    seen.children.append(as_observed(job, status={"active": 1}))
-    pod = pod_of(job, ("adapter", 0, {}), phase="Running")
-    seen.pods.append(pod)
-    assert ready(seen.look())[1] == "PushRunning"
-    seen.children[-1] = complete_job(job)
-    seen.pods[-1] = pushed(job)
-    answer = seen.look()
-    assert answer["status"]["tuning"]["image"] == OUTPUT["output"]["image"]
-    assert f"{NAME}-push" in jobs(answer), "until the status has been written"
-    assert f"other.example/adapters/phi-3@{PUSHED[2]['digest']}" in str(specs(answer, "Deployment"))
-    answer = seen.look()
-    assert sorted(jobs(answer)) == [NAME, f"{NAME}-check"]
-    assert of(answer, "TuningSucceeded")[0] == "True"
-
-
-def test_an_output_that_comes_back_needs_no_push(sync: Any) -> None:
-    seen, before, job = with_other_output(sync)
-    seen.children.append(as_observed(job, status={"active": 1}))
-    seen.change(tuning={"output": {"image": PUSHED[2]["image"]}})
-    assert jobs(seen.look()) == jobs(before)
-    assert ready(seen.look())[0] == "True"
-
-
-def test_a_push_that_fails_leaves_the_adapter_served_and_is_run_again_on_retry(sync: Any) -> None:
-    seen, before, job = with_other_output(sync)
-    seen.children.append(failed_job(job))
-    seen.pods.append(server_of(before))
-    bad = {"reason": "PushDenied", "message": "other.example refused the push with 403"}
-    seen.pods.append(pod_of(job, ("adapter", 0, {}), ("docker-sidecar", 1, bad), phase="Failed"))
-    answer = seen.look()
-    assert ready(answer)[1] == "PushDenied"
-    assert f"The adapter lies at {PUSHED[2]['image']}@{PUSHED[2]['digest']}" in ready(answer)[2]
-    assert ready(answer)[2].endswith('kaito.sh/retry="$(date +%s)" --overwrite')
-    assert of(answer, "Stalled")[0] == "True"
-    assert specs(answer, "Deployment") == specs(before, "Deployment")
-    assert of_kind(answer, "Machine") == of_kind(before, "Machine")
-    seen.retry("7")
-    answer = seen.look()
-    assert sorted(jobs(answer)) == [NAME, f"{NAME}-check"], "what was trained stays"
-    seen.apply(answer)
-    answer = seen.look()
-    assert push_of(answer)["metadata"]["annotations"]["kaito.sh/retry"] == "7"
-    assert answer["status"]["tuning"]["retry"] == "7"
-
-
-def test_another_push_secret_begins_the_push_anew(sync: Any) -> None:
-    seen, _, job = with_other_output(sync)
-    seen.children.append(as_observed(job, status={"active": 1}))
-    seen.change(tuning=PUSH_SECRET)
-    answer = seen.look()
-    assert f"{NAME}-push" not in jobs(answer)
-    seen.apply(answer)
-    assert "renamed" in str(push_of(seen.look()))
-
-
-@pytest.mark.parametrize("lost", ["pod", "status"])
-def test_a_push_whose_proof_is_lost_is_made_again(sync: Any, lost: str) -> None:
-    seen, _, job = with_other_output(sync)
-    seen.children.append(complete_job(job))
-    if lost == "status":
-        seen.parent.pop("status")
-        seen.pods.append(pushed(job))
-        assert seen.look()["status"]["tuning"]["image"] == OUTPUT["output"]["image"]
-        return
-    answer = seen.look()
-    assert f"{NAME}-push" not in jobs(answer)
-    seen.apply(answer)
-    assert push_of(seen.look())
-
-
-def test_without_serving_the_push_asks_for_no_node(sync: Any) -> None:
-    seen = cluster(sync, "served")
-    seen.change(tuning={"serve": False, **OUTPUT})
-    answer = seen.look()
-    assert push_of(answer)
-    assert not {"Machine", "Deployment"} & {kind for kind, _ in kinds(answer)}
-    assert ready(answer)[1] == "PushPending"
-    seen.children += [complete_job(push_of(answer))]
-    seen.pods.append(pushed(push_of(answer)))
-    seen.look()
-    assert ready(seen.look())[0] == "True"
 
 
 FAILURES = ["check failed", "failed"]
@@ -496,3 +230,55 @@ def test_no_credential_is_in_the_record_of_inputs(sync: Any) -> None:
     assert "hub_token" in told
     assert "https://data.example/a.parquet" in told
     assert "hunter" not in told
+
+
+@given(edits=st.lists(st.sampled_from(sorted(IDLE_EDITS)), min_size=1, max_size=6))
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@pytest.mark.parametrize("state", ["training", "served", "failed"])
+def test_no_row_of_such_edits_trains_again(sync: Any, state: str, edits: list[str]) -> None:
+    seen = cluster(sync, state)
+    before = hash_of(seen.look())
+    for edit in edits:
+        if (state, edit) != ("failed", "retry set"):
+            IDLE_EDITS[edit](seen)
+        answer = seen.look()
+        assert hash_of(answer) == before
+        assert NAME in jobs(answer)
+        assert ready(answer)[1] not in ("CheckPending", "JobPending", "Retuning")
+
+
+def newer_operator(presets: str, folder: Path) -> Any:
+    """A hook of another version, with these presets."""
+    (folder / "presets.yaml").write_text(presets, encoding="utf-8")
+    app = create_workspace_app(
+        WorkspaceSettings(
+            preset_registry="mirror.example/kaito",
+            transfer_image="ghcr.io/kaito-python/transfer:0.2.0",
+            tuning_image="ghcr.io/kaito-python/tuning:0.2.0",
+            inference_image="ghcr.io/kaito-python/inference:0.2.0",
+            compute_capabilities=("7.5", "8.0"),
+            presets_file=folder / "presets.yaml",
+        ),
+        now=lambda: NOW,
+    )
+    client = app.test_client()
+    return lambda *seen: client.post("/workspace/sync", json=request(*seen)).get_json()
+
+
+@pytest.mark.parametrize("state", ["training", "served", "failed"])
+def test_other_images_and_another_revision_of_the_preset_train_nothing_again(
+    sync: Any, state: str, tmp_path: Path
+) -> None:
+    seen = cluster(sync, state)
+    before = seen.look()
+    presets = read_presets().replace(
+        "kaito-phi-3-mini-128k-instruct:0.0.1", "kaito-phi-3-mini-128k-instruct:0.0.9"
+    )
+    assert presets != read_presets()
+    seen.sync = newer_operator(presets, tmp_path)
+    answer = seen.look()
+    assert of_kind(answer, "Job") == of_kind(before, "Job")
+    assert of_kind(answer, "Secret") == of_kind(before, "Secret")
+    assert of(answer, "TuningSucceeded") == of(before, "TuningSucceeded")
