@@ -232,6 +232,13 @@ def test_no_credential_is_in_the_record_of_inputs(sync: Any) -> None:
     assert "hunter" not in told
 
 
+def test_a_job_whose_pods_are_not_seen_may_be_training(sync: Any) -> None:
+    seen = cluster(sync, "training")
+    seen.pods = seen.pods[:1]
+    seen.change(tuning=OUTPUT)
+    assert NAME in jobs(seen.look())
+
+
 @given(edits=st.lists(st.sampled_from(sorted(IDLE_EDITS)), min_size=1, max_size=6))
 @settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None

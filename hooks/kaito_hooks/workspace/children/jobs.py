@@ -27,7 +27,7 @@ from kaito_hooks.workspace import reasons
 from kaito_hooks.workspace.admission import refusal
 from kaito_hooks.workspace.fingerprints import Identity
 from kaito_hooks.workspace.job_kinds import JobKind
-from kaito_hooks.workspace.observed import Observed, is_complete, is_failed
+from kaito_hooks.workspace.observed import Observed, is_active, is_complete, is_failed
 
 State = Literal["absent", "stale", "leaving", "pending", "running", "succeeded", "failed"]
 """stale: made from other inputs; leaving: it or its pods are still being deleted."""
@@ -100,7 +100,7 @@ def _has_begun(job: Manifest, of_job: Sequence[Manifest], kind: JobKind) -> bool
     """Whether a container whose work is never repeated has run; where no pod tells, it may have."""
     if not kind.final:
         return False
-    if is_complete(job) or (is_failed(job) and not of_job):
+    if is_complete(job) or (not of_job and (is_failed(job) or is_active(job))):
         return True
     return any(
         text(status.get("name")) in kind.final
