@@ -22,12 +22,11 @@ from kaito_hooks.workspace.children.workload import (
     weights_container,
 )
 from kaito_hooks.workspace.client_access import VOLUME, ClientAccess, without_access
+from kaito_hooks.workspace.job_kinds import PULLER
 from kaito_hooks.workspace.machines import Nodes, affinity, tolerations
 from kaito_hooks.workspace.observed import strings
 from kaito_hooks.workspace.request import RequestContext
 
-ADAPTER_CONTAINER = "adapter"
-"""The init container that brings the adapter."""
 DIGEST_VARIABLE = "KAITO_ADAPTER_DIGEST"
 """Of the model server: which adapter its pod serves."""
 HTTP_PORT = 5000
@@ -90,7 +89,9 @@ def _deployment(
     annotations: dict[str, str] = {}
     if adapter and workspace.tuning:
         push = push_credentials(workspace.tuning)
-        init.append(_adapter_container(request, adapter, [scratch, adapters, push], figures))
+        image = references.with_digest(adapter.image, adapter.digest)
+        pulled = [(PULLER, image, workspace.name)]
+        init += _adapter_containers(request, pulled, [scratch, adapters, push], figures)
         folders.append(push)
         command_line += ["--adapters", adapters.path]
         env[DIGEST_VARIABLE] = adapter.digest
@@ -101,7 +102,11 @@ def _deployment(
         }
     if workspace.adapters:
         pulls = pull_credentials([each for one in workspace.adapters for each in one.pull_secrets])
-        init += _served_adapter_containers(request, [scratch, adapters, *pulls], figures)
+        pulled = [
+            (f"{PULLER}-{number}", each.image, each.name)
+            for number, each in enumerate(workspace.adapters)
+        ]
+        init += _adapter_containers(request, pulled, [scratch, adapters, *pulls], figures)
         folders += pulls
         command_line += ["--adapters", adapters.path]
         for each in workspace.adapters:
@@ -155,44 +160,26 @@ def _private_deployment(
     return _roll(request, nodes, spec, {})
 
 
-def _adapter_container(
+def _adapter_containers(
     request: RequestContext,
-    adapter: Adapter,
+    adapters: Sequence[tuple[str, str, str]],
     mounts: Sequence[pods.Volume],
     figures: resources.Resources,
-) -> Manifest:
-    """Init container that brings the adapter; the last of the mounts has the credentials."""
-    return pods.Container(
-        ADAPTER_CONTAINER,
-        request.images.transfer,
-        ["python", "-m", "kaito_runtime.transfer.pull"],
-        [
-            *("adapter", "--image", references.with_digest(adapter.image, adapter.digest)),
-            *("--to", f"/mnt/adapter/{request.workspace.name}"),
-            *credentials_arguments(mounts[-1:]),
-        ],
-        mounts,
-        figures.of_container(),
-    ).to_manifest()
-
-
-def _served_adapter_containers(
-    request: RequestContext, mounts: Sequence[pods.Volume], figures: resources.Resources
 ) -> list[Manifest]:
-    """Init containers that bring the adapters of the Workspace; the mounts after two have the credentials."""
+    """Init containers that bring adapters: (container, image, name); the mounts after two have the credentials."""
     return [
         pods.Container(
-            f"{ADAPTER_CONTAINER}-{number}",
+            container,
             request.images.transfer,
             ["python", "-m", "kaito_runtime.transfer.pull"],
             [
-                *("adapter", "--image", each.image, "--to", f"/mnt/adapter/{each.name}"),
+                *("adapter", "--image", image, "--to", f"/mnt/adapter/{name}"),
                 *credentials_arguments(mounts[2:]),
             ],
             mounts,
             figures.of_container(),
         ).to_manifest()
-        for number, each in enumerate(request.workspace.adapters)
+        for container, image, name in adapters
     ]
 
 

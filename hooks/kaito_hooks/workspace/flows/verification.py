@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from kaito_contract.reasons import Reason
 from kaito_hooks.api import labels, pods
 from kaito_hooks.kube.conditions import Condition
@@ -16,9 +19,9 @@ from kaito_hooks.kube.objects import (
 )
 from kaito_hooks.workspace import conditions as types
 from kaito_hooks.workspace import reasons
-from kaito_hooks.workspace.adapters import Adapter
 from kaito_hooks.workspace.api import Workspace
-from kaito_hooks.workspace.children.inference import ADAPTER_CONTAINER, DIGEST_VARIABLE
+from kaito_hooks.workspace.children.inference import DIGEST_VARIABLE
+from kaito_hooks.workspace.job_kinds import PULLER
 from kaito_hooks.workspace.observed import Observed, is_rolled_out
 from kaito_hooks.workspace.progress import Progress
 
@@ -33,23 +36,18 @@ def adapter_verified(
     """
     if wanted is None:
         return []
-    type_, adapter = types.ADAPTER_VERIFIED, progress.adapter
+    adapter = progress.adapter
     if adapter is None:
         return [_of_previous(progress, annotations_of(wanted).get(labels.ADAPTER_DIGEST, ""))]
     shown = f"{adapter.image}@{adapter.digest}"
-    if number(get_in(wanted, "spec", "replicas")) == 0:
-        message = f"The model is scaled to zero: no pod serves the adapter {shown}"
-        return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
-    if is_rolled_out(observed.child("Deployment", name(wanted)), wanted):
-        message = (
-            f"The pod that serves {shown} is Ready: the adapter was held to its record when it was loaded, and a "
-            "token was generated with it. What was found is in `/v1/models`"
-        )
-        return [Condition(type_, "True", reasons.ADAPTER_VERIFIED, message)]
-    if refused := _refused(observed, adapter):
-        return [Condition(type_, "False", *refused)]
-    message = f"The pod that serves {shown} is not Ready"
-    return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+    served = _Served(
+        f"the adapter {shown}",
+        f"The pod that serves {shown} is Ready: the adapter was held to its record when it was loaded, and a token "
+        "was generated with it. What was found is in `/v1/models`",
+        f"The pod that serves {shown} is not Ready",
+        lambda pod: pods.variable(pod, DIGEST_VARIABLE) == adapter.digest,
+    )
+    return [_of_served(observed, wanted, served)]
 
 
 def adapters_verified(
@@ -58,31 +56,53 @@ def adapters_verified(
     """The condition of a Workspace with `inference.adapters`, once its Deployment is wanted."""
     if wanted is None or not workspace.adapters:
         return []
-    type_, names = types.ADAPTER_VERIFIED, ", ".join(each.name for each in workspace.adapters)
+    names = ", ".join(each.name for each in workspace.adapters)
+    sources = _sources(get_in(wanted, "spec", "template"))
+    served = _Served(
+        f"the adapters ({names})",
+        f"The pod is Ready: each adapter ({names}) was held to its record when it was loaded, and a token was "
+        "generated with it. What was found is in `/v1/models`",
+        f"The pod that serves the adapters ({names}) is not Ready",
+        lambda pod: _sources(pod) == sources,
+    )
+    return [_of_served(observed, wanted, served)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What a Deployment serves, in words."""
+
+    what: str
+    proven: str
+    waiting: str
+    is_in: Callable[[Manifest], bool]
+    """Whether a pod has just that."""
+
+
+def _of_served(observed: Observed, wanted: Manifest, served: _Served) -> Condition:
+    type_ = types.ADAPTER_VERIFIED
     if number(get_in(wanted, "spec", "replicas")) == 0:
-        message = f"The model is scaled to zero: no pod serves the adapters ({names})"
-        return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+        message = f"The model is scaled to zero: no pod serves {served.what}"
+        return Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)
     if is_rolled_out(observed.child("Deployment", name(wanted)), wanted):
-        message = (
-            f"The pod is Ready: each adapter ({names}) was held to its record when it was loaded, and a token was "
-            "generated with it. What was found is in `/v1/models`"
-        )
-        return [Condition(type_, "True", reasons.ADAPTER_VERIFIED, message)]
-    if refused := _refused_of_spec(observed, wanted):
-        return [Condition(type_, "False", *refused)]
-    message = f"The pod that serves the adapters ({names}) is not Ready"
-    return [Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)]
+        return Condition(type_, "True", reasons.ADAPTER_VERIFIED, served.proven)
+    if refused := _refused(observed, served):
+        return Condition(type_, "False", *refused)
+    return Condition(type_, "Unknown", reasons.ADAPTER_PENDING, served.waiting)
 
 
-def _refused_of_spec(observed: Observed, wanted: Manifest) -> tuple[str, str] | None:
-    """Reason and message of a pod with these adapters that ended because one is not what it should be."""
-    template = get_in(wanted, "spec", "template")
+def _refused(observed: Observed, served: _Served) -> tuple[str, str] | None:
+    """Reason and message of a pod that ended because what it serves is not what it should be."""
     for pod in reversed(observed.pods(labels.INFERENCE)):
-        if is_deleting(pod) or _sources(pod) != _sources(template):
+        if is_deleting(pod) or not served.is_in(pod):
             continue
         for end in reversed(pods.ended(pod)):
-            if end.ending.known_reason is Reason.ADAPTER_INVALID and end.exit_code != 0:
-                return Reason.ADAPTER_INVALID, end.ending.message
+            reason = end.ending.known_reason
+            is_adapter = reason is Reason.ADAPTER_INVALID or (
+                reason is Reason.DIGEST_MISMATCH and end.container == PULLER
+            )
+            if reason and is_adapter and end.exit_code != 0:
+                return reason, end.ending.message
     return None
 
 
@@ -99,18 +119,3 @@ def _of_previous(progress: Progress, digest: str) -> Condition:
         return Condition(type_, "Unknown", reasons.RETUNING, message)
     message = f"There is no adapter of these inputs; the Deployment has the previous one, {digest}"
     return Condition(type_, "Unknown", reasons.ADAPTER_PENDING, message)
-
-
-def _refused(observed: Observed, adapter: Adapter) -> tuple[str, str] | None:
-    """Reason and message of a pod that ended because this adapter is not what it should be."""
-    for pod in reversed(observed.pods(labels.INFERENCE)):
-        if is_deleting(pod) or pods.variable(pod, DIGEST_VARIABLE) != adapter.digest:
-            continue
-        for end in reversed(pods.ended(pod)):
-            reason = end.ending.known_reason
-            is_adapter = reason is Reason.ADAPTER_INVALID or (
-                reason is Reason.DIGEST_MISMATCH and end.container == ADAPTER_CONTAINER
-            )
-            if reason and is_adapter and end.exit_code != 0:
-                return reason, end.ending.message
-    return None
