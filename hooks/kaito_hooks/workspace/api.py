@@ -152,7 +152,10 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         max_hourly_cost=_decimal(resource.get("maxHourlyCost")),
         tuning=tuning,
         inference=inference,
-        adapters=_served_adapters(parent, inference),
+        adapters=served_adapters.parse(
+            get_in(parent, "inference", "adapters"),
+            is_private=bool(inference and inference.private),
+        ),
         retry=annotations.get(labels.RETRY, ""),
         load_balancer=labels.is_truthy(annotations.get(labels.ENABLE_LOAD_BALANCER, "")),
         bypass_resource_checks=labels.is_truthy(annotations.get(labels.BYPASS_RESOURCE_CHECKS, "")),
@@ -160,19 +163,6 @@ def parse(parent: Mapping[str, Any]) -> Workspace:
         access=client_access(annotations, is_private=bool(inference and inference.private)),
         created="" if is_deleting(parent) else text(metadata(parent).get("creationTimestamp")),
     )
-
-
-def _served_adapters(
-    parent: Mapping[str, Any], inference: PresetChoice | None
-) -> tuple[ServedAdapter, ...]:
-    found = served_adapters.parse(get_in(parent, "inference", "adapters"))
-    if found and inference and inference.private:
-        raise InvalidObject(
-            reasons.NOT_SUPPORTED_YET,
-            "`inference.adapters` with `preset.accessMode` 'private' is not supported yet: the program of your own "
-            "image would not get them. Put them into that image, and remove `inference.adapters`",
-        )
-    return found
 
 
 def _runtime(written: str) -> Runtime | None:

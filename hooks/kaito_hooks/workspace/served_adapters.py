@@ -34,7 +34,7 @@ class ServedAdapter:
     """A decimal number from 0 to 1."""
 
 
-def parse(raw: object) -> tuple[ServedAdapter, ...]:
+def parse(raw: object, *, is_private: bool) -> tuple[ServedAdapter, ...]:
     """In the order in which they are written; raise `InvalidObject` for what can't be served."""
     found = tuple(
         _adapter(mapping(item), f"{_FIELD}[{number}]") for number, item in enumerate(sequence(raw))
@@ -42,6 +42,12 @@ def parse(raw: object) -> tuple[ServedAdapter, ...]:
     names = [each.name for each in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _invalid(f"`{_FIELD}` has the name '{twice}' more than once; each must be unique")
+    if found and is_private:
+        raise InvalidObject(
+            reasons.NOT_SUPPORTED_YET,
+            f"`{_FIELD}` with `preset.accessMode` 'private' is not supported yet: the program of your own image "
+            f"would not get them. Put them into that image, and remove `{_FIELD}`",
+        )
     return found
 
 
