@@ -13,6 +13,7 @@ import torch
 
 from kaito_contract.reasons import Reason
 from kaito_contract.sections import QuantizationConfig
+from kaito_runtime.models.outline import outline
 from kaito_runtime.pod.termination import Failure
 
 _SHARE = 0.9
@@ -40,15 +41,8 @@ def layers_by_gpu(
     """
     from accelerate import infer_auto_device_map
     from accelerate.utils import get_balanced_memory
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(
-        weights, trust_remote_code=trust_remote_code, local_files_only=True
-    )
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+    model = outline(weights, dtype, trust_remote_code=trust_remote_code)
     model.tie_weights()
     sizes: dict[str, Any] = {
         "no_split_module_classes": list(model._no_split_modules or []),

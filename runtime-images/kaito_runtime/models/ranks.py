@@ -1,8 +1,8 @@
 """The processes that compute one model together, each with a part of every layer (tensor parallel).
 
-torchrun starts them, or the first of them does (`serving/followers.py`). Rank 0
-decides, and says to the others what to compute; all compute it, and none goes on without the others. What
-they say to each other goes over gloo, what the model's layers exchange over NCCL, or gloo on CPUs.
+torchrun starts them, or the first of them does (`serving/followers.py`). Rank 0 decides, and says to the
+others what to compute; all compute it, and none goes on without the others. What they say to each other goes
+over gloo, what the model's layers exchange over NCCL, or gloo on CPUs.
 """
 
 import os
